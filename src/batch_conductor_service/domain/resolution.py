@@ -1,0 +1,72 @@
+"""The answer to the one question: which steps run, which are skipped, and why. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from batch_conductor_service.domain.completeness import Reason, StepProgress
+from batch_conductor_service.domain.pipelines import Pipeline, PipelineStep
+from batch_conductor_service.models import BatchId, StepName
+
+
+class Verdict(StrEnum):
+    """What happens to a step."""
+
+    RUN = "run"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseDecision:
+    """The verdict on one step, its reason, and the evidence it rests on."""
+
+    step: PipelineStep
+    verdict: Verdict
+    reason: Reason
+    progress: StepProgress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolutionRequest:
+    """What BOS asks: which steps of a pipeline are still to run for a batch."""
+
+    batch_id: BatchId
+    requested_pipeline: str
+    correlation_id: str
+    essays_total: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """The answer.
+
+    `phases` has every step of the sub-graph in order. `is_degraded` says that it was given without the
+    cache, or without all that is known of the batch.
+    """
+
+    request: ResolutionRequest
+    pipeline: Pipeline
+    phases: Sequence[PhaseDecision]
+    is_degraded: bool
+
+    @property
+    def final_pipeline(self) -> list[StepName]:
+        """The steps to run, dependencies first."""
+        return [phase.step.name for phase in self.phases if phase.verdict is Verdict.RUN]
+
+    @property
+    def skipped(self) -> list[StepName]:
+        """The steps that were pruned, in order."""
+        return [phase.step.name for phase in self.phases if phase.verdict is Verdict.SKIP]
+
+    @property
+    def analysis_summary(self) -> str:
+        """One sentence for a person."""
+        total = len(self.phases)
+        name, batch = self.pipeline.name, self.request.batch_id
+        if not self.final_pipeline:
+            return f"All {total} steps of '{name}' are already complete for batch '{batch}'."
+        to_run = ", ".join(self.final_pipeline)
+        skipped = f"; already complete: {', '.join(self.skipped)}" if self.skipped else ""
+        doubt = " Answered without the whole state of the batch." if self.is_degraded else ""
+        return f"{len(self.final_pipeline)} of {total} steps of '{name}' to run: {to_run}{skipped}.{doubt}"

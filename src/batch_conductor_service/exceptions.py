@@ -1,0 +1,108 @@
+"""Every error of the service, by what a caller has to do about it.
+
+A message is the class's docstring unless one is given. Adapters translate their driver's errors into these,
+always `from` the cause; the texts never repeat a driver's message.
+"""
+
+
+class ConductorError(Exception):
+    """The service could not do what was asked."""
+
+    code = "internal_error"  # stable, for callers over HTTP and for dead letters
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+# What never succeeds: dead-letter and go on.
+
+
+class InvalidMessageError(ConductorError):
+    """The record can never be applied."""
+
+    code = "invalid_message"
+
+    def __init__(self, message: str | None = None, *, reason: str = "schema_violation") -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class RefusedUpdateError(ConductorError):
+    """The database refuses this row for good."""
+
+    code = "refused_update"
+
+
+# What may succeed later: wait, and do not commit.
+
+
+class TransientError(ConductorError):
+    """A dependency cannot be reached now."""
+
+    code = "dependency_unavailable"
+
+
+class StoreUnavailableError(TransientError):
+    """Neither the cache nor the database can be read."""
+
+    code = "state_unavailable"
+
+
+class BrokerUnavailableError(TransientError):
+    """The broker did not acknowledge in time."""
+
+    code = "broker_unavailable"
+
+
+class OverloadedError(TransientError):
+    """Too many requests are in flight."""
+
+    code = "overloaded"
+
+
+# What the caller asked for cannot be.
+
+
+class UnknownPipelineError(ConductorError):
+    """No pipeline and no step has this name."""
+
+    code = "unknown_pipeline"
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        self.name = name
+        super().__init__(f"No pipeline and no step is named '{name}'. Known: {', '.join(known)}.")
+
+
+class UnknownBatchError(ConductorError):
+    """Nothing is known of this batch."""
+
+    code = "unknown_batch"
+
+
+class PrerequisiteMissingError(ConductorError):
+    """A step would run before what it depends on."""
+
+    code = "prerequisite_missing"
+
+    def __init__(self, step: str, prerequisite: str) -> None:
+        self.step, self.prerequisite = step, prerequisite
+        super().__init__(f"Step '{step}' depends on '{prerequisite}', which neither runs nor is complete.")
+
+
+# What stops the start.
+
+
+class PipelineConfigurationError(ConductorError):
+    """The pipeline file has faults."""
+
+    code = "pipeline_configuration"
+
+    def __init__(self, source: str, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("\n".join([f"{source}: {len(faults)} fault(s)", *(f"  {f}" for f in faults)]))
+
+
+class DeadLetterLimitError(ConductorError):
+    """Most of what is read would be dead-lettered: the consumer stops rather than flood the dead letters."""
+
+    code = "dead_letter_limit"

@@ -1,0 +1,247 @@
+"""The ports: the table of contents of the service.
+
+Every method may raise `TransientError` when its technology cannot be reached; what else it raises is said.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
+from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
+from batch_conductor_service.models import (
+    BatchCompletionSummary,
+    BatchId,
+    BatchUpdate,
+    EssayProcessingState,
+)
+
+RedisCommand = tuple[str | int | bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryReading:
+    """A batch's summary, and whether it was read past an unreachable cache."""
+
+    summary: BatchCompletionSummary
+    is_degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueEntry:
+    """One update that waits for Postgres, or the bytes of an entry that cannot be read (`update` None)."""
+
+    entry_id: str
+    update: BatchUpdate | None
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueBacklog:
+    """How much waits for Postgres, and since when (seconds; 0 when nothing waits)."""
+
+    depth: int
+    oldest_age_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watermark:
+    """Up to where the queue has reached Postgres.
+
+    `generation` names one life of one Redis with its queue. An entry id of another generation proves
+    nothing: Redis may have come back without its last second, or empty.
+    """
+
+    generation: str
+    held_through: tuple[int, int]
+
+    def holds(self, entry_id: str) -> bool:
+        """Whether Postgres has the effect of the entry."""
+        milliseconds, sequence = entry_id.split("-")
+        return (int(milliseconds), int(sequence)) <= self.held_through
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """What could not be handled, as it was, and why.
+
+    For a consumed record `payload`, `key` and `headers` are the original's, untouched. `reason` is of a
+    closed set, `error_info` has no secret.
+    """
+
+    base_topic: str
+    reason: str
+    error_type: str
+    error_message: str
+    payload: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+    partition: int | None = None
+    offset: int | None = None
+    timestamp_ms: int | None = None
+    consumer_group: str | None = None
+    correlation_id: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+class BatchStateRepositoryProtocol(Protocol):
+    """What is known of batches.
+
+    Applying is idempotent and order-free: the state after a set of updates is that of
+    `domain.batch_state.BatchState` after merging them, however often and in whatever order they came.
+    """
+
+    async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
+        """Merge the updates, each wholly or not at all; return one queue entry id for each.
+
+        None instead of an id says that the update is already as durable as it gets. After a raise any of
+        the updates may have been applied: apply them again.
+
+        Raises:
+            RefusedUpdateError: the store will never take one of them; none of them is applied.
+        """
+        ...
+
+    async def get_summary(self, batch_id: BatchId) -> SummaryReading:
+        """Return the batch's summary; that of a batch nobody has heard of is empty.
+
+        Raises:
+            StoreUnavailableError: no store could be read.
+        """
+        ...
+
+    async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
+        """Return what is known of each essay of the batch, by essay id."""
+        ...
+
+
+class AtomicRedisClientProtocol(Protocol):
+    """Redis as the repository needs it: one round trip to read, optimistic transactions, scripts."""
+
+    async def read(self, commands: Sequence[RedisCommand]) -> list[Any]:
+        """Run the commands in one round trip, as one atomic snapshot."""
+        ...
+
+    async def transact(
+        self,
+        watch: Sequence[str],
+        compose: Callable[[], Awaitable[Sequence[RedisCommand]]],
+    ) -> list[Any] | None:
+        """WATCH the keys, compose the commands from what is read then, and execute them together.
+
+        `None` after the allowed number of tries says that others kept changing the keys.
+        """
+        ...
+
+    async def run_script(
+        self, name: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]
+    ) -> Any:
+        """Run the named Lua script atomically."""
+        ...
+
+
+class PersistenceQueueProtocol(Protocol):
+    """The updates that Redis holds and Postgres does not yet. At least once; no order promised."""
+
+    async def read(self, count: int, *, block_seconds: float) -> Sequence[QueueEntry]:
+        """Return entries nobody has, or those a dead worker left; empty after waiting in vain."""
+        ...
+
+    async def acknowledge(self, entry_ids: Sequence[str]) -> None:
+        """Say that Postgres holds these entries, and forget them."""
+        ...
+
+    async def get_watermark(self) -> Watermark:
+        """Return up to where entries are acknowledged, in one atomic reading."""
+        ...
+
+    async def get_backlog(self) -> QueueBacklog:
+        """Return how much waits."""
+        ...
+
+
+class DlqProducerProtocol(Protocol):
+    """Where dead letters go."""
+
+    async def publish(self, letter: DeadLetter) -> None:
+        """Publish and await the acknowledgement.
+
+        Raises:
+            BrokerUnavailableError: not acknowledged in time; the letter may yet arrive.
+        """
+        ...
+
+
+class SkipEventPublisherProtocol(Protocol):
+    """Where neighbours hear that a phase was skipped."""
+
+    async def publish_skips(self, resolution: Resolution) -> None:
+        """Publish one `PhaseSkipped` for each pruned phase; the same resolution repeats the same event ids.
+
+        Raises:
+            BrokerUnavailableError: not acknowledged in time; the events may yet arrive.
+        """
+        ...
+
+
+class PipelineGeneratorProtocol(Protocol):
+    """Where pipelines come from."""
+
+    def load(self) -> PipelineCatalog:
+        """Return the pipelines.
+
+        Raises:
+            PipelineConfigurationError: the definition has faults; all of them are named.
+        """
+        ...
+
+
+class PipelineRulesProtocol(Protocol):
+    """What of a pipeline is still to run; no state, no I/O."""
+
+    def resolve_pipeline_dependencies(self, pipeline: Pipeline) -> Sequence[PipelineStep]:
+        """Return the steps with dependencies first, then in the order of the file."""
+        ...
+
+    def prune_completed_steps(
+        self,
+        steps: Sequence[PipelineStep],
+        summary: BatchCompletionSummary,
+        essays_total: int | None = None,
+    ) -> Sequence[PhaseDecision]:
+        """Judge each of the ordered steps; skip only what is proven complete with all that it depends on."""
+        ...
+
+    def validate_pipeline_prerequisites(self, phases: Sequence[PhaseDecision]) -> None:
+        """Check that whatever runs has its dependencies complete or running before it.
+
+        Raises:
+            PrerequisiteMissingError: it has not.
+        """
+        ...
+
+
+class PipelineResolutionServiceProtocol(Protocol):
+    """The one question."""
+
+    async def resolve(self, request: ResolutionRequest) -> Resolution:
+        """Return which steps run and which are skipped.
+
+        Raises:
+            UnknownPipelineError: neither a pipeline nor a step has the name.
+            PrerequisiteMissingError: see the rules.
+            StoreUnavailableError: no store could be read.
+        """
+        ...
+
+
+RulesResult = Literal["success", "error"]
+
+
+class ClockProtocol(Protocol):
+    """The time of day."""
+
+    def now(self) -> datetime:
+        """Return the time, aware, UTC."""
+        ...
