@@ -1,7 +1,7 @@
 """Every error of the service, by what a caller has to do about it.
 
-A message is the class's docstring unless one is given. Adapters translate their driver's errors into these,
-always `from` the cause; the texts never repeat a driver's message.
+A message is the class's docstring unless one is given. Adapters translate their driver's errors
+into these, always `from` the cause; the texts never repeat a driver's message.
 """
 
 
@@ -86,10 +86,18 @@ class PrerequisiteMissingError(ConductorError):
 
     def __init__(self, step: str, prerequisite: str) -> None:
         self.step, self.prerequisite = step, prerequisite
-        super().__init__(f"Step '{step}' depends on '{prerequisite}', which neither runs nor is complete.")
+        super().__init__(
+            f"Step '{step}' depends on '{prerequisite}', which neither runs nor is complete."
+        )
 
 
 # What stops the start.
+
+
+class SettingsError(ConductorError):
+    """A setting is bad."""
+
+    code = "bad_setting"
 
 
 class PipelineConfigurationError(ConductorError):
@@ -99,10 +107,12 @@ class PipelineConfigurationError(ConductorError):
 
     def __init__(self, source: str, faults: list[str]) -> None:
         self.faults = faults
-        super().__init__("\n".join([f"{source}: {len(faults)} fault(s)", *(f"  {f}" for f in faults)]))
+        super().__init__(
+            "\n".join([f"{source}: {len(faults)} fault(s)", *(f"  {f}" for f in faults)])
+        )
 
 
 class DeadLetterLimitError(ConductorError):
-    """Most of what is read would be dead-lettered: the consumer stops rather than flood the dead letters."""
+    """Most records would be dead-lettered, so consumption stopped."""
 
     code = "dead_letter_limit"

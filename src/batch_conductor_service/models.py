@@ -1,4 +1,4 @@
-"""What is known of a batch: evidence, outcomes, registrations, and the summary that follows from them.
+"""What is known of a batch: evidence, outcomes, registrations, and the summary.
 
 Pure values; imports only the standard library. How two pieces of evidence merge stands in
 `domain.merging`, when a step is complete in `domain.completeness`.
@@ -46,8 +46,8 @@ class StepEvidence:
 class EssayEvidence:
     """A statement with its address.
 
-    `source` is `OBSERVED` for the essay's own event, whose later statement replaces the earlier, and the
-    outcome's fingerprint for what a phase outcome reports of the essay.
+    `source` is `OBSERVED` for the essay's own event, whose later statement replaces the earlier,
+    and the outcome's fingerprint for what a phase outcome reports of the essay.
     """
 
     essay_id: EssayId
@@ -60,8 +60,8 @@ class EssayEvidence:
 class PhaseOutcome:
     """How a phase ended for a batch.
 
-    `fingerprint` is a hash of the content: a neighbour that sends an outcome again makes a new envelope
-    with a new time, and the earliest time seen is the true one.
+    `fingerprint` is a hash of the content: a neighbour that sends an outcome again makes a new
+    envelope with a new time, and the earliest time seen is the true one.
     """
 
     step: StepName
@@ -145,8 +145,8 @@ class BatchCompletionSummary:
     Attributes:
         registered_total: essays of the batch by its latest registration.
         reported_total: the largest number of essays that an outcome or a summary has said.
-        is_whole: whether all that was ever persisted of the batch is in here. An answer from a part of
-            the evidence could miss a failure, so it must not prune.
+        is_whole: whether all that was ever persisted of the batch is in here. An answer from a
+            part of the evidence could miss a failure, so it must not prune.
     """
 
     batch_id: BatchId

@@ -1,6 +1,7 @@
 """The ports: the table of contents of the service.
 
-Every method may raise `TransientError` when its technology cannot be reached; what else it raises is said.
+Every method may raise `TransientError` when its technology cannot be reached; what else it raises
+is said.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ class SummaryReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueEntry:
-    """One update that waits for Postgres, or the bytes of an entry that cannot be read (`update` None)."""
+    """One update that waits for Postgres; `update` is None where the bytes cannot be read."""
 
     entry_id: str
     update: BatchUpdate | None
@@ -49,7 +50,8 @@ class QueueBacklog:
 class Watermark:
     """Up to where the queue has reached Postgres.
 
-    `generation` names one life of one Redis with its queue. An entry id of another generation proves
+    `generation` names one life of one Redis with its queue. An entry id of another generation
+    proves
     nothing: Redis may have come back without its last second, or empty.
     """
 
@@ -66,8 +68,8 @@ class Watermark:
 class DeadLetter:
     """What could not be handled, as it was, and why.
 
-    For a consumed record `payload`, `key` and `headers` are the original's, untouched. `reason` is of a
-    closed set, `error_info` has no secret.
+    For a consumed record `payload`, `key` and `headers` are the original's, untouched. `reason` is
+    of a closed set, `error_info` has no secret.
     """
 
     base_topic: str
@@ -89,14 +91,15 @@ class BatchStateRepositoryProtocol(Protocol):
     """What is known of batches.
 
     Applying is idempotent and order-free: the state after a set of updates is that of
-    `domain.batch_state.BatchState` after merging them, however often and in whatever order they came.
+    `domain.batch_state.BatchState` after merging them, however often and in whatever order they
+    came.
     """
 
     async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
         """Merge the updates, each wholly or not at all; return one queue entry id for each.
 
-        None instead of an id says that the update is already as durable as it gets. After a raise any of
-        the updates may have been applied: apply them again.
+        None instead of an id says that the update is already as durable as it gets. After a raise
+        any of the updates may have been applied: apply them again.
 
         Raises:
             RefusedUpdateError: the store will never take one of them; none of them is applied.
@@ -117,7 +120,7 @@ class BatchStateRepositoryProtocol(Protocol):
 
 
 class AtomicRedisClientProtocol(Protocol):
-    """Redis as the repository needs it: one round trip to read, optimistic transactions, scripts."""
+    """Redis as the repository needs it: atomic reads, optimistic transactions, scripts."""
 
     async def read(self, commands: Sequence[RedisCommand]) -> list[Any]:
         """Run the commands in one round trip, as one atomic snapshot."""
@@ -136,7 +139,7 @@ class AtomicRedisClientProtocol(Protocol):
 
     async def run_script(
         self, name: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]
-    ) -> Any:
+    ) -> str | bytes | int | list[str] | None:
         """Run the named Lua script atomically."""
         ...
 
@@ -177,7 +180,9 @@ class SkipEventPublisherProtocol(Protocol):
     """Where neighbours hear that a phase was skipped."""
 
     async def publish_skips(self, resolution: Resolution) -> None:
-        """Publish one `PhaseSkipped` for each pruned phase; the same resolution repeats the same event ids.
+        """Publish one `PhaseSkipped` for each pruned phase.
+
+        The same resolution, asked again, repeats the same event ids.
 
         Raises:
             BrokerUnavailableError: not acknowledged in time; the events may yet arrive.
@@ -210,7 +215,7 @@ class PipelineRulesProtocol(Protocol):
         summary: BatchCompletionSummary,
         essays_total: int | None = None,
     ) -> Sequence[PhaseDecision]:
-        """Judge each of the ordered steps; skip only what is proven complete with all that it depends on."""
+        """Judge the ordered steps; skip what is proven complete with all it depends on."""
         ...
 
     def validate_pipeline_prerequisites(self, phases: Sequence[PhaseDecision]) -> None:

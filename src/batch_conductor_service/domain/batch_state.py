@@ -1,7 +1,7 @@
 """Everything known of one batch, as evidence, and the summary that follows from it.
 
-Pure; imports only the standard library. The reference for every repository: Postgres recounts from rows
-and Redis counts by differences, and both must agree with this module.
+Pure; imports only the standard library. The reference for every repository: Postgres recounts from
+rows and Redis counts by differences, and both must agree with this module.
 """
 
 from collections.abc import Iterable

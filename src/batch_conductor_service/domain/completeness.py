@@ -1,7 +1,7 @@
 """When a step is complete. Pure; imports only the standard library.
 
-Pruning an unfinished step is the one unforgivable answer, so each rule here asks for proof of completeness
-and everything else runs.
+Pruning an unfinished step is the one unforgivable answer, so each rule here asks for proof of
+completeness and everything else runs.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepProgress:
-    """What a judgement rests on, and the judgement: `reason` is `ALREADY_COMPLETED` or why it is not."""
+    """What a judgement rests on, and the judgement: complete, or the reason why not."""
 
     reason: Reason
     completed: int = 0
@@ -48,7 +48,7 @@ class StepProgress:
 
 
 def essays_total(summary: BatchCompletionSummary, requested_total: int | None) -> int | None:
-    """Return the number of essays: registered, else the largest that anyone has said, else unknown."""
+    """Return the number of essays: registered, else the largest anyone said, else unknown."""
     if summary.registered_total is not None:
         return summary.registered_total
     return max(summary.reported_total or 0, requested_total or 0) or None

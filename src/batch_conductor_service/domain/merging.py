@@ -1,7 +1,7 @@
 """How statements about the same thing merge: commutative, associative and idempotent.
 
-Replays, duplicates, reorderings and hydrations therefore all end in the same state. Pure; imports only the
-standard library. The Postgres upsert and the Lua script state the same rules.
+Replays, duplicates, reorderings and hydrations therefore all end in the same state. Pure; imports
+only the standard library. The Postgres upsert and the Lua script state the same rules.
 """
 
 from collections.abc import Mapping
@@ -46,8 +46,9 @@ def merge_evidence(source: str, known: StepEvidence | None, new: StepEvidence) -
 def effective(step: EssayStep) -> StepEvidence:
     """Return the one statement that holds for an essay in a step.
 
-    The essay's own event holds. A report about it counts where there is no own event, and where it takes
-    completion away and is not older: a report never turns an essay's own failure into a success.
+    The essay's own event holds. A report about it counts where there is no own event, and where it
+    takes completion away and is not older: a report never turns an essay's own failure into a
+    success.
     """
     observed = step.sources.get(OBSERVED)
     reports = [evidence for source, evidence in step.sources.items() if source != OBSERVED]
@@ -59,7 +60,7 @@ def effective(step: EssayStep) -> StepEvidence:
 
 
 def storage_id_of(step: EssayStep) -> str | None:
-    """Return where the step's output for the essay is stored, if it is completed and anyone said."""
+    """Return where the essay's output of the step is stored, if it is completed and known."""
     evidence = effective(step)
     if evidence.status is not ProcessingStepStatus.COMPLETED:
         return None

@@ -1,7 +1,7 @@
 """Pipelines: named graphs of steps, their faults and their order.
 
-Pure; imports only the standard library. Everything here is linear in steps and dependencies, but for the
-heap that keeps the order of the file.
+Pure; imports only the standard library. Everything here is linear in steps and dependencies, but
+for the heap that keeps the order of the file.
 """
 
 import hashlib
@@ -40,12 +40,12 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class PipelineCatalog:
-    """All pipelines of the file, and every step as a pipeline of its own with what it depends on."""
+    """All pipelines of the file, and every step as a pipeline with what it depends on."""
 
     pipelines: Mapping[str, Pipeline]
 
     def find(self, name: str) -> Pipeline | None:
-        """Return the pipeline of that name, else the sub-graph of the step of that name, else None."""
+        """Return the pipeline of that name, else the sub-graph of that step, else None."""
         return self.pipelines.get(name) or self._find_step(StepName(name))
 
     def _find_step(self, name: StepName) -> Pipeline | None:
@@ -56,7 +56,9 @@ class PipelineCatalog:
         return None
 
 
-def sub_graph(steps: Sequence[PipelineStep], targets: Iterable[StepName]) -> tuple[PipelineStep, ...]:
+def sub_graph(
+    steps: Sequence[PipelineStep], targets: Iterable[StepName]
+) -> tuple[PipelineStep, ...]:
     """Return the targets and all they depend on, in the order of `steps`."""
     by_name = {step.name: step for step in steps}
     wanted: set[StepName] = set()

@@ -40,8 +40,8 @@ class ResolutionRequest:
 class Resolution:
     """The answer.
 
-    `phases` has every step of the sub-graph in order. `is_degraded` says that it was given without the
-    cache, or without all that is known of the batch.
+    `phases` has every step of the sub-graph in order. `is_degraded` says that it was given without
+    the cache, or without all that is known of the batch.
     """
 
     request: ResolutionRequest
@@ -66,7 +66,8 @@ class Resolution:
         name, batch = self.pipeline.name, self.request.batch_id
         if not self.final_pipeline:
             return f"All {total} steps of '{name}' are already complete for batch '{batch}'."
-        to_run = ", ".join(self.final_pipeline)
-        skipped = f"; already complete: {', '.join(self.skipped)}" if self.skipped else ""
+        done = f"; already complete: {', '.join(self.skipped)}" if self.skipped else ""
         doubt = " Answered without the whole state of the batch." if self.is_degraded else ""
-        return f"{len(self.final_pipeline)} of {total} steps of '{name}' to run: {to_run}{skipped}.{doubt}"
+        to_run = ", ".join(self.final_pipeline)
+        counts = f"{len(self.final_pipeline)} of {total} steps of '{name}'"
+        return f"Batch '{batch}': {counts} to run: {to_run}{done}.{doubt}"

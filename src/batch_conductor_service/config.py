@@ -1,0 +1,154 @@
+"""Settings, from `BCS_...` variables, and from files in a secrets directory for what is secret.
+
+Settings build nothing; nothing else reads the environment.
+"""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from batch_conductor_service.exceptions import SettingsError
+
+ENV_PREFIX = "BCS_"
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Environment(StrEnum):
+    """Where the service runs."""
+
+    TESTING = "testing"
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class Settings(BaseSettings):
+    """All settings; the README has the same table."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+
+    environment: Environment = Field(
+        default=Environment.DEVELOPMENT, description="Where the service runs."
+    )
+    env_type: Literal["", "docker"] = Field(
+        default="", description="`docker` forces the real Redis, Postgres and Kafka, never a fake."
+    )
+    use_mock_repository: bool = Field(default=False, description="Keep batch state in memory only.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO", description="The least level that is logged."
+    )
+    pipeline_config_path: Path = Field(
+        default=Path("pipelines.yaml"), description="The pipeline file."
+    )
+
+    http_host: str = Field(default="0.0.0.0", description="Address to listen on.")
+    http_port: int = Field(default=4002, ge=0, le=65535, description="Port to listen on.")
+    http_timeout: Seconds = Field(
+        default=30, description="Longest time to answer a request, in seconds."
+    )
+    max_concurrent_requests: int = Field(
+        default=256, gt=0, description="Requests in flight before `define` answers 503."
+    )
+    service_token: SecretStr | None = Field(
+        default=None,
+        description="Bearer token that callers must send; none is asked for when unset.",
+    )
+    shutdown_timeout_seconds: Seconds = Field(
+        default=20, description="Longest time from SIGTERM to the end of the process, in seconds."
+    )
+
+    kafka_bootstrap_servers: str = Field(
+        default="kafka:9092", description="Brokers, comma separated."
+    )
+    kafka_consumer_group_id: str = Field(
+        default="bcs-event-consumer", description="Consumer group."
+    )
+    kafka_enable_idempotence: bool = Field(
+        default=True, description="Whether producers are idempotent; the broker must support it."
+    )
+    kafka_max_poll_records: int = Field(default=500, gt=0, description="Most records of one poll.")
+    kafka_session_timeout_seconds: Seconds = Field(
+        default=10,
+        description="Silence after which the group gives a member's partitions away, in seconds.",
+    )
+    kafka_request_timeout_seconds: Seconds = Field(
+        default=10, description="Longest wait for the broker's acknowledgement, in seconds."
+    )
+    offset_commit_interval_seconds: Seconds = Field(
+        default=1, description="Time between looks at what Postgres holds, in seconds."
+    )
+    stuck_consumer_timeout_seconds: Seconds = Field(
+        default=60,
+        description="Lag without progress after which the consumer is made anew, in seconds.",
+    )
+    dlq_max_invalid_ratio: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Share of invalid records that stops consumption; 1 never does.",
+    )
+    dlq_min_invalid_records: int = Field(
+        default=100, gt=0, description="Invalid records among the latest before the share counts."
+    )
+
+    redis_url: SecretStr = Field(
+        default=SecretStr("redis://localhost:6379"), description="Redis; may hold a password."
+    )
+    redis_ttl_seconds: int = Field(
+        default=604800, gt=0, description="How long the state of an idle batch is kept, in seconds."
+    )
+    redis_timeout_seconds: Seconds = Field(
+        default=2, description="Longest wait for an answer of Redis, in seconds."
+    )
+    redis_max_connections: int = Field(
+        default=50, gt=1, description="Size of each connection pool."
+    )
+
+    postgres_enabled: bool = Field(
+        default=True, description="Whether state is mirrored to Postgres."
+    )
+    database_url: SecretStr = Field(
+        default=SecretStr("postgresql+asyncpg://bcs:bcs@localhost:5432/bcs"),
+        description="Postgres; may hold a password.",
+    )
+    database_pool_size: int = Field(default=5, gt=0, description="Connections kept to Postgres.")
+    database_timeout_seconds: Seconds = Field(
+        default=10, description="Longest wait for a statement, in seconds."
+    )
+
+    persistence_batch_size: int = Field(
+        default=200, gt=0, description="Most queue entries that one Postgres transaction takes."
+    )
+    persistence_takeover_seconds: Seconds = Field(
+        default=30,
+        description="Idle time after which another worker takes an entry over, in seconds.",
+    )
+    persistence_queue_high_water: int = Field(
+        default=50_000, gt=0, description="Queue depth that pauses consumption; half of it resumes."
+    )
+
+    @property
+    def uses_memory(self) -> bool:
+        """Whether batch state is kept in memory instead of Redis; never in docker."""
+        asked = self.environment is Environment.TESTING or self.use_mock_repository
+        return asked and self.env_type != "docker"
+
+
+def load_settings() -> Settings:
+    """Return the settings of this process.
+
+    Raises:
+        SettingsError: a setting is bad; its message is one line that names each, without its value.
+    """
+    try:
+        secrets = Path(os.environ.get("BCS_SECRETS_DIR", "/run/secrets"))
+        return Settings(_secrets_dir=secrets if secrets.is_dir() else None)
+    except ValidationError as exc:
+        faults = [
+            f"{ENV_PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()
+        ]
+    raise SettingsError("; ".join(faults))
