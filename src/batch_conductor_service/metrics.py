@@ -1,0 +1,157 @@
+"""Every metric of the service; names and labels are an API, pinned by a test. No id is ever a label."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # s
+
+
+class Metrics:
+    """The metrics, registered in the registry given."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._http(registry)
+        self._pipelines(registry)
+        self._events(registry)
+        self._storage(registry)
+        self._health(registry)
+
+    def _http(self, registry: CollectorRegistry) -> None:
+        # Requests answered; `endpoint` is the route's pattern.
+        self.http_requests = Counter(
+            "bcs_http_requests_total",
+            "Requests answered.",
+            ["method", "endpoint", "status_code"],
+            registry=registry,
+        )
+        self.http_duration = Histogram(
+            "bcs_http_request_duration_seconds",
+            "Time to answer a request.",
+            ["method", "endpoint"],
+            buckets=HTTP_BUCKETS,
+            registry=registry,
+        )
+
+    def _pipelines(self, registry: CollectorRegistry) -> None:
+        self.resolutions = Counter(
+            "bcs_pipeline_resolutions_total",
+            "Pipelines resolved; `unknown` is any name that the file does not have.",
+            ["status", "pipeline"],
+            registry=registry,
+        )
+        self.resolution_duration = Histogram(
+            "bcs_pipeline_resolution_duration_seconds",
+            "Time to resolve a pipeline.",
+            ["status"],
+            buckets=HTTP_BUCKETS,
+            registry=registry,
+        )
+        self.config_load_success = Counter(
+            "bcs_pipeline_config_load_success_total", "Pipeline files loaded.", registry=registry
+        )
+        self.config_load_error = Counter(
+            "bcs_pipeline_config_load_error_total", "Pipeline files refused.", registry=registry
+        )
+        self.rules_success = Counter(
+            "bcs_pipeline_rules_success_total", "Rules applied to a pipeline.", registry=registry
+        )
+        self.rules_error = Counter(
+            "bcs_pipeline_rules_error_total",
+            "Rules that refused a pipeline; any is a fault of the file or of ours.",
+            registry=registry,
+        )
+        self.rules_pruned = Counter(
+            "bcs_pipeline_rules_pruned_total",
+            "Steps pruned as already complete.",
+            ["step"],
+            registry=registry,
+        )
+        # outcome: published, failed (the broker did not acknowledge), dropped (too many waited).
+        self.phase_skipped_events = Counter(
+            "bcs_phase_skipped_events_total",
+            "PhaseSkipped events by what became of them.",
+            ["step", "outcome"],
+            registry=registry,
+        )
+
+    def _events(self, registry: CollectorRegistry) -> None:
+        # outcome: applied, dead_lettered.
+        self.events_processed = Counter(
+            "bcs_events_processed_total",
+            "Consumed events by what became of them.",
+            ["event_type", "outcome"],
+            registry=registry,
+        )
+        self.event_processing = Histogram(
+            "bcs_event_processing_seconds",
+            "Time of a poll from its records to their effect in Redis, per event of the poll.",
+            ["event_type", "outcome"],
+            buckets=HTTP_BUCKETS,
+            registry=registry,
+        )
+        self.consumer_lag = Gauge(
+            "bcs_kafka_consumer_lag",
+            "Records that the partition has and this consumer has not yet read.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        # outcome: published, failed, dropped. A steady rise of `failed` means the broker is away.
+        self.dlq_messages = Counter(
+            "bcs_dlq_messages_total",
+            "Dead letters by what became of them.",
+            ["topic", "reason", "outcome"],
+            registry=registry,
+        )
+
+    def _storage(self, registry: CollectorRegistry) -> None:
+        # outcome: of the retry's transaction in the end.
+        self.redis_transaction_retries = Counter(
+            "bcs_redis_transaction_retries_total",
+            "Tries that lost against another writer, by how the transaction ended.",
+            ["outcome"],
+            registry=registry,
+        )
+        # outcome: committed, contended (needed more than one try), fell_back (by script), failed.
+        self.redis_transactions = Counter(
+            "bcs_redis_transactions_total",
+            "Transactions by how they ended.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.postgres_persistence = Counter(
+            "bcs_postgres_persistence_total",
+            "Queue entries by whether Postgres took them; a failure is tried again.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.queue_depth = Gauge(
+            "bcs_persistence_queue_depth", "Queue entries that Postgres has not.", registry=registry
+        )
+        self.worker_lag = Gauge(
+            "bcs_persistence_worker_lag_seconds",
+            "Age of the oldest change that Postgres has not; the one to alert on.",
+            registry=registry,
+        )
+
+    def _health(self, registry: CollectorRegistry) -> None:
+        self.dependency_up = Gauge(
+            "bcs_dependency_up",
+            "1 while the dependency answers.",
+            ["dependency"],
+            registry=registry,
+        )
+        self.circuit_breaker_state = Gauge(
+            "bcs_circuit_breaker_state",
+            "0 closed, 1 half open, 2 open: the dependency is not asked.",
+            ["dependency"],
+            registry=registry,
+        )
+        self.task_up = Gauge(
+            "bcs_task_up", "1 while the background task runs.", ["task"], registry=registry
+        )
+        self.task_restarts = Counter(
+            "bcs_task_restarts_total",
+            "Background tasks started again after they died.",
+            ["task"],
+            registry=registry,
+        )
