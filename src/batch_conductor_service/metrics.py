@@ -1,4 +1,4 @@
-"""Every metric of the service; names and labels are an API, pinned by a test. No id is ever a label."""
+"""Every metric of the service; names and labels are an API. No id is ever a label."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 

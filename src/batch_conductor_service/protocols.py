@@ -7,7 +7,7 @@ is said.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
 from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
@@ -241,7 +241,40 @@ class PipelineResolutionServiceProtocol(Protocol):
         ...
 
 
-RulesResult = Literal["success", "error"]
+class ResolutionAnnouncerProtocol(Protocol):
+    """What is told to others beside the answer, never before it. Neither method waits or raises."""
+
+    def announce(self, resolution: Resolution) -> None:
+        """Have the skip events of the resolution published."""
+        ...
+
+    def announce_failure(self, request: ResolutionRequest, error: Exception) -> None:
+        """Have the failed resolution dead-lettered."""
+        ...
+
+
+class BackgroundTaskProtocol(Protocol):
+    """Something that runs as long as the service."""
+
+    name: str
+
+    async def run(self) -> None:
+        """Run until `stop` is called; whatever it raises, the supervisor starts it again."""
+        ...
+
+    def stop(self) -> None:
+        """Ask `run` to finish what it has in hand and return. May be called at any time, often."""
+        ...
+
+
+class HealthProbeProtocol(Protocol):
+    """A dependency that can be asked whether it answers."""
+
+    name: str
+
+    async def ping(self) -> None:
+        """Return if the dependency answers."""
+        ...
 
 
 class ClockProtocol(Protocol):
