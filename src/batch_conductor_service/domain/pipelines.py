@@ -72,7 +72,7 @@ def sub_graph(
 
 
 def topological_order(steps: Sequence[PipelineStep]) -> tuple[PipelineStep, ...]:
-    """Return the steps with dependencies first, and among those that are free the order of the file.
+    """Return the steps with dependencies first; of those that are free, in the order of the file.
 
     Raises:
         ValueError: the graph has a cycle; `find_cycle` names it.
