@@ -1,0 +1,1 @@
+"""Real servers from wheels, for `bcs local` and for tests; the service never imports them."""

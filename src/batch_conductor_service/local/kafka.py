@@ -1,0 +1,54 @@
+"""A broker that speaks Kafka's protocol, in memory: what it holds ends with it.
+
+It knows no idempotent producers, so clients need `enable_idempotence=False`.
+"""
+
+from pathlib import Path
+
+from batch_conductor_service.local.processes import (
+    LOCALHOST,
+    ServerProcess,
+    accepts_connections,
+    find_free_port,
+)
+from batch_conductor_service.local.wheels import find_kafka_broker
+
+
+class KafkaBroker:
+    """A Tansu broker with in-memory storage."""
+
+    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.port = port or find_free_port()
+        address = f"tcp://{self.bootstrap_servers}"
+        self._process = ServerProcess(
+            "The Kafka broker",
+            [
+                *(find_kafka_broker(), "broker", "--storage-engine", "memory://tansu/"),
+                *("--listener-url", address, "--advertised-listener-url", address),
+            ],
+            log_path=directory / "kafka.log",
+        )
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Its address, as `BCS_KAFKA_BOOTSTRAP_SERVERS` takes it."""
+        return f"{LOCALHOST}:{self.port}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process.is_running
+
+    def start(self) -> None:
+        """Start it and return when it listens."""
+        self._process.start()
+        self._process.wait_ready(lambda: accepts_connections(self.port))
+
+    def stop(self) -> None:
+        """End it in order."""
+        self._process.stop()
+
+    def kill(self) -> None:
+        """End it as a power cut would; all it held is gone."""
+        self._process.kill()

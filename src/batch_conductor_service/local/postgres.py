@@ -1,0 +1,113 @@
+"""PostgreSQL, on a port of its own, with the database `bcs`."""
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from batch_conductor_service.local.processes import (
+    LOCALHOST,
+    LocalServerError,
+    ServerProcess,
+    find_free_port,
+)
+from batch_conductor_service.local.unprivileged import (
+    find_unprivileged_user,
+    make_reachable_copy,
+    make_reachable_directory,
+)
+from batch_conductor_service.local.wheels import find_postgres_installation
+
+USER = "bcs"
+DATABASE = "bcs"
+
+
+class PostgresServer:
+    """A PostgreSQL that trusts whoever reaches it on this machine; for development only.
+
+    It refuses to run as root, and then runs as another user, with its data where that user can
+    reach it.
+    """
+
+    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.port = port or find_free_port()
+        self._user = find_unprivileged_user()
+        self._programs = find_postgres_installation()
+        self._data = directory / "data"
+        if self._user:
+            self._programs = make_reachable_copy(self._programs)
+            self._data = make_reachable_directory(self._data, self._user)
+        self._log_path = directory / "postgres.log"
+        self._process = ServerProcess(
+            "PostgreSQL",
+            [
+                *(self._programs / "bin" / "postgres", "-D", self._data, "-p", str(self.port)),
+                *("-c", f"listen_addresses={LOCALHOST}", "-c", "unix_socket_directories="),
+                *("-c", "max_connections=200"),
+            ],
+            log_path=self._log_path,
+            stop_signal=signal.SIGINT,  # ends it without waiting for its clients
+            user=self._user,
+        )
+
+    @property
+    def url(self) -> str:
+        """Its address, as `BCS_DATABASE_URL` takes it."""
+        return f"postgresql+asyncpg://{USER}@{LOCALHOST}:{self.port}/{DATABASE}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process.is_running
+
+    def start(self) -> None:
+        """Start it and return when it answers; the first start makes the database."""
+        self._initialize()
+        self._process.start()
+        self._process.wait_ready(self._answers)
+        self._create_database()
+
+    def stop(self) -> None:
+        """End it in order."""
+        self._process.stop()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+
+    def remove_data(self) -> None:
+        """Remove the data, wherever they are."""
+        shutil.rmtree(self._data, ignore_errors=True)
+
+    def _initialize(self) -> None:
+        if (self._data / "global" / "pg_control").exists():
+            return
+        shutil.rmtree(self._data / "base", ignore_errors=True)
+        made = self._run(
+            *("initdb", "-D", self._data, "-U", USER, "--auth=trust"),
+            *("--encoding=UTF8", "--locale=C", "--no-sync"),
+        )
+        if made.returncode:
+            raise LocalServerError(f"PostgreSQL cannot make its data directory.\n{made.stderr}")
+
+    def _answers(self) -> bool:
+        return not self._run("pg_isready", "-h", LOCALHOST, "-p", str(self.port)).returncode
+
+    def _create_database(self) -> None:
+        made = self._run("createdb", "-h", LOCALHOST, "-p", str(self.port), "-U", USER, DATABASE)
+        if made.returncode and "already exists" not in made.stderr:
+            raise LocalServerError(f"PostgreSQL cannot make its database.\n{made.stderr}")
+
+    def _run(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603 - our own command
+            [self._programs / "bin" / program, *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            user=self._user[0] if self._user else None,
+            group=self._user[1] if self._user else None,
+            extra_groups=[] if self._user else None,
+            cwd="/",
+        )

@@ -1,0 +1,62 @@
+"""What root needs to run a server that refuses to run as root.
+
+The server runs as `nobody`, who may not be able to reach a directory below root's home or a
+private temporary one. Nobody's rights are left as they are: what must be reached is put where
+everybody can.
+"""
+
+import hashlib
+import os
+import pwd
+import shutil
+import tempfile
+from pathlib import Path
+
+UNPRIVILEGED_USER = "nobody"  # every system has it
+SHARED_DIRECTORY = Path("/var/tmp")  # noqa: S108 - what is made here is checked to be root's own
+PREFIX = "batch-conductor"
+TRAVERSE = 0o001
+
+
+def find_unprivileged_user() -> tuple[int, int] | None:
+    """Return user and group id to run a server with, or None where we are not root."""
+    if os.geteuid() != 0:
+        return None
+    entry = pwd.getpwnam(UNPRIVILEGED_USER)
+    return entry.pw_uid, entry.pw_gid
+
+
+def make_reachable_directory(wanted: Path, user: tuple[int, int]) -> Path:
+    """Return a directory that the user owns and reaches: `wanted`, or one that stands for it."""
+    path = wanted if _is_reachable(wanted) else _shared_path("data", str(wanted.absolute()))
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid not in {0, user[0]}:
+        raise PermissionError(f"{path} belongs to somebody else")
+    os.chown(path, *user)
+    return path
+
+
+def make_reachable_copy(directory: Path) -> Path:
+    """Return the directory, or a copy of it, where everybody can read it."""
+    if _is_reachable(directory):
+        return directory
+    marker = (directory / "bin" / "postgres").stat()
+    copy = _shared_path("programs", f"{directory.absolute()} {marker.st_size} {marker.st_mtime_ns}")
+    if not copy.exists():
+        with tempfile.TemporaryDirectory(dir=SHARED_DIRECTORY, prefix=PREFIX) as scratch:
+            made = shutil.copytree(directory, Path(scratch) / "copy", symlinks=True)
+            made.chmod(0o755)
+            made.rename(copy)  # at once: another run never sees half a copy
+    if copy.stat().st_uid != 0:
+        raise PermissionError(f"{copy} belongs to somebody else")
+    return copy
+
+
+def _is_reachable(path: Path) -> bool:
+    parents = [parent for parent in path.absolute().parents if parent.exists()]
+    return all(parent.stat().st_mode & TRAVERSE for parent in parents)
+
+
+def _shared_path(kind: str, identity: str) -> Path:
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return SHARED_DIRECTORY / f"{PREFIX}-{kind}-{digest}"

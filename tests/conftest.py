@@ -1,0 +1,84 @@
+"""Servers and a clean environment for every test."""
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from batch_conductor_service.local.postgres import PostgresServer
+from batch_conductor_service.local.valkey import ValkeyServer
+from tests.support.servers import plain_url, serve_kafka, serve_postgres, serve_redis
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own settings change no test."""
+    for name in os.environ:
+        if name.startswith("BCS_") and not name.startswith("BCS_TEST_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def redis_server_url() -> Iterator[str]:
+    """The session's Redis."""
+    with serve_redis() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url() -> Iterator[str]:
+    """The session's Postgres."""
+    with serve_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap_servers() -> Iterator[str]:
+    """The session's Kafka; topics and groups of a test need names of their own."""
+    with serve_kafka() as address:
+        yield address
+
+
+@pytest.fixture
+async def redis_url(redis_server_url: str) -> str:
+    """An empty Redis."""
+    async with Redis.from_url(redis_server_url) as client:
+        await client.flushall()
+    return redis_server_url
+
+
+@pytest.fixture
+async def database_url(postgres_server_url: str) -> AsyncIterator[str]:
+    """An empty database of the test's own, without a schema."""
+    name = f"test_{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(plain_url(postgres_server_url))
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+        yield urlsplit(postgres_server_url)._replace(path=f"/{name}").geturl()
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A Redis that the test may kill; what it holds is on disk."""
+    server = ValkeyServer(tmp_path / "valkey")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+    """A Postgres that the test may kill; its `url` is that of a database without a schema."""
+    server = PostgresServer(tmp_path / "postgres")
+    server.start()
+    yield server
+    server.kill()
+    server.remove_data()
