@@ -1,0 +1,66 @@
+# Everything below needs CPython 3.11 with venv and pip, make and git; `containers` a Docker engine.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+
+PDM_VERSION := 2.29.3
+TOOLS := .tools
+VENV := .venv
+PDM := $(TOOLS)/bin/pdm
+PDM_READY := $(TOOLS)/.pdm-$(PDM_VERSION)
+VENV_READY := $(VENV)/.synced
+IMAGE := batch-conductor-service
+BUILD_FLAGS ?=
+
+# The first interpreter that runs and is of a version the project takes.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+
+export PDM_CHECK_UPDATE := false
+export PDM_IGNORE_ACTIVE_VENV := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help run test fmt lint types containers clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV_READY) ## Run the service and all it needs here, show its main job, serve until Ctrl-C
+	@exec $(VENV)/bin/bcs local
+
+test: $(VENV_READY) ## Run every check and every test, as CI does
+	@$(PDM) run check
+
+fmt: $(VENV_READY) ## Format, and repair what can be repaired
+	@$(PDM) run fmt
+
+lint: $(VENV_READY) ## Check format, style and import contracts
+	@$(PDM) run lint
+
+types: $(VENV_READY) ## Check types
+	@$(PDM) run typecheck
+
+containers: $(VENV_READY) ## Build the image, run the composition, drive it, restart each service
+	docker build $(BUILD_FLAGS) --tag $(IMAGE):latest .
+	$(VENV)/bin/pytest --timeout 900 tests/containers
+
+clean: ## Remove everything that was made here, the local servers' data too
+	@if [ -x $(VENV)/bin/bcs ]; then $(VENV)/bin/bcs local --remove-data; fi
+	rm -rf $(VENV) $(TOOLS) .local .pdm-python .pdm-build .mypy_cache .ruff_cache .pytest_cache \
+		.import_linter_cache .hypothesis .coverage .coverage.*
+
+$(PDM_READY):
+	@if [ -z "$(PYTHON)" ]; then echo "CPython 3.11 is needed and was not found." >&2; exit 1; fi
+	@echo "Installing PDM $(PDM_VERSION) into $(TOOLS) ..."
+	@rm -rf $(TOOLS)
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet "pdm[locked]==$(PDM_VERSION)"
+	@touch $@
+
+$(VENV_READY): pdm.lock pyproject.toml $(PDM_READY)
+	@echo "Installing the locked dependencies into $(VENV) ..."
+	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv --without-pip $(VENV)
+	@$(PDM) use --quiet --first $(VENV)/bin/python
+	@$(PDM) sync --clean -G :all
+	@touch $@
