@@ -1,0 +1,65 @@
+"""Logging: one line an event, JSON unless a person reads along at a terminal.
+
+Our own events and the records of the libraries go the same way, so that one format leaves the
+process.
+"""
+
+import logging
+import re
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+# The last defence: no setting with a password is ever logged, but a driver may quote its address.
+_PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]+@")
+_CHATTY = ("aiokafka", "hypercorn.error", "sqlalchemy.engine")
+
+
+def configure_logging(level: str, stream: TextIO | None = None) -> None:
+    """Send all logging of the process to the stream (standard output) from this level on."""
+    stream = stream or sys.stdout
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_rendering(is_terminal=stream.isatty()),
+            ],
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _rendering(*, is_terminal: bool) -> list[Processor]:
+    if is_terminal:
+        return [structlog.dev.ConsoleRenderer(), _mask_passwords]
+    return [
+        structlog.processors.dict_tracebacks,
+        structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+        _mask_passwords,
+    ]
+
+
+def _mask_passwords(_logger: WrappedLogger, _method: str, rendered: EventDict | str) -> str:
+    return _PASSWORD_IN_URL.sub(r"\1:***@", str(rendered))
