@@ -60,6 +60,12 @@ class OverloadedError(TransientError):
     code = "overloaded"
 
 
+class DeadlineExceededError(TransientError):
+    """The answer took too long."""
+
+    code = "deadline_exceeded"
+
+
 # What the caller asked for cannot be.
 
 

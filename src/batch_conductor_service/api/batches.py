@@ -1,0 +1,47 @@
+"""The route that shows what is known of a batch."""
+
+from dishka import FromDishka
+from quart import Blueprint, Response
+from quart_dishka import inject
+
+from batch_conductor_service.api.errors import refusing_invalid_fields
+from batch_conductor_service.api.limits import RequestGate, within_deadline
+from batch_conductor_service.api.schemas import BatchPath, BatchResponse
+from batch_conductor_service.exceptions import StoreUnavailableError, UnknownBatchError
+from batch_conductor_service.models import BatchCompletionSummary, BatchId
+from batch_conductor_service.protocols import BatchStateRepositoryProtocol
+
+blueprint = Blueprint("batches", __name__, url_prefix="/internal/v1/batches")
+
+
+@blueprint.get("/<batch_id>")
+@inject
+async def show(
+    batch_id: str,
+    repository: FromDishka[BatchStateRepositoryProtocol],
+    gate: FromDishka[RequestGate],
+) -> Response:
+    """Show the progress of a batch by step, and where the outputs of its essays are stored."""
+    with refusing_invalid_fields():
+        batch = BatchId(BatchPath(batch_id=batch_id).batch_id)
+    with gate.enter():
+        async with within_deadline():
+            reading = await repository.get_summary(batch)
+            _check_known(reading.summary)
+            essays = await repository.get_essays(batch)
+    answer = BatchResponse.of(reading, essays).model_dump_json()
+    return Response(answer, content_type="application/json")
+
+
+def _check_known(summary: BatchCompletionSummary) -> None:
+    """Refuse to show nothing.
+
+    Raises:
+        UnknownBatchError: nobody has said anything of the batch.
+        StoreUnavailableError: somebody may have, where we cannot look now.
+    """
+    is_known = summary.steps or summary.registered_total or summary.reported_total
+    if not is_known and summary.is_whole:
+        raise UnknownBatchError
+    if not is_known:
+        raise StoreUnavailableError

@@ -1,0 +1,80 @@
+"""What one request, and all of them together, may take of the service."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from quart import g, request
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+
+from batch_conductor_service.exceptions import DeadlineExceededError, OverloadedError
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_DISCARDED_BYTES = 16 * 1024 * 1024
+
+
+class RequestGate:
+    """Lets so many requests in at once, and refuses the rest."""
+
+    def __init__(self, max_concurrent: int) -> None:
+        self._max_concurrent = max_concurrent
+        self.in_flight = 0
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Hold a place while the work is done.
+
+        Raises:
+            OverloadedError: all places are taken.
+        """
+        if self.in_flight >= self._max_concurrent:
+            raise OverloadedError
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+
+def begin_deadline(timeout_seconds: float) -> None:
+    """Start the time in which this request must be answered."""
+    g.deadline = asyncio.get_running_loop().time() + timeout_seconds
+
+
+@asynccontextmanager
+async def within_deadline() -> AsyncIterator[None]:
+    """Work on this request until its deadline.
+
+    Raises:
+        DeadlineExceededError: the time is up.
+    """
+    try:
+        async with asyncio.timeout_at(g.deadline):
+            yield
+    except TimeoutError as exc:
+        raise DeadlineExceededError from exc
+
+
+async def read_json_body() -> bytes:
+    """Return the body of the current request.
+
+    A body that is too large is read on and thrown away, within reason: a caller that is cut off
+    while it sends would see a broken connection instead of the answer.
+
+    Raises:
+        UnsupportedMediaType: it is not said to be JSON.
+        RequestEntityTooLarge: it is larger than allowed.
+    """
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType
+    body = bytearray()
+    size = 0
+    async for chunk in request.body:
+        size += len(chunk)
+        if size <= MAX_BODY_BYTES:
+            body += chunk
+        elif size > MAX_DISCARDED_BYTES:
+            break
+    if size > MAX_BODY_BYTES:
+        raise RequestEntityTooLarge
+    return bytes(body)

@@ -1,0 +1,69 @@
+"""The edge of the one question: bounded, timed, counted, and told to others beside the answer."""
+
+from time import perf_counter
+from typing import Literal
+
+from batch_conductor_service.api.limits import RequestGate, within_deadline
+from batch_conductor_service.domain.pipelines import PipelineCatalog
+from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
+from batch_conductor_service.exceptions import PrerequisiteMissingError
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.protocols import (
+    PipelineResolutionServiceProtocol,
+    ResolutionAnnouncerProtocol,
+)
+
+
+class ResolutionDesk:
+    """Takes a question that is well formed, and answers it or fails; both are made known.
+
+    Nothing here waits after the resolution is there, so a caller who hangs up leaves nothing half
+    done: either all of it is told or nothing.
+    """
+
+    def __init__(
+        self,
+        service: PipelineResolutionServiceProtocol,
+        announcer: ResolutionAnnouncerProtocol,
+        catalog: PipelineCatalog,
+        gate: RequestGate,
+        metrics: Metrics,
+    ) -> None:
+        self._service = service
+        self._announcer = announcer
+        self._catalog = catalog
+        self._gate = gate
+        self._metrics = metrics
+
+    async def resolve(self, request: ResolutionRequest) -> Resolution:
+        """Return the resolution; raises what the service does, and when there is no room or time.
+
+        Raises:
+            OverloadedError: too many requests are in flight.
+            DeadlineExceededError: it took too long.
+        """
+        started = perf_counter()
+        try:
+            with self._gate.enter():
+                async with within_deadline():
+                    resolution = await self._service.resolve(request)
+        except Exception as error:
+            self._count("failure", request, started)
+            if isinstance(error, PrerequisiteMissingError):
+                self._metrics.rules_error.inc()
+            self._announcer.announce_failure(request, error)
+            raise
+        self._count("success", request, started)
+        self._metrics.rules_success.inc()
+        for step in resolution.skipped:
+            self._metrics.rules_pruned.labels(step=step).inc()
+        self._announcer.announce(resolution)
+        return resolution
+
+    def _count(
+        self, status: Literal["success", "failure"], request: ResolutionRequest, started: float
+    ) -> None:
+        known = self._catalog.find(request.requested_pipeline)
+        pipeline = known.name if known else "unknown"
+        self._metrics.resolutions.labels(status=status, pipeline=pipeline).inc()
+        self._metrics.resolution_duration.labels(status=status).observe(perf_counter() - started)
