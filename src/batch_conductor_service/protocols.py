@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
 from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
 from batch_conductor_service.models import (
@@ -119,11 +120,23 @@ class BatchStateRepositoryProtocol(Protocol):
         ...
 
 
+class BatchStateArchiveProtocol(Protocol):
+    """Where whole batches can be had from when the cache has lost them."""
+
+    async def load_states(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, BatchState]:
+        """Return all evidence of those of the batches that are known."""
+        ...
+
+
 class AtomicRedisClientProtocol(Protocol):
     """Redis as the repository needs it: atomic reads, optimistic transactions, scripts."""
 
     async def read(self, commands: Sequence[RedisCommand]) -> list[Any]:
         """Run the commands in one round trip, as one atomic snapshot."""
+        ...
+
+    async def scan(self, pattern: str) -> Sequence[str]:
+        """Return all keys that match: walks the whole keyspace, so for rare repairs only."""
         ...
 
     async def transact(

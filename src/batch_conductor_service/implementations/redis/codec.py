@@ -1,0 +1,156 @@
+"""How evidence is written in Redis: as JSON, times as UTC text of one width that sorts by time."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import orjson
+
+from batch_conductor_service.models import (
+    BatchId,
+    BatchRegistration,
+    BatchUpdate,
+    EssayEvidence,
+    EssayId,
+    OutcomeVerdict,
+    PhaseOutcome,
+    ProcessingStepStatus,
+    RecordPosition,
+    StepEvidence,
+    StepName,
+)
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+def time_text(time: datetime) -> str:
+    """Return the time as text, always 27 characters: equal order as text and as time."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def time_from(text: str) -> datetime:
+    """Return the time that a text gives; one without a zone is UTC."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def evidence_json(evidence: StepEvidence) -> Json:
+    """Return a statement as JSON; an absent storage id is left out, as Lua has no null."""
+    json: Json = {"status": evidence.status.value, "at": time_text(evidence.occurred_at)}
+    return json if evidence.storage_id is None else {**json, "storage_id": evidence.storage_id}
+
+
+def evidence_from(json: Mapping[str, Any]) -> StepEvidence:
+    """Return the statement that JSON holds."""
+    return StepEvidence(
+        status=ProcessingStepStatus(json["status"]),
+        occurred_at=time_from(json["at"]),
+        storage_id=json.get("storage_id"),
+    )
+
+
+def outcome_json(outcome: PhaseOutcome) -> Json:
+    """Return an outcome as JSON."""
+    return {
+        "step": outcome.step,
+        "fingerprint": outcome.fingerprint,
+        "at": time_text(outcome.occurred_at),
+        "status": outcome.status,
+        "verdict": outcome.verdict.value,
+        "total": outcome.reported_total,
+    }
+
+
+def outcome_from(json: Mapping[str, Any]) -> PhaseOutcome:
+    """Return the outcome that JSON holds."""
+    return PhaseOutcome(
+        step=StepName(json["step"]),
+        fingerprint=json["fingerprint"],
+        occurred_at=time_from(json["at"]),
+        status=json["status"],
+        verdict=OutcomeVerdict(json["verdict"]),
+        reported_total=json["total"],
+    )
+
+
+def registration_json(registration: BatchRegistration) -> Json:
+    """Return a registration as JSON; ids that are not known are left out."""
+    json: Json = {
+        "fingerprint": registration.fingerprint,
+        "at": time_text(registration.occurred_at),
+        "total": registration.essays_total,
+    }
+    return {**json, "essay_ids": registration.essay_ids} if registration.essay_ids else json
+
+
+def registration_from(json: Mapping[str, Any]) -> BatchRegistration:
+    """Return the registration that JSON holds."""
+    return BatchRegistration(
+        fingerprint=json["fingerprint"],
+        occurred_at=time_from(json["at"]),
+        essays_total=json["total"],
+        essay_ids=tuple(EssayId(essay_id) for essay_id in json.get("essay_ids", ())),
+    )
+
+
+def encode_update(update: BatchUpdate) -> bytes:
+    """Return an update as the payload of a queue entry, and as the argument of the Lua script."""
+    return orjson.dumps(
+        {
+            "v": 1,
+            "batch_id": update.batch_id,
+            "evidence": [
+                {
+                    "essay": e.essay_id,
+                    "step": e.step,
+                    "source": e.source,
+                    **evidence_json(e.evidence),
+                }
+                for e in update.evidence
+            ],
+            "outcomes": [outcome_json(outcome) for outcome in update.outcomes],
+            "registrations": [registration_json(one) for one in update.registrations],
+            "positions": [[p.topic, p.partition, p.offset] for p in update.positions],
+        }
+    )
+
+
+def decode_update(payload: bytes) -> BatchUpdate:
+    """Return the update of a queue entry.
+
+    Raises:
+        ValueError: the payload is not one.
+    """
+    try:
+        json = orjson.loads(payload)
+        return BatchUpdate(
+            batch_id=BatchId(json["batch_id"]),
+            evidence=tuple(
+                EssayEvidence(
+                    essay_id=EssayId(item["essay"]),
+                    step=StepName(item["step"]),
+                    source=item["source"],
+                    evidence=evidence_from(item),
+                )
+                for item in json["evidence"]
+            ),
+            outcomes=tuple(outcome_from(item) for item in json["outcomes"]),
+            registrations=tuple(registration_from(item) for item in json["registrations"]),
+            positions=tuple(
+                RecordPosition(topic=topic, partition=partition, offset=offset)
+                for topic, partition, offset in json["positions"]
+            ),
+        )
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise ValueError("the payload is no update") from exc
+
+
+def text_values(texts: Iterable[str], read: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    """Return what the texts hold, without those that cannot be read: the archive has them still."""
+    values = []
+    for text in texts:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            values.append(read(orjson.loads(text)))
+    return values

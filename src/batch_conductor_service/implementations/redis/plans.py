@@ -1,0 +1,259 @@
+"""The commands that write an update: by difference where the batch is whole, else all of it anew.
+
+Everything a plan computes comes from one reading under WATCH, so it holds when EXEC succeeds.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+
+from batch_conductor_service.domain.batch_state import (
+    BatchState,
+    latest_outcome,
+    latest_registration,
+)
+from batch_conductor_service.domain.merging import earlier, effective, merge_evidence
+from batch_conductor_service.implementations.redis import keys, readings
+from batch_conductor_service.implementations.redis.codec import (
+    encode_update,
+    outcome_json,
+    registration_json,
+    time_text,
+)
+from batch_conductor_service.implementations.redis.documents import EssayDocument, encode_document
+from batch_conductor_service.implementations.redis.readings import BatchReading
+from batch_conductor_service.models import (
+    OBSERVED,
+    BatchCompletionSummary,
+    BatchId,
+    BatchRegistration,
+    BatchUpdate,
+    EssayId,
+    EssayProcessingState,
+    EssayStep,
+    PhaseOutcome,
+    ProcessingStepStatus,
+    StepCompletionSummary,
+    StepName,
+)
+from batch_conductor_service.protocols import RedisCommand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WritePolicy:
+    """How state is written: for how long, and whether a queue entry for Postgres goes with it."""
+
+    ttl_seconds: int
+    is_queued: bool
+
+
+def merge_by_difference(
+    reading: BatchReading, update: BatchUpdate, policy: WritePolicy, now: datetime
+) -> list[RedisCommand]:
+    """Return the commands for a consistent batch: touched documents, and counts by difference."""
+    fields = _known_counts(reading, update)
+    commands: list[RedisCommand] = []
+    for essay, before, after in _changed_essays(reading, update):
+        commands.append(_set_document(after, reading.documents[essay], policy, now))
+        if reading.fields["expected"] == "0" or essay in reading.expected:
+            for step in after.steps:
+                if after.steps[step] != before.get(step):
+                    _count_essay(fields, step, before.get(step), after.steps[step])
+    new_essays = reading.documents.keys() - reading.indexed
+    fields["essays"] = str(int(reading.fields["essays"]) + len(new_essays))
+    if new_essays:
+        commands.append(("SADD", keys.batch_index(reading.batch_id), *sorted(new_essays)))
+    commands += _merge_outcomes(fields, reading, update)
+    return [
+        *commands,
+        *_set_fields(reading.batch_id, fields),
+        *_renew(reading.batch_id, policy),
+        *queue_entry(update, policy),
+    ]
+
+
+def write_whole(
+    state: BatchState,
+    documents: Mapping[EssayId, EssayDocument],
+    policy: WritePolicy,
+    now: datetime,
+    *,
+    is_whole: bool,
+) -> list[RedisCommand]:
+    """Return the commands that write all of a batch anew; nothing when nothing is known of it."""
+    everything = state.as_update()
+    essays = state.essays()
+    if not (essays or everything.outcomes or everything.registrations):
+        return []
+    registration = latest_registration(everything.registrations)
+    members = registration.essay_ids if registration else ()
+    fields = _summary_fields(state.summarise(), is_whole=is_whole)
+    sizes = (len(essays), len(members), len(everything.outcomes), len(everything.registrations))
+    fields |= {name: str(size) for name, size in zip(readings.SIZES, sizes, strict=True)}
+    batch_id = state.batch_id
+    return [
+        ("DEL", *keys.batch_keys(batch_id)),
+        *(_set_document(essay, documents.get(essay.essay_id), policy, now) for essay in essays),
+        *_add(keys.batch_index(batch_id), [essay.essay_id for essay in essays]),
+        *_add(keys.batch_expected(batch_id), members),
+        *_set_outcomes(batch_id, everything.outcomes),
+        *_set_registrations(batch_id, everything.registrations),
+        *_set_fields(batch_id, fields),
+        *_renew(batch_id, policy),
+    ]
+
+
+def queue_entry(update: BatchUpdate, policy: WritePolicy) -> list[RedisCommand]:
+    """Return the command that queues the update for Postgres, always the last of a plan.
+
+    The entry carries what the events said, not what changed in Redis: an event that Redis knows
+    already may be one that Postgres never got.
+    """
+    says_something = update.evidence or update.outcomes or update.registrations
+    if not (policy.is_queued and says_something):
+        return []
+    return [("XADD", keys.PERSISTENCE_QUEUE, "*", "update", encode_update(update))]
+
+
+def _changed_essays(
+    reading: BatchReading, update: BatchUpdate
+) -> Iterable[tuple[EssayId, Mapping[StepName, EssayStep], EssayProcessingState]]:
+    merged: dict[EssayId, dict[StepName, EssayStep]] = {}
+    for item in update.evidence:
+        steps = merged.setdefault(item.essay_id, dict(_steps(reading.documents[item.essay_id])))
+        sources = dict(steps[item.step].sources) if item.step in steps else {}
+        sources[item.source] = merge_evidence(item.source, sources.get(item.source), item.evidence)
+        steps[item.step] = EssayStep(sources=sources)
+    for essay, steps in merged.items():
+        before = _steps(reading.documents[essay])
+        if steps != before:
+            after = EssayProcessingState(batch_id=reading.batch_id, essay_id=essay, steps=steps)
+            yield essay, before, after
+
+
+def _known_counts(reading: BatchReading, update: BatchUpdate) -> dict[str, str]:
+    """Return the fields of the steps that the update touches, as they are."""
+    steps = {item.step for item in update.evidence} | {one.step for one in update.outcomes}
+    counts = (f"{name}:{step}" for name in (readings.COMPLETED, readings.FAILED) for step in steps)
+    times = (f"{readings.OBSERVED_AT}:{step}" for step in steps)
+    return {field: reading.fields.get(field, "0") for field in counts} | {
+        field: reading.fields[field] for field in times if field in reading.fields
+    }
+
+
+def _count_essay(
+    fields: dict[str, str], step: StepName, before: EssayStep | None, after: EssayStep
+) -> None:
+    was = effective(before).status if before else None
+    now = effective(after).status
+    for name, status in (
+        (readings.COMPLETED, ProcessingStepStatus.COMPLETED),
+        (readings.FAILED, ProcessingStepStatus.FAILED),
+    ):
+        field = f"{name}:{step}"
+        fields[field] = str(int(fields[field]) + (now is status) - (was is status))
+    if OBSERVED in after.sources:
+        field = f"{readings.OBSERVED_AT}:{step}"
+        observed_at = time_text(after.sources[OBSERVED].occurred_at)
+        fields[field] = max(fields.get(field, ""), observed_at)
+
+
+def _merge_outcomes(
+    fields: dict[str, str], reading: BatchReading, update: BatchUpdate
+) -> list[RedisCommand]:
+    if not update.outcomes:
+        return []
+    merged = {outcome_field(outcome): outcome for outcome in reading.outcomes}
+    for outcome in update.outcomes:
+        field = outcome_field(outcome)
+        merged[field] = earlier(merged.get(field, outcome), outcome)
+    reported = max(outcome.reported_total for outcome in merged.values())
+    fields |= {"outcomes": str(len(merged)), readings.REPORTED_TOTAL: str(reported or "")}
+    for step in {outcome.step for outcome in update.outcomes}:
+        latest = latest_outcome(one for one in merged.values() if one.step == step)
+        fields |= _outcome_fields(step, latest)
+    return _set_outcomes(reading.batch_id, merged.values())
+
+
+def outcome_field(outcome: PhaseOutcome) -> str:
+    """Return the field of the outcomes hash that holds the outcome."""
+    return f"{outcome.step} {outcome.fingerprint}"
+
+
+def _summary_fields(summary: BatchCompletionSummary, *, is_whole: bool) -> dict[str, str]:
+    fields = {
+        readings.WHOLE: "1" if is_whole else "0",
+        readings.REGISTERED_TOTAL: _text(summary.registered_total),
+        readings.REPORTED_TOTAL: _text(summary.reported_total),
+    }
+    for name, step in summary.steps.items():
+        fields |= _step_fields(name, step)
+    return fields
+
+
+def _step_fields(name: StepName, step: StepCompletionSummary) -> dict[str, str]:
+    fields = {
+        f"{readings.COMPLETED}:{name}": str(step.completed),
+        f"{readings.FAILED}:{name}": str(step.failed),
+    }
+    if step.last_observed_at is not None:
+        fields[f"{readings.OBSERVED_AT}:{name}"] = time_text(step.last_observed_at)
+    return fields | _outcome_fields(name, step.outcome)
+
+
+def _outcome_fields(step: StepName, outcome: PhaseOutcome | None) -> dict[str, str]:
+    if outcome is None:
+        return {}
+    return {f"{readings.OUTCOME}:{step}": orjson.dumps(outcome_json(outcome)).decode()}
+
+
+def _set_fields(batch_id: BatchId, fields: Mapping[str, str]) -> list[RedisCommand]:
+    prefix = f"{readings.COMPLETED}:"
+    counts = {f.removeprefix(prefix): count for f, count in fields.items() if f.startswith(prefix)}
+    commands: list[RedisCommand] = [_hset(keys.batch_summary(batch_id), fields)]
+    if counts:
+        commands.append(_hset(keys.pipeline_state(batch_id), counts))
+    return commands
+
+
+def _set_outcomes(batch_id: BatchId, outcomes: Iterable[PhaseOutcome]) -> list[RedisCommand]:
+    texts = {outcome_field(o): orjson.dumps(outcome_json(o)).decode() for o in outcomes}
+    return [_hset(keys.batch_outcomes(batch_id), texts)] if texts else []
+
+
+def _set_registrations(
+    batch_id: BatchId, registrations: Iterable[BatchRegistration]
+) -> list[RedisCommand]:
+    texts = {r.fingerprint: orjson.dumps(registration_json(r)).decode() for r in registrations}
+    return [_hset(keys.batch_registrations(batch_id), texts)] if texts else []
+
+
+def _set_document(
+    essay: EssayProcessingState, known: EssayDocument | None, policy: WritePolicy, now: datetime
+) -> RedisCommand:
+    created_at = known.created_at if known else None
+    document = encode_document(essay, created_at=created_at, now=now)
+    key = keys.essay_state(essay.batch_id, essay.essay_id)
+    return ("SET", key, document, "EX", policy.ttl_seconds)
+
+
+def _renew(batch_id: BatchId, policy: WritePolicy) -> list[RedisCommand]:
+    return [("EXPIRE", key, policy.ttl_seconds) for key in keys.batch_keys(batch_id)]
+
+
+def _add(key: str, members: Sequence[str]) -> list[RedisCommand]:
+    return [("SADD", key, *members)] if members else []
+
+
+def _hset(key: str, fields: Mapping[str, str]) -> RedisCommand:
+    return ("HSET", key, *(part for pair in fields.items() for part in pair))
+
+
+def _steps(document: EssayDocument | None) -> Mapping[StepName, EssayStep]:
+    return document.state.steps if document else {}
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)

@@ -1,0 +1,159 @@
+"""The queue of updates that wait for Postgres: a Redis Stream with one consumer group.
+
+The group never starts past an entry and an entry leaves only when acknowledged, so what is below
+the watermark is in Postgres. That holds for one life of the stream on one server: the generation
+names it.
+"""
+
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+
+from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.client import (
+    RedisPolicy,
+    connect,
+    script_text,
+    translated,
+)
+from batch_conductor_service.implementations.redis.codec import decode_update
+from batch_conductor_service.protocols import (
+    QueueBacklog,
+    QueueEntry,
+    Watermark,
+)
+
+RawEntry = tuple[bytes, dict[bytes, bytes] | None]
+
+
+class RedisPersistenceQueue:
+    """`PersistenceQueueProtocol` on a stream.
+
+    Args:
+        worker_name: names this worker in the group; unique, or two would share their entries.
+        takeover_seconds: how long an entry rests with a silent worker before another takes it;
+            longer than the slowest write, or two would work on it (which is safe, but wasted).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        policy: RedisPolicy,
+        *,
+        worker_name: str,
+        takeover_seconds: float,
+    ) -> None:
+        self._redis = connect(url, policy, decode_responses=False)
+        self._ensure_queue = self._redis.register_script(script_text("ensure_queue"))
+        self._longest_block_seconds = policy.timeout_seconds / 2
+        self._worker_name = worker_name
+        self._takeover_ms = int(takeover_seconds * 1000)
+
+    async def read(self, count: int, *, block_seconds: float) -> Sequence[QueueEntry]:
+        await self._ensure_group()
+        async with translated():
+            entries = await self._claim(count) or await self._read_new(count, block_seconds)
+        return [self._entry(entry_id, fields) for entry_id, fields in entries]
+
+    async def acknowledge(self, entry_ids: Sequence[str]) -> None:
+        if not entry_ids:
+            return
+        async with translated(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.xack(keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP, *entry_ids)
+            pipe.xdel(keys.PERSISTENCE_QUEUE, *entry_ids)
+            await pipe.execute()
+
+    async def get_watermark(self) -> Watermark:
+        await self._ensure_group()
+        async with translated(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.info("server")
+            pipe.get(keys.PERSISTENCE_EPOCH)
+            pipe.xpending(keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP)
+            pipe.xinfo_groups(keys.PERSISTENCE_QUEUE)
+            server, epoch, pending, groups = await pipe.execute()
+        lowest = pending["min"]
+        [group] = [g for g in groups if g["name"] == keys.PERSISTENCE_GROUP.encode()]
+        return Watermark(
+            generation=f"{server['run_id']}:{(epoch or b'').decode()}",
+            held_through=_before(lowest) if lowest else _parts(group["last-delivered-id"]),
+        )
+
+    async def get_backlog(self) -> QueueBacklog:
+        async with translated(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.xlen(keys.PERSISTENCE_QUEUE)
+            pipe.xrange(keys.PERSISTENCE_QUEUE, count=1)
+            pipe.time()
+            depth, oldest, (seconds, microseconds) = await pipe.execute()
+        if not oldest:
+            return QueueBacklog(depth=0, oldest_age_seconds=0)
+        # Both times are the server's: an entry id begins with its milliseconds.
+        now_ms = seconds * 1000 + microseconds / 1000
+        age_ms = max(0.0, now_ms - _parts(oldest[0][0])[0])
+        return QueueBacklog(depth=depth, oldest_age_seconds=age_ms / 1000)
+
+    async def close(self) -> None:
+        """Leave the group, so that nothing waits for this worker, and close the connections."""
+        with suppress(StoreUnavailableError):  # what it leaves behind is taken over, only later
+            async with translated():
+                await self._leave()
+        await self._redis.aclose()
+
+    async def _ensure_group(self) -> None:
+        async with translated():
+            await self._ensure_queue(
+                keys=[keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_EPOCH],
+                args=[keys.PERSISTENCE_GROUP, secrets.token_hex(8)],
+            )
+
+    async def _claim(self, count: int) -> list[RawEntry]:
+        """Take over what a worker has left, this worker's own earlier tries among it."""
+        _, entries, *_ = await self._redis.xautoclaim(
+            keys.PERSISTENCE_QUEUE,
+            keys.PERSISTENCE_GROUP,
+            self._worker_name,
+            min_idle_time=self._takeover_ms,
+            count=count,
+        )
+        return list(entries)
+
+    async def _read_new(self, count: int, block_seconds: float) -> list[RawEntry]:
+        # A block longer than the socket's time-out would look like a dead server.
+        block_ms = int(min(block_seconds, self._longest_block_seconds) * 1000)
+        streams = await self._redis.xreadgroup(
+            keys.PERSISTENCE_GROUP,
+            self._worker_name,
+            {keys.PERSISTENCE_QUEUE: ">"},
+            count=count,
+            block=max(1, block_ms),
+        )
+        return [entry for _, entries in streams for entry in entries]
+
+    async def _leave(self) -> None:
+        mine = await self._redis.xpending_range(
+            keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP, "-", "+", 1, self._worker_name
+        )
+        if not mine:
+            await self._redis.xgroup_delconsumer(
+                keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP, self._worker_name
+            )
+
+    @staticmethod
+    def _entry(entry_id: bytes, fields: dict[bytes, bytes] | None) -> QueueEntry:
+        payload = (fields or {}).get(b"update", b"")
+        try:
+            update = decode_update(payload)
+        except ValueError:
+            update = None
+        return QueueEntry(entry_id=entry_id.decode(), update=update, payload=payload)
+
+
+def _parts(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.decode().partition("-")
+    return int(milliseconds), int(sequence)
+
+
+def _before(entry_id: bytes) -> tuple[int, int]:
+    """Return the id just below: an entry with a lower id is not pending any more."""
+    milliseconds, sequence = _parts(entry_id)
+    return milliseconds, sequence - 1

@@ -1,0 +1,157 @@
+"""What a write to a batch needs to know first: the commands that read it, and what they gave."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.codec import outcome_from, text_values, time_from
+from batch_conductor_service.implementations.redis.documents import EssayDocument, read_document
+from batch_conductor_service.models import (
+    BatchCompletionSummary,
+    BatchId,
+    BatchUpdate,
+    EssayId,
+    PhaseOutcome,
+    StepCompletionSummary,
+    StepName,
+)
+from batch_conductor_service.protocols import RedisCommand
+
+# Fields of the summary hash; those of a step are written `field:step`.
+WHOLE = "whole"
+REGISTERED_TOTAL = "registered_total"
+REPORTED_TOTAL = "reported_total"
+COMPLETED = "completed"
+FAILED = "failed"
+OBSERVED_AT = "observed_at"
+OUTCOME = "outcome"
+SIZES = ("essays", "expected", "outcomes", "registrations")  # of the other keys, to miss none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchReading:
+    """A batch as one atomic reading found it, as far as an update touches it."""
+
+    batch_id: BatchId
+    fields: Mapping[str, str]
+    counts: Mapping[str, str]
+    sizes: tuple[int, ...]
+    documents: Mapping[EssayId, EssayDocument | None]
+    indexed: frozenset[EssayId]
+    expected: frozenset[EssayId]
+    outcomes: Sequence[PhaseOutcome]
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether the batch is whole and nothing of it has expired, was evicted or deleted."""
+        sizes = tuple(self.fields.get(name) for name in SIZES)
+        strange = any(
+            (document is None) == (essay in self.indexed)
+            or (document is not None and not document.is_current)
+            for essay, document in self.documents.items()
+        )
+        return (
+            is_whole(self.fields, self.counts)
+            and sizes == tuple(str(size) for size in self.sizes)
+            and not strange
+        )
+
+
+def is_whole(fields: Mapping[str, str], counts: Mapping[str, str]) -> bool:
+    """Whether the two hashes say all that is known of the batch, and agree."""
+    prefix = f"{COMPLETED}:"
+    own = {name.removeprefix(prefix): n for name, n in fields.items() if name.startswith(prefix)}
+    return fields.get(WHOLE) == "1" and own == dict(counts)
+
+
+def summary_commands(batch_id: BatchId) -> list[RedisCommand]:
+    """Return the commands that read a summary, however many essays there are."""
+    return [
+        ("HGETALL", keys.batch_summary(batch_id)),
+        ("HGETALL", keys.pipeline_state(batch_id)),
+    ]
+
+
+def reading_commands(update: BatchUpdate) -> list[RedisCommand]:
+    """Return the commands that read what the update touches."""
+    batch_id = update.batch_id
+    commands: list[RedisCommand] = [
+        *summary_commands(batch_id),
+        ("SCARD", keys.batch_index(batch_id)),
+        ("SCARD", keys.batch_expected(batch_id)),
+        ("HLEN", keys.batch_outcomes(batch_id)),
+        ("HLEN", keys.batch_registrations(batch_id)),
+    ]
+    if essays := touched_essays(update):
+        commands += [
+            ("SMISMEMBER", keys.batch_index(batch_id), *essays),
+            ("SMISMEMBER", keys.batch_expected(batch_id), *essays),
+            ("MGET", *(keys.essay_state(batch_id, essay) for essay in essays)),
+        ]
+    if update.outcomes:
+        commands.append(("HVALS", keys.batch_outcomes(batch_id)))
+    return commands
+
+
+def parse_reading(update: BatchUpdate, replies: Iterator[Any]) -> BatchReading:
+    """Take the replies to `reading_commands` from the iterator."""
+    fields, counts = next(replies), next(replies)
+    sizes = tuple(next(replies) for _ in SIZES)
+    essays = touched_essays(update)
+    indexed = next(replies) if essays else []
+    expected = next(replies) if essays else []
+    texts = next(replies) if essays else []
+    return BatchReading(
+        batch_id=update.batch_id,
+        fields=fields,
+        counts=counts,
+        sizes=sizes,
+        indexed=frozenset(essay for essay, is_in in zip(essays, indexed, strict=True) if is_in),
+        expected=frozenset(essay for essay, is_in in zip(essays, expected, strict=True) if is_in),
+        documents={
+            essay: read_document(update.batch_id, essay, text)
+            for essay, text in zip(essays, texts, strict=True)
+        },
+        outcomes=text_values(next(replies), outcome_from) if update.outcomes else [],
+    )
+
+
+def touched_essays(update: BatchUpdate) -> Sequence[EssayId]:
+    """Return the essays that the update says something about, each once."""
+    return list(dict.fromkeys(item.essay_id for item in update.evidence))
+
+
+def find_summary(
+    batch_id: BatchId, fields: Mapping[str, str], counts: Mapping[str, str]
+) -> BatchCompletionSummary | None:
+    """Return the summary that the two hashes hold, or None where they do not say all."""
+    if not is_whole(fields, counts):
+        return None
+    names = {StepName(name.partition(":")[2]) for name in fields if ":" in name}
+    try:
+        return BatchCompletionSummary(
+            batch_id=batch_id,
+            registered_total=_integer(fields.get(REGISTERED_TOTAL)),
+            reported_total=_integer(fields.get(REPORTED_TOTAL)),
+            steps={name: _parse_step(fields, name) for name in sorted(names)},
+        )
+    except (ValueError, KeyError):
+        return None
+
+
+def _parse_step(fields: Mapping[str, str], step: StepName) -> StepCompletionSummary:
+    observed_at = fields.get(f"{OBSERVED_AT}:{step}")
+    outcome = fields.get(f"{OUTCOME}:{step}")
+    return StepCompletionSummary(
+        completed=int(fields.get(f"{COMPLETED}:{step}", 0)),
+        failed=int(fields.get(f"{FAILED}:{step}", 0)),
+        last_observed_at=time_from(observed_at) if observed_at else None,
+        outcome=outcome_from(orjson.loads(outcome)) if outcome else None,
+    )
+
+
+def _integer(text: str | None) -> int | None:
+    return int(text) if text else None

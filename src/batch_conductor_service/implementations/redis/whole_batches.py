@@ -1,0 +1,174 @@
+"""Everything known of a batch: what Redis has, with what the archive has merged in.
+
+Needed where a difference will not do: a batch that Redis does not know, or lost a part of, or that
+was written by an earlier version, or whose registration says anew which essays count.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.exceptions import TransientError
+from batch_conductor_service.implementations.breakers import CircuitBreakers
+from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.codec import (
+    outcome_from,
+    registration_from,
+    text_values,
+)
+from batch_conductor_service.implementations.redis.documents import EssayDocument, read_document
+from batch_conductor_service.implementations.redis.readings import BatchReading
+from batch_conductor_service.models import (
+    BatchId,
+    BatchUpdate,
+    EssayEvidence,
+    EssayId,
+    EssayProcessingState,
+)
+from batch_conductor_service.protocols import (
+    AtomicRedisClientProtocol,
+    BatchStateArchiveProtocol,
+    RedisCommand,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeBatch:
+    """All evidence of a batch.
+
+    Attributes:
+        state: what is known.
+        documents: the essay documents in Redis, those that can be read.
+        is_whole: whether the archive was heard, or there is none.
+        unqueued: what only documents of earlier versions say; Postgres has yet to get it.
+    """
+
+    state: BatchState
+    documents: Mapping[EssayId, EssayDocument]
+    is_whole: bool
+    unqueued: tuple[EssayEvidence, ...]
+
+
+class Archived:
+    """What the archive has of some batches; each is loaded once, however often it is asked for."""
+
+    def __init__(
+        self, archive: BatchStateArchiveProtocol | None, breakers: CircuitBreakers
+    ) -> None:
+        self._archive = archive
+        self._breakers = breakers
+        self._states: dict[BatchId, BatchState] = {}
+        self._heard: set[BatchId] = set()
+
+    async def load(self, batch_ids: Sequence[BatchId]) -> None:
+        """Load the batches that were not loaded yet; none if the archive cannot be reached."""
+        archive, missing = self._archive, [b for b in batch_ids if b not in self._heard]
+        if archive is None or not missing:
+            return
+        try:
+            self._states |= await self._breakers.call(
+                "postgresql", lambda: archive.load_states(missing)
+            )
+        except TransientError:
+            return
+        self._heard.update(missing)
+
+    def find(self, batch_id: BatchId) -> BatchState | None:
+        """Return what the archive has of the batch."""
+        return self._states.get(batch_id)
+
+    def was_heard(self, batch_id: BatchId) -> bool:
+        """Whether the archive told all it has of the batch; true if there is no archive."""
+        return self._archive is None or batch_id in self._heard
+
+
+async def load_whole(
+    redis: AtomicRedisClientProtocol, found: Sequence[BatchReading], archived: Archived
+) -> list[WholeBatch]:
+    """Return the whole batches, in two round trips for all of them and one statement a table."""
+    await archived.load([r.batch_id for r in found if not r.is_consistent])
+    commands = [command for reading in found for command in _hash_commands(reading.batch_id)]
+    replies = iter(await redis.read(commands))
+    hashes = [(next(replies), next(replies), next(replies)) for _ in found]
+    essays = [
+        await _find_essays(redis, reading, indexed)
+        for reading, (_, _, indexed) in zip(found, hashes, strict=True)
+    ]
+    documents = await _read_documents(redis, found, essays)
+    return [
+        _combine(reading, archived, documents[reading.batch_id], outcomes, registrations)
+        for reading, (outcomes, registrations, _) in zip(found, hashes, strict=True)
+    ]
+
+
+def _hash_commands(batch_id: BatchId) -> list[RedisCommand]:
+    return [
+        ("HVALS", keys.batch_outcomes(batch_id)),
+        ("HVALS", keys.batch_registrations(batch_id)),
+        ("SMEMBERS", keys.batch_index(batch_id)),
+    ]
+
+
+async def _find_essays(
+    redis: AtomicRedisClientProtocol, reading: BatchReading, indexed: Sequence[str]
+) -> list[EssayId]:
+    essays = {EssayId(essay) for essay in indexed} | reading.documents.keys()
+    if reading.counts and not reading.fields:  # an earlier version kept no index
+        prefix = keys.essay_state_prefix(reading.batch_id)
+        essays |= {EssayId(key.removeprefix(prefix)) for key in await redis.scan(f"{prefix}*")}
+    return sorted(essays)
+
+
+async def _read_documents(
+    redis: AtomicRedisClientProtocol,
+    found: Sequence[BatchReading],
+    essays: Sequence[Sequence[EssayId]],
+) -> dict[BatchId, dict[EssayId, EssayDocument]]:
+    wanted = [(reading.batch_id, some) for reading, some in zip(found, essays, strict=True)]
+    commands: list[RedisCommand] = [
+        ("MGET", *(keys.essay_state(batch_id, essay) for essay in some))
+        for batch_id, some in wanted
+        if some
+    ]
+    replies = iter(await redis.read(commands) if commands else [])
+    documents: dict[BatchId, dict[EssayId, EssayDocument]] = {}
+    for batch_id, some in wanted:
+        texts = next(replies) if some else []
+        read = {e: read_document(batch_id, e, t) for e, t in zip(some, texts, strict=True)}
+        documents[batch_id] = {essay: doc for essay, doc in read.items() if doc is not None}
+    return documents
+
+
+def _combine(
+    reading: BatchReading,
+    archived: Archived,
+    documents: Mapping[EssayId, EssayDocument],
+    outcomes: Sequence[str],
+    registrations: Sequence[str],
+) -> WholeBatch:
+    state = BatchState(reading.batch_id)
+    state.merge(
+        BatchUpdate(
+            batch_id=reading.batch_id,
+            evidence=tuple(item for doc in documents.values() for item in _evidence(doc.state)),
+            outcomes=tuple(text_values(outcomes, outcome_from)),
+            registrations=tuple(text_values(registrations, registration_from)),
+        )
+    )
+    if (known := archived.find(reading.batch_id)) is not None:
+        state.merge(known.as_update())
+    earlier = (doc.state for doc in documents.values() if not doc.is_current)
+    return WholeBatch(
+        state=state,
+        documents=documents,
+        is_whole=reading.is_consistent or archived.was_heard(reading.batch_id),
+        unqueued=tuple(item for essay in earlier for item in _evidence(essay)),
+    )
+
+
+def _evidence(essay: EssayProcessingState) -> list[EssayEvidence]:
+    return [
+        EssayEvidence(essay_id=essay.essay_id, step=step, source=source, evidence=evidence)
+        for step, known in essay.steps.items()
+        for source, evidence in known.sources.items()
+    ]
