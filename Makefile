@@ -61,6 +61,5 @@ $(PDM_READY):
 $(VENV_READY): pdm.lock pyproject.toml $(PDM_READY)
 	@echo "Installing the locked dependencies into $(VENV) ..."
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv --without-pip $(VENV)
-	@$(PDM) use --quiet --first $(VENV)/bin/python
 	@$(PDM) sync --clean -G :all
 	@touch $@
