@@ -163,7 +163,7 @@ class RedisCachedBatchStateRepositoryImpl:
         return [readings.parse_reading(update, replies) for update in updates]
 
     async def _recover(self, batch_id: BatchId) -> BatchCompletionSummary:
-        """Return the summary of a batch that Redis does not know whole, and keep it for the next."""
+        """Return the summary of a batch that Redis does not know whole, and keep it there."""
         update, archived = BatchUpdate(batch_id=batch_id), self._new_archived()
         async with self._locks.hold([batch_id]):
             [batch] = await load_whole(self._redis, await self._read([update]), archived)

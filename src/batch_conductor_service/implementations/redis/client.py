@@ -61,6 +61,13 @@ def script_text(name: str) -> str:
     return files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 
+async def execute(pipe: Pipeline, commands: Sequence[RedisCommand]) -> list[Any]:
+    """Run the commands together and return their replies."""
+    for command in commands:
+        pipe.pipeline_execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap
+    return await pipe.execute()
+
+
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
     """Raise `StoreUnavailableError` for whatever the driver raises."""
@@ -91,7 +98,7 @@ class RedisClient:
 
     async def read(self, commands: Sequence[RedisCommand]) -> list[Any]:
         async with translated(), self._redis.pipeline(transaction=True) as pipe:
-            return await _execute(pipe, commands)
+            return await execute(pipe, commands)
 
     async def scan(self, pattern: str) -> list[str]:
         """Return all keys that match: walks the whole keyspace, so for rare repairs only."""
@@ -126,7 +133,7 @@ class RedisClient:
             async with translated(), self._transactions.pipeline(transaction=True) as pipe:
                 await pipe.watch(*watch)
                 commands = await compose()
-                return await _execute(pipe, commands) if commands else []
+                return await execute(pipe, commands) if commands else []
         except StoreUnavailableError as exc:
             if isinstance(exc.__cause__, WatchError):
                 return None
@@ -176,9 +183,3 @@ class RedisProbe:
     async def close(self) -> None:
         """Close the connection."""
         await self._redis.aclose()
-
-
-async def _execute(pipe: Pipeline, commands: Sequence[RedisCommand]) -> list[Any]:
-    for command in commands:
-        pipe.pipeline_execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap
-    return await pipe.execute()

@@ -8,12 +8,14 @@ names it.
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.client import (
     RedisPolicy,
     connect,
+    execute,
     script_text,
     translated,
 )
@@ -21,6 +23,7 @@ from batch_conductor_service.implementations.redis.codec import decode_update
 from batch_conductor_service.protocols import (
     QueueBacklog,
     QueueEntry,
+    RedisCommand,
     Watermark,
 )
 
@@ -59,19 +62,19 @@ class RedisPersistenceQueue:
     async def acknowledge(self, entry_ids: Sequence[str]) -> None:
         if not entry_ids:
             return
-        async with translated(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.xack(keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP, *entry_ids)
-            pipe.xdel(keys.PERSISTENCE_QUEUE, *entry_ids)
-            await pipe.execute()
+        await self._run(
+            ("XACK", keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP, *entry_ids),
+            ("XDEL", keys.PERSISTENCE_QUEUE, *entry_ids),
+        )
 
     async def get_watermark(self) -> Watermark:
         await self._ensure_group()
-        async with translated(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.info("server")
-            pipe.get(keys.PERSISTENCE_EPOCH)
-            pipe.xpending(keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP)
-            pipe.xinfo_groups(keys.PERSISTENCE_QUEUE)
-            server, epoch, pending, groups = await pipe.execute()
+        server, epoch, pending, groups = await self._run(
+            ("INFO", "server"),
+            ("GET", keys.PERSISTENCE_EPOCH),
+            ("XPENDING", keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP),
+            ("XINFO GROUPS", keys.PERSISTENCE_QUEUE),
+        )
         lowest = pending["min"]
         [group] = [g for g in groups if g["name"] == keys.PERSISTENCE_GROUP.encode()]
         return Watermark(
@@ -80,11 +83,11 @@ class RedisPersistenceQueue:
         )
 
     async def get_backlog(self) -> QueueBacklog:
-        async with translated(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.xlen(keys.PERSISTENCE_QUEUE)
-            pipe.xrange(keys.PERSISTENCE_QUEUE, count=1)
-            pipe.time()
-            depth, oldest, (seconds, microseconds) = await pipe.execute()
+        depth, oldest, (seconds, microseconds) = await self._run(
+            ("XLEN", keys.PERSISTENCE_QUEUE),
+            ("XRANGE", keys.PERSISTENCE_QUEUE, "-", "+", "COUNT", 1),
+            ("TIME",),
+        )
         if not oldest:
             return QueueBacklog(depth=0, oldest_age_seconds=0)
         # Both times are the server's: an entry id begins with its milliseconds.
@@ -98,6 +101,10 @@ class RedisPersistenceQueue:
             async with translated():
                 await self._leave()
         await self._redis.aclose()
+
+    async def _run(self, *commands: RedisCommand) -> list[Any]:
+        async with translated(), self._redis.pipeline(transaction=True) as pipe:
+            return await execute(pipe, commands)
 
     async def _ensure_group(self) -> None:
         async with translated():
@@ -120,7 +127,7 @@ class RedisPersistenceQueue:
     async def _read_new(self, count: int, block_seconds: float) -> list[RawEntry]:
         # A block longer than the socket's time-out would look like a dead server.
         block_ms = int(min(block_seconds, self._longest_block_seconds) * 1000)
-        streams = await self._redis.xreadgroup(
+        streams: Any = await self._redis.xreadgroup(
             keys.PERSISTENCE_GROUP,
             self._worker_name,
             {keys.PERSISTENCE_QUEUE: ">"},
