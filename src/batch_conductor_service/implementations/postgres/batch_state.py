@@ -1,0 +1,78 @@
+"""Batch state in Postgres: what every other store of it can be rebuilt from."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.implementations.postgres import statements
+from batch_conductor_service.implementations.postgres.errors import translated_errors
+from batch_conductor_service.implementations.postgres.rows import (
+    compose_merges,
+    merge_by_batch,
+    read_states,
+)
+from batch_conductor_service.models import BatchId, BatchUpdate, EssayProcessingState
+from batch_conductor_service.protocols import SummaryReading
+
+BATCHES_PER_RECOUNT = 100  # so that no number of batches times out
+
+
+class PostgresBatchStateRepository:
+    """Evidence as rows, merged by upsert; one transaction takes all updates of a call or none.
+
+    `processing_pipeline_state` is recounted in that transaction and nothing here reads it: a
+    summary follows from the evidence, by the same code as everywhere.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        # What one transaction reads is of one moment: half of an update could hide a failure.
+        self._reader = engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+
+    async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
+        states = merge_by_batch(updates)
+        if states:
+            with translated_errors():
+                async with self._engine.begin() as connection:
+                    await _write(connection, states)
+        return [None] * len(updates)
+
+    async def get_summary(self, batch_id: BatchId) -> SummaryReading:
+        return SummaryReading(summary=(await self._load(batch_id)).summarise())
+
+    async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
+        return (await self._load(batch_id)).essays()
+
+    async def load_states(self, batch_ids: Sequence[BatchId]) -> dict[BatchId, BatchState]:
+        """Return all that is held of these batches; those it has never heard of are left out.
+
+        Three statements, however many batches.
+
+        Raises:
+            StoreUnavailableError: the database cannot be read now.
+        """
+        parameters = {"batch_ids": list(batch_ids)}
+        with translated_errors():
+            async with self._reader.connect() as connection:
+                evidence = await connection.execute(statements.SELECT_EVIDENCE, parameters)
+                outcomes = await connection.execute(statements.SELECT_OUTCOMES, parameters)
+                registrations = await connection.execute(
+                    statements.SELECT_REGISTRATIONS, parameters
+                )
+        return read_states(evidence, outcomes, registrations)
+
+    async def _load(self, batch_id: BatchId) -> BatchState:
+        return (await self.load_states([batch_id])).get(batch_id) or BatchState(batch_id)
+
+
+async def _write(connection: AsyncConnection, states: dict[BatchId, BatchState]) -> None:
+    batch_ids = sorted(states)
+    await connection.execute(statements.LOCK_BATCHES, {"batch_ids": batch_ids})
+    for statement, parameters in compose_merges(states.values()):
+        await connection.execute(statement, parameters)
+    for start in range(0, len(batch_ids), BATCHES_PER_RECOUNT):
+        counted = {"batch_ids": batch_ids[start : start + BATCHES_PER_RECOUNT]}
+        await connection.execute(statements.RECOUNT, counted)

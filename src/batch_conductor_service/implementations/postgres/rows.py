@@ -1,0 +1,160 @@
+"""Between a batch's evidence and rows. No I/O."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import TextClause
+
+from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.implementations.postgres import statements
+from batch_conductor_service.models import (
+    BatchId,
+    BatchRegistration,
+    BatchUpdate,
+    EssayEvidence,
+    EssayId,
+    OutcomeVerdict,
+    PhaseOutcome,
+    ProcessingStepStatus,
+    StepEvidence,
+    StepName,
+)
+
+ROWS_PER_STATEMENT = 10_000  # a fraction of a second of work, so that no number of rows times out
+
+Item = TypeVar("Item")
+KeyedRow = tuple[tuple[str, ...], tuple[object, ...]]  # key columns, other columns
+
+
+def merge_by_batch(updates: Iterable[BatchUpdate]) -> dict[BatchId, BatchState]:
+    """Return what the updates say together: no key is in it twice, as an upsert demands."""
+    states: dict[BatchId, BatchState] = {}
+    for update in updates:
+        states.setdefault(update.batch_id, BatchState(update.batch_id)).merge(update)
+    return states
+
+
+def compose_merges(
+    states: Iterable[BatchState],
+) -> Iterator[tuple[TextClause, dict[str, Sequence[object]]]]:
+    """Return the statements, with their parameters, that merge the states into the tables."""
+    updates = [state.as_update() for state in states]
+    for statement, names, rows_of in _MERGES:
+        rows = sorted((row for u in updates for row in rows_of(u)), key=lambda row: row[0])
+        for start in range(0, len(rows), ROWS_PER_STATEMENT):
+            chunk = rows[start : start + ROWS_PER_STATEMENT]
+            columns = zip(*((*key, *values) for key, values in chunk), strict=True)
+            yield statement, dict(zip(names, map(list, columns), strict=True))
+
+
+def read_states(
+    evidence: Iterable[Sequence[Any]],
+    outcomes: Iterable[Sequence[Any]],
+    registrations: Iterable[Sequence[Any]],
+) -> dict[BatchId, BatchState]:
+    """Return the states of the batches that the rows are about."""
+    evidence_of = _by_batch(evidence, _read_evidence)
+    outcomes_of = _by_batch(outcomes, _read_outcome)
+    registrations_of = _by_batch(registrations, _read_registration)
+    return merge_by_batch(
+        BatchUpdate(
+            batch_id=batch_id,
+            evidence=tuple(evidence_of.get(batch_id, ())),
+            outcomes=tuple(outcomes_of.get(batch_id, ())),
+            registrations=tuple(registrations_of.get(batch_id, ())),
+        )
+        for batch_id in evidence_of.keys() | outcomes_of.keys() | registrations_of.keys()
+    )
+
+
+def _evidence_rows(update: BatchUpdate) -> Iterator[KeyedRow]:
+    for item in update.evidence:
+        stated = item.evidence
+        key = (update.batch_id, item.essay_id, item.step, item.source)
+        yield key, (stated.status, stated.occurred_at, stated.storage_id)
+
+
+def _outcome_rows(update: BatchUpdate) -> Iterator[KeyedRow]:
+    for item in update.outcomes:
+        key = (update.batch_id, item.step, item.fingerprint)
+        yield key, (item.occurred_at, item.status, item.verdict, item.reported_total)
+
+
+def _registration_rows(update: BatchUpdate) -> Iterator[KeyedRow]:
+    for item in update.registrations:
+        key = (update.batch_id, item.fingerprint)
+        yield key, (item.occurred_at, item.essays_total, json.dumps(item.essay_ids))
+
+
+_MERGES: tuple[
+    tuple[TextClause, tuple[str, ...], Callable[[BatchUpdate], Iterator[KeyedRow]]], ...
+] = (
+    (
+        statements.MERGE_EVIDENCE,
+        ("batch_ids", "essay_ids", "step_names", "sources", "statuses", "times", "storage_ids"),
+        _evidence_rows,
+    ),
+    (
+        statements.MERGE_OUTCOMES,
+        (
+            "batch_ids",
+            "step_names",
+            "fingerprints",
+            "times",
+            "statuses",
+            "verdicts",
+            "reported_totals",
+        ),
+        _outcome_rows,
+    ),
+    (
+        statements.MERGE_REGISTRATIONS,
+        ("batch_ids", "fingerprints", "times", "essays_totals", "essay_ids"),
+        _registration_rows,
+    ),
+)
+
+
+def _by_batch(
+    rows: Iterable[Sequence[Any]], read: Callable[[Sequence[Any]], Item]
+) -> dict[BatchId, list[Item]]:
+    items: dict[BatchId, list[Item]] = defaultdict(list)
+    for row in rows:
+        items[BatchId(row[0])].append(read(row))
+    return items
+
+
+def _read_evidence(columns: Sequence[Any]) -> EssayEvidence:
+    _, essay_id, step, source, status, occurred_at, storage_id = columns
+    return EssayEvidence(
+        essay_id=EssayId(essay_id),
+        step=StepName(step),
+        source=source,
+        evidence=StepEvidence(
+            status=ProcessingStepStatus(status), occurred_at=occurred_at, storage_id=storage_id
+        ),
+    )
+
+
+def _read_outcome(columns: Sequence[Any]) -> PhaseOutcome:
+    _, step, fingerprint, occurred_at, status, verdict, reported_total = columns
+    return PhaseOutcome(
+        step=StepName(step),
+        fingerprint=fingerprint,
+        occurred_at=occurred_at,
+        status=status,
+        verdict=OutcomeVerdict(verdict),
+        reported_total=reported_total,
+    )
+
+
+def _read_registration(columns: Sequence[Any]) -> BatchRegistration:
+    _, fingerprint, occurred_at, essays_total, essay_ids = columns
+    return BatchRegistration(
+        fingerprint=fingerprint,
+        occurred_at=occurred_at,
+        essays_total=essays_total,
+        essay_ids=tuple(map(EssayId, essay_ids)),
+    )
