@@ -85,7 +85,10 @@ def _reason(known: StepCompletionSummary, total: int | None) -> Reason:
 
 
 def _is_confirmed(known: StepCompletionSummary) -> bool:
-    return known.outcome is not None and known.outcome.verdict is OutcomeVerdict.CONFIRMS
+    """Whether the phase ended with success and no essay has been heard of since."""
+    if known.outcome is None or known.outcome.verdict is not OutcomeVerdict.CONFIRMS:
+        return False
+    return known.last_observed_at is None or known.last_observed_at <= known.outcome.occurred_at
 
 
 def _is_refuted(known: StepCompletionSummary) -> bool:

@@ -8,7 +8,8 @@ import hashlib
 import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from batch_conductor_service.models import StepName
 
@@ -26,34 +27,57 @@ class PipelineStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """A named, acyclic graph of steps; `steps` keeps the order of the file."""
+    """A named, acyclic graph of steps; `steps` keeps the order of the file.
+
+    `ordered` has the steps with dependencies first. `version` is a hash of the definition.
+
+    Raises:
+        ValueError: the graph has a cycle.
+    """
 
     name: str
     description: str
     steps: tuple[PipelineStep, ...]
-    version: str = field(default="")
+    ordered: tuple[PipelineStep, ...] = field(init=False, repr=False, compare=False)
+    version: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Derive the version from the definition."""
+        """Derive once what every request needs."""
+        object.__setattr__(self, "ordered", topological_order(self.steps))
         object.__setattr__(self, "version", _version(self.steps))
 
 
-@dataclass(frozen=True, slots=True)
 class PipelineCatalog:
-    """All pipelines of the file, and every step as a pipeline with what it depends on."""
+    """All pipelines of the file, and every step as a pipeline with what it depends on.
 
-    pipelines: Mapping[str, Pipeline]
+    Immutable to its callers. The sub-graph of a step is made when first asked for and kept: those
+    of all steps together are quadratic in size, and few are ever asked for.
+    """
+
+    def __init__(self, pipelines: Mapping[str, Pipeline]) -> None:
+        self.pipelines: Mapping[str, Pipeline] = MappingProxyType(dict(pipelines))
+        self._homes = _first_homes(self.pipelines.values())
+        self._step_pipelines: dict[StepName, Pipeline] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Every name that `find` knows: pipelines first, then the steps."""
+        return list(dict.fromkeys([*self.pipelines, *self._homes]))
 
     def find(self, name: str) -> Pipeline | None:
         """Return the pipeline of that name, else the sub-graph of that step, else None."""
         return self.pipelines.get(name) or self._find_step(StepName(name))
 
     def _find_step(self, name: StepName) -> Pipeline | None:
-        for pipeline in self.pipelines.values():
-            if any(step.name == name for step in pipeline.steps):
-                steps = sub_graph(pipeline.steps, [name])
-                return Pipeline(name=name, description=f"Step {name}", steps=steps)
-        return None
+        home = self._homes.get(name)
+        if home is None:
+            return None
+        if name not in self._step_pipelines:
+            steps = sub_graph(home.steps, [name])
+            self._step_pipelines[name] = Pipeline(
+                name=name, description=f"Step {name}", steps=steps
+            )
+        return self._step_pipelines[name]
 
 
 def sub_graph(
@@ -75,7 +99,7 @@ def topological_order(steps: Sequence[PipelineStep]) -> tuple[PipelineStep, ...]
     """Return the steps with dependencies first; of those that are free, in the order of the file.
 
     Raises:
-        ValueError: the graph has a cycle; `find_cycle` names it.
+        ValueError: the graph has a cycle; `find_cycles` names it.
     """
     place = {step.name: index for index, step in enumerate(steps)}
     missing = [len(set(step.depends_on)) for step in steps]
@@ -97,44 +121,71 @@ def topological_order(steps: Sequence[PipelineStep]) -> tuple[PipelineStep, ...]
     return tuple(ordered)
 
 
-def find_cycle(steps: Sequence[PipelineStep]) -> list[StepName] | None:
-    """Return a cycle as a path that ends where it starts, or None.
+def find_cycles(needs: Mapping[StepName, Sequence[StepName]]) -> list[list[StepName]]:
+    """Return cycles that share no step, each as a path that ends where it starts.
 
-    What remains after removing every step that nothing in the rest waits for has only steps with a
-    dependency in the rest: following the first of them must come back.
+    `needs` has what each step depends on; unknown steps are ignored. Every group of steps that wait
+    for each other is met by one of the cycles, so an empty list proves the graph acyclic.
     """
-    rest = _without_free_steps(steps)
-    if not rest:
-        return None
-    path: list[StepName] = []
-    seen: dict[StepName, int] = {}
-    name = next(iter(rest))
-    while name not in seen:
-        seen[name] = len(path)
-        path.append(name)
-        name = next(dependency for dependency in rest[name] if dependency in rest)
-    return [*path[seen[name] :], name]
+    search = _CycleSearch(needs)
+    for name in needs:
+        search.explore(name)
+    return search.cycles
 
 
-def _without_free_steps(steps: Sequence[PipelineStep]) -> dict[StepName, tuple[StepName, ...]]:
-    names = {step.name for step in steps}
-    rest = {s.name: tuple(d for d in s.depends_on if d in names) for s in steps}
-    dependants: dict[StepName, list[StepName]] = {name: [] for name in names}
-    missing = {name: len(set(needed)) for name, needed in rest.items()}
-    for name, needed in rest.items():
-        for dependency in set(needed):
-            dependants[dependency].append(name)
-    free = [name for name, count in missing.items() if count == 0]
-    while free:
-        name = free.pop()
-        del rest[name]
-        for dependant in dependants[name]:
-            missing[dependant] -= 1
-            if missing[dependant] == 0:
-                free.append(dependant)
-    return rest
+class _CycleSearch:
+    """A depth-first search without recursion: a step met again on the path closes a cycle."""
+
+    def __init__(self, needs: Mapping[StepName, Sequence[StepName]]) -> None:
+        self.cycles: list[list[StepName]] = []
+        self._needs = needs
+        self._explored: set[StepName] = set()
+        self._place: dict[StepName, int] = {}  # of each step on the path
+        self._path: list[StepName] = []
+        self._fresh_from: list[int] = []  # for each place: where steps of no known cycle begin
+
+    def explore(self, root: StepName) -> None:
+        """Follow everything that the step depends on."""
+        waiting = [iter([root])]
+        while waiting:
+            name = next(waiting[-1], None)
+            if name is None:
+                waiting.pop()
+                self._leave()
+            elif name in self._place:
+                self._close(self._place[name])
+            elif name in self._needs and name not in self._explored:
+                self._enter(name)
+                waiting.append(iter(self._needs[name]))
+
+    def _enter(self, name: StepName) -> None:
+        self._explored.add(name)
+        self._place[name] = len(self._path)
+        self._fresh_from.append(self._fresh_from[-1] if self._path else 0)
+        self._path.append(name)
+
+    def _leave(self) -> None:
+        if self._path:
+            del self._place[self._path.pop()]
+            self._fresh_from.pop()
+
+    def _close(self, start: int) -> None:
+        if start < self._fresh_from[-1]:
+            return
+        self.cycles.append([*self._path[start:], self._path[start]])
+        self._fresh_from[start:] = range(start + 1, len(self._path) + 1)
+
+
+def _first_homes(pipelines: Iterable[Pipeline]) -> dict[StepName, Pipeline]:
+    homes: dict[StepName, Pipeline] = {}
+    for pipeline in pipelines:
+        for step in pipeline.steps:
+            homes.setdefault(step.name, pipeline)
+    return homes
 
 
 def _version(steps: Sequence[PipelineStep]) -> str:
-    definition = json.dumps([asdict(step) for step in steps], sort_keys=True)
-    return hashlib.sha256(definition.encode()).hexdigest()[:16]
+    definition = [
+        [s.name, s.service_name, s.event_type, s.event_data_model, s.depends_on] for s in steps
+    ]
+    return hashlib.sha256(json.dumps(definition).encode()).hexdigest()[:16]
