@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import TextClause
@@ -133,7 +134,9 @@ def _read_evidence(columns: Sequence[Any]) -> EssayEvidence:
         step=StepName(step),
         source=source,
         evidence=StepEvidence(
-            status=ProcessingStepStatus(status), occurred_at=occurred_at, storage_id=storage_id
+            status=ProcessingStepStatus(status),
+            occurred_at=_aware(occurred_at),
+            storage_id=storage_id,
         ),
     )
 
@@ -143,7 +146,7 @@ def _read_outcome(columns: Sequence[Any]) -> PhaseOutcome:
     return PhaseOutcome(
         step=StepName(step),
         fingerprint=fingerprint,
-        occurred_at=occurred_at,
+        occurred_at=_aware(occurred_at),
         status=status,
         verdict=OutcomeVerdict(verdict),
         reported_total=reported_total,
@@ -154,7 +157,12 @@ def _read_registration(columns: Sequence[Any]) -> BatchRegistration:
     _, fingerprint, occurred_at, essays_total, essay_ids = columns
     return BatchRegistration(
         fingerprint=fingerprint,
-        occurred_at=occurred_at,
+        occurred_at=_aware(occurred_at),
         essays_total=essays_total,
         essay_ids=tuple(map(EssayId, essay_ids)),
     )
+
+
+def _aware(time: datetime) -> datetime:
+    """Return the time with its zone, which the driver leaves out of the first and the last time."""
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,96 @@
+import asyncio
+import io
+import os
+import re
+import sys
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, Inspector, inspect
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from alembic import command
+from batch_conductor_service.implementations.postgres.tables import Base
+from tests.support.database import ROOT, alembic_config, migrate, open_engine
+
+TABLES = {
+    "essay_step_evidence",
+    "phase_outcomes",
+    "batch_registrations",
+    "processing_pipeline_state",
+}
+
+
+async def table_names(url: str) -> set[str]:
+    async with open_engine(url) as engine, engine.connect() as connection:
+        names = await connection.run_sync(lambda c: inspect(c).get_table_names())
+    return set(names) - {"alembic_version"}
+
+
+async def described_schema(engine: AsyncEngine) -> Mapping[str, object]:
+    """Return all that the server says about our tables, as text."""
+
+    def describe(connection: Connection) -> Mapping[str, object]:
+        inspector: Inspector = inspect(connection)
+        return {
+            table: (
+                [repr(column) for column in inspector.get_columns(table)],
+                inspector.get_pk_constraint(table),
+                sorted(map(repr, inspector.get_check_constraints(table))),
+                inspector.get_indexes(table),
+            )
+            for table in TABLES
+        }
+
+    async with engine.connect() as connection:
+        return await connection.run_sync(describe)
+
+
+async def test_the_schema_goes_up_down_and_up_again(database_url: str) -> None:
+    await migrate(database_url)
+    first = await table_names(database_url)
+    await migrate(database_url, "base", run=command.downgrade)
+    emptied = await table_names(database_url)
+    await migrate(database_url)
+    second = await table_names(database_url)
+
+    assert (first, emptied, second) == (TABLES, set(), TABLES)
+
+
+async def test_autogenerate_finds_nothing_to_do(migrated_database_url: str) -> None:
+    await asyncio.to_thread(command.check, alembic_config(migrated_database_url))
+
+
+async def test_the_revisions_make_what_the_tables_declare(migrated_engine: AsyncEngine) -> None:
+    """Autogenerate compares neither checks nor collations."""
+    migrated = await described_schema(migrated_engine)
+
+    async with migrated_engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+        await connection.run_sync(Base.metadata.create_all)
+
+    assert migrated == await described_schema(migrated_engine)
+
+
+async def test_processes_that_migrate_at_once_all_succeed(database_url: str) -> None:
+    environment = os.environ | {"BCS_DATABASE_URL": database_url}
+
+    async def migrate_in_a_process() -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "alembic", "upgrade", "head", cwd=ROOT, env=environment
+        )
+        return await process.wait()
+
+    codes = await asyncio.gather(*(migrate_in_a_process() for _ in range(3)))
+
+    assert codes == [0, 0, 0]
+    assert await table_names(database_url) == TABLES
+
+
+def test_the_sql_can_be_printed_for_review() -> None:
+    config = alembic_config("postgresql://nobody@nowhere.invalid/none")
+    config.output_buffer = io.StringIO()
+
+    command.upgrade(config, "head", sql=True)
+
+    made = set(re.findall(r"CREATE TABLE (\w+)", config.output_buffer.getvalue()))
+    assert made == TABLES | {"alembic_version"}
