@@ -15,11 +15,13 @@ from batch_conductor_service.local.unprivileged import (
     find_unprivileged_user,
     make_reachable_copy,
     make_reachable_directory,
+    remove_reachable_directory,
 )
 from batch_conductor_service.local.wheels import find_postgres_installation
 
 USER = "bcs"
 DATABASE = "bcs"
+DATA_DIRECTORY = "data"
 
 
 class PostgresServer:
@@ -31,14 +33,14 @@ class PostgresServer:
 
     def __init__(self, directory: Path, *, port: int | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
         self.port = port or find_free_port()
         self._user = find_unprivileged_user()
         self._programs = find_postgres_installation()
-        self._data = directory / "data"
+        self._data = directory / DATA_DIRECTORY
         if self._user:
             self._programs = make_reachable_copy(self._programs)
             self._data = make_reachable_directory(self._data, self._user)
-        self._log_path = directory / "postgres.log"
         self._process = ServerProcess(
             "PostgreSQL",
             [
@@ -46,7 +48,7 @@ class PostgresServer:
                 *("-c", f"listen_addresses={LOCALHOST}", "-c", "unix_socket_directories="),
                 *("-c", "max_connections=200"),
             ],
-            log_path=self._log_path,
+            log_path=directory / "postgres.log",
             stop_signal=signal.SIGINT,  # ends it without waiting for its clients
             user=self._user,
         )
@@ -78,18 +80,27 @@ class PostgresServer:
 
     def remove_data(self) -> None:
         """Remove the data, wherever they are."""
-        shutil.rmtree(self._data, ignore_errors=True)
+        self.remove_data_of(self._directory)
+
+    @staticmethod
+    def remove_data_of(directory: Path) -> None:
+        """Remove the data of the server that had this directory."""
+        remove_reachable_directory(directory / DATA_DIRECTORY)
 
     def _initialize(self) -> None:
         if (self._data / "global" / "pg_control").exists():
             return
-        shutil.rmtree(self._data / "base", ignore_errors=True)
+        self._clear()  # of what an interrupted first start left
         made = self._run(
             *("initdb", "-D", self._data, "-U", USER, "--auth=trust"),
             *("--encoding=UTF8", "--locale=C", "--no-sync"),
         )
         if made.returncode:
             raise LocalServerError(f"PostgreSQL cannot make its data directory.\n{made.stderr}")
+
+    def _clear(self) -> None:
+        for path in self._data.glob("*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _answers(self) -> bool:
         return not self._run("pg_isready", "-h", LOCALHOST, "-p", str(self.port)).returncode

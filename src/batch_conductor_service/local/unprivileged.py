@@ -36,6 +36,12 @@ def make_reachable_directory(wanted: Path, user: tuple[int, int]) -> Path:
     return path
 
 
+def remove_reachable_directory(wanted: Path) -> None:
+    """Remove the directory, and the one that stands for it."""
+    for path in (wanted, _shared_path("data", str(wanted.absolute()))):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def make_reachable_copy(directory: Path) -> Path:
     """Return the directory, or a copy of it, where everybody can read it."""
     if _is_reachable(directory):

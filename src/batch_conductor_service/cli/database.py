@@ -1,0 +1,48 @@
+"""Waiting for Postgres to come up."""
+
+import asyncio
+from collections.abc import Callable
+
+from batch_conductor_service.config import Settings
+from batch_conductor_service.exceptions import StoreUnavailableError, TransientError
+from batch_conductor_service.implementations.postgres.engine import create_engine, database_url
+from batch_conductor_service.implementations.postgres.health import PostgresProbe
+
+RETRY_SECONDS = 0.5
+
+
+async def wait_for_database(
+    settings: Settings, timeout_seconds: float, *, tell: Callable[[str], None]
+) -> None:
+    """Return when Postgres answers.
+
+    Raises:
+        StoreUnavailableError: it did not in time; the message says why.
+    """
+    engine = create_engine(settings)
+    where = database_url(settings).render_as_string(hide_password=True)
+    is_told = False
+    deadline = asyncio.get_running_loop().time() + timeout_seconds
+    try:
+        while True:
+            try:
+                return await PostgresProbe(engine).ping()
+            except TransientError as exc:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise StoreUnavailableError(
+                        f"Postgres did not answer at {where} within {timeout_seconds:g} s:"
+                        f" {_root_cause(exc)}"
+                    ) from exc
+            if not is_told:
+                tell(f"Waiting for Postgres at {where} ...")
+                is_told = True
+            await asyncio.sleep(RETRY_SECONDS)
+    finally:
+        await engine.dispose()
+
+
+def _root_cause(error: BaseException) -> str:
+    """Return what the driver said, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
