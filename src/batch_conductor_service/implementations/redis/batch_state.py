@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from batch_conductor_service.breakers import CircuitBreakers
+from batch_conductor_service.codec import encode_update, time_text
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.exceptions import StoreUnavailableError
-from batch_conductor_service.implementations.breakers import CircuitBreakers
 from batch_conductor_service.implementations.redis import keys, plans, readings
-from batch_conductor_service.implementations.redis.codec import encode_update, time_text
 from batch_conductor_service.implementations.redis.locks import KeyedLocks
 from batch_conductor_service.implementations.redis.plans import WritePolicy
 from batch_conductor_service.implementations.redis.readings import BatchReading

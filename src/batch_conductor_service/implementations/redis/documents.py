@@ -11,13 +11,13 @@ from typing import Any
 
 import orjson
 
-from batch_conductor_service.domain.merging import effective, storage_id_of
-from batch_conductor_service.implementations.redis.codec import (
+from batch_conductor_service.codec import (
     evidence_from,
     evidence_json,
     time_from,
     time_text,
 )
+from batch_conductor_service.domain.merging import effective, storage_id_of
 from batch_conductor_service.models import (
     OBSERVED,
     BatchId,

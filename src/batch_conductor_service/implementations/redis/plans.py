@@ -9,6 +9,12 @@ from datetime import datetime
 
 import orjson
 
+from batch_conductor_service.codec import (
+    encode_update,
+    outcome_json,
+    registration_json,
+    time_text,
+)
 from batch_conductor_service.domain.batch_state import (
     BatchState,
     latest_outcome,
@@ -16,12 +22,6 @@ from batch_conductor_service.domain.batch_state import (
 )
 from batch_conductor_service.domain.merging import earlier, effective, merge_evidence
 from batch_conductor_service.implementations.redis import keys, readings
-from batch_conductor_service.implementations.redis.codec import (
-    encode_update,
-    outcome_json,
-    registration_json,
-    time_text,
-)
 from batch_conductor_service.implementations.redis.documents import EssayDocument, encode_document
 from batch_conductor_service.implementations.redis.readings import BatchReading
 from batch_conductor_service.models import (

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from batch_conductor_service.codec import decode_update
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.client import (
@@ -19,7 +20,6 @@ from batch_conductor_service.implementations.redis.client import (
     script_text,
     translated,
 )
-from batch_conductor_service.implementations.redis.codec import decode_update
 from batch_conductor_service.protocols import (
     QueueBacklog,
     QueueEntry,

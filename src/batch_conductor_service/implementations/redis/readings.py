@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
+from batch_conductor_service.codec import outcome_from, text_values, time_from
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.codec import outcome_from, text_values, time_from
 from batch_conductor_service.implementations.redis.documents import EssayDocument, read_document
 from batch_conductor_service.models import (
     BatchCompletionSummary,

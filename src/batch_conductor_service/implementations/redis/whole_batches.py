@@ -7,15 +7,15 @@ was written by an earlier version, or whose registration says anew which essays 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.exceptions import TransientError
-from batch_conductor_service.implementations.breakers import CircuitBreakers
-from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.codec import (
+from batch_conductor_service.breakers import CircuitBreakers
+from batch_conductor_service.codec import (
     outcome_from,
     registration_from,
     text_values,
 )
+from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.exceptions import TransientError
+from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.documents import EssayDocument, read_document
 from batch_conductor_service.implementations.redis.readings import BatchReading
 from batch_conductor_service.models import (

@@ -1,4 +1,7 @@
-"""How evidence is written in Redis: as JSON, times as UTC text of one width that sorts by time."""
+"""How evidence is written outside the process: as JSON, times as UTC text of one width.
+
+Redis, its Lua script and the queue to Postgres all read it. Text of one width sorts by time.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
