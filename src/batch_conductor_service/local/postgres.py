@@ -111,7 +111,7 @@ class PostgresServer:
             raise LocalServerError(f"PostgreSQL cannot make its database.\n{made.stderr}")
 
     def _run(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603 - our own command
+        return subprocess.run(
             [self._programs / "bin" / program, *arguments],
             check=False,
             capture_output=True,

@@ -50,7 +50,7 @@ class ServiceProcess:
         Raises:
             LocalServerError: it did not work; what was said about it is told.
         """
-        done = subprocess.run(  # noqa: S603 - our own command
+        done = subprocess.run(
             [*BCS, "migrate"],
             check=False,
             capture_output=True,
@@ -72,15 +72,13 @@ class ServiceProcess:
 
     def get(self, path: str) -> tuple[int, Json]:
         """Return status and body of the answer."""
-        return self._ask(urllib.request.Request(self.url + path))  # noqa: S310 - always http
+        return self._ask(urllib.request.Request(self.url + path))
 
     def post(self, path: str, body: Json) -> tuple[int, Json]:
         """Return status and body of the answer."""
         headers = {"Content-Type": "application/json"}
         content = json.dumps(body).encode()
-        request = urllib.request.Request(  # noqa: S310 - always http
-            self.url + path, data=content, headers=headers
-        )
+        request = urllib.request.Request(self.url + path, data=content, headers=headers)
         return self._ask(request)
 
     def _is_ready(self) -> bool:
@@ -91,7 +89,7 @@ class ServiceProcess:
 
     def _ask(self, request: urllib.request.Request) -> tuple[int, Json]:
         try:
-            with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS) as answer:  # noqa: S310 - always http
+            with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as exc:
             with exc:

@@ -27,11 +27,14 @@ def find_unprivileged_user() -> tuple[int, int] | None:
 
 
 def make_reachable_directory(wanted: Path, user: tuple[int, int]) -> Path:
-    """Return a directory that the user owns and reaches: `wanted`, or one that stands for it."""
+    """Return a directory that the user owns and reaches: `wanted`, or one that stands for it.
+
+    Raises:
+        PermissionError: somebody else made the one that would stand for it.
+    """
     path = wanted if _is_reachable(wanted) else _shared_path("data", str(wanted.absolute()))
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.stat().st_uid not in {0, user[0]}:
-        raise PermissionError(f"{path} belongs to somebody else")
+    check_owner(path, {0, user[0]})
     os.chown(path, *user)
     return path
 
@@ -53,9 +56,18 @@ def make_reachable_copy(directory: Path) -> Path:
             made = shutil.copytree(directory, Path(scratch) / "copy", symlinks=True)
             made.chmod(0o755)
             made.rename(copy)  # at once: another run never sees half a copy
-    if copy.stat().st_uid != 0:
-        raise PermissionError(f"{copy} belongs to somebody else")
+    check_owner(copy, {os.geteuid()})
     return copy
+
+
+def check_owner(path: Path, owners: set[int]) -> None:
+    """Refuse what somebody else put where everybody may.
+
+    Raises:
+        PermissionError: it belongs to none of the owners.
+    """
+    if path.stat().st_uid not in owners:
+        raise PermissionError(f"{path} belongs to somebody else")
 
 
 def _is_reachable(path: Path) -> bool:

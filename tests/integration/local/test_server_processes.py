@@ -1,0 +1,125 @@
+"""Children that are started, waited for, stopped and killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from batch_conductor_service.local.processes import (
+    LocalServerError,
+    ServerProcess,
+    accepts_connections,
+    find_free_port,
+    is_port_free,
+)
+
+SLEEP = "import time; print('up', flush=True); time.sleep(60)"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
+PARENT = """
+import sys, time
+from pathlib import Path
+from batch_conductor_service.local.processes import ServerProcess
+child = ServerProcess("child", [sys.executable, "-c", {code!r}], log_path=Path({log!r}))
+child.start()
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def python(code: str, directory: Path) -> ServerProcess:
+    return ServerProcess("Python", [sys.executable, "-c", code], log_path=directory / "log")
+
+
+def is_up(directory: Path) -> bool:
+    return (directory / "log").read_text() != ""
+
+
+def test_stopped_process_can_be_started_again(tmp_path: Path) -> None:
+    process = python(SLEEP, tmp_path)
+
+    for _ in range(2):
+        process.start()
+        assert process.is_running
+        process.stop()
+        assert not process.is_running
+
+
+def test_starting_a_running_process_changes_nothing(tmp_path: Path) -> None:
+    process = python(SLEEP, tmp_path)
+    process.start()
+    pid = process.pid
+
+    process.start()
+
+    assert process.pid == pid
+    process.kill()
+    assert process.pid is None
+
+
+def test_stopping_what_was_never_started_does_nothing(tmp_path: Path) -> None:
+    process = python(SLEEP, tmp_path)
+
+    process.kill()
+
+    assert process.stop() is None
+
+
+def test_process_that_ignores_its_stop_signal_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batch_conductor_service.local.processes.STOP_TIMEOUT_SECONDS", 0.2)
+    process = python(STUBBORN, tmp_path)
+    process.start()
+    process.wait_ready(lambda: is_up(tmp_path))
+
+    assert process.stop() == -signal.SIGKILL
+
+
+def test_last_words_of_a_process_that_does_not_start_are_told(tmp_path: Path) -> None:
+    process = python("raise SystemExit('no memory left')", tmp_path)
+    process.start()
+
+    with pytest.raises(LocalServerError, match=r"ended while it started[\s\S]*no memory left"):
+        process.wait_ready(lambda: False)
+
+
+def test_process_that_does_not_answer_in_time_is_told(tmp_path: Path) -> None:
+    process = python(SLEEP, tmp_path)
+    process.start()
+
+    with pytest.raises(LocalServerError, match=r"did not answer within 0\.1 s"):
+        process.wait_ready(lambda: False, timeout=0.1)
+    process.kill()
+
+
+def test_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    code = PARENT.format(code=SLEEP, log=str(tmp_path / "log"))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+
+    deadline = time.monotonic() + 10
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_alive(child)
+
+
+def test_port_in_use_is_not_free() -> None:
+    port = find_free_port()
+    assert is_port_free(port)
+    assert not accepts_connections(port)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that ended and that nobody waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    os.kill(pid, 0)
+    return state != "Z"
