@@ -79,7 +79,7 @@ class LocalRun:
             with self._console.status("Starting the service ..."):
                 asyncio.run(Neighbours.create_topics(stack.kafka.bootstrap_servers))
                 service.start()
-            self._tell_ready(f"The service on {service.url}")
+            self._tell_ready(f"The service on {service.client.url}")
             yield service
         finally:
             self._console.print("Ending the service ...")
@@ -94,10 +94,12 @@ class LocalRun:
 
     async def _tell(self, stack: LocalStack, service: ServiceProcess) -> None:
         async with Neighbours(stack.kafka.bootstrap_servers) as neighbours:
-            await Story(self._console, neighbours, service).tell()
+            await Story(self._console, neighbours, service.client).tell()
 
     def _serve_on(self, service: ServiceProcess) -> None:
-        self._console.print(f"\nServing on {service.url} until Ctrl-C; log: {service.log_path}")
+        self._console.print(
+            f"\nServing on {service.client.url} until Ctrl-C; log: {service.log_path}"
+        )
         while service.is_running:
             time.sleep(LOOK_SECONDS)
         raise LocalServerError(f"The service ended by itself; its log is {service.log_path}.")

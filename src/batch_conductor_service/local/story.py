@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from batch_conductor_service.exceptions import ConductorError
+from batch_conductor_service.local.asking import ServiceClient
 from batch_conductor_service.local.neighbours import Neighbours
-from batch_conductor_service.local.service import ServiceProcess
 
 ESSAYS = 10
 PIPELINE = "cj_assessment"
@@ -29,7 +29,7 @@ class StoryError(ConductorError):
 class Story:
     """A batch of ten essays goes through spellcheck while `cj_assessment` is asked for."""
 
-    def __init__(self, console: Console, neighbours: Neighbours, service: ServiceProcess) -> None:
+    def __init__(self, console: Console, neighbours: Neighbours, service: ServiceClient) -> None:
         self._console = console
         self._neighbours = neighbours
         self._service = service
@@ -79,7 +79,7 @@ class Story:
             await asyncio.sleep(POLL_SECONDS)
         raise StoryError(
             f"The service did not see {completed} of {ESSAYS} essays within {WAIT_SECONDS:g} s,"
-            f" but {seen}; its log is {self._service.log_path}."
+            f" but {seen}."
         )
 
     async def _ask(self, *, expected: list[str]) -> None:

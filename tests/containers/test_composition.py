@@ -1,0 +1,104 @@
+"""The image and the composition, end to end from outside. Run by `make containers`."""
+
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from batch_conductor_service.local.asking import ServiceClient
+from batch_conductor_service.local.neighbours import Neighbours
+from batch_conductor_service.local.story import Story
+from tests.support.composition import Composition
+
+READY_SECONDS = 90
+
+
+@pytest.fixture(scope="module")
+def composition() -> Iterator[Composition]:
+    composition = Composition()
+    composition.down()  # of what an interrupted run left
+    try:
+        composition.up()
+        yield composition
+    except BaseException:
+        sys.stderr.write(composition.logs())
+        raise
+    finally:
+        composition.down()
+        assert composition.volumes() == []
+
+
+@pytest.fixture
+def service(composition: Composition) -> ServiceClient:
+    client = ServiceClient(composition.url)
+    wait_until_ready(client)
+    return client
+
+
+async def tell_story(composition: Composition) -> None:
+    """Drive a new batch from its registration to the skip event; each answer is checked."""
+    await Neighbours.create_topics(composition.bootstrap_servers)
+    client = ServiceClient(composition.url)
+    async with Neighbours(composition.bootstrap_servers) as neighbours:
+        await Story(Console(file=sys.stdout), neighbours, client).tell()
+
+
+def wait_until_ready(client: ServiceClient) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not client.is_ready():
+        assert time.monotonic() < deadline, "the service did not become ready"
+        time.sleep(0.5)
+
+
+def wait_until_healthy(client: ServiceClient) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while (health := client.get("/healthz")[1])["status"] != "healthy":
+        assert time.monotonic() < deadline, f"the service did not become healthy: {health}"
+        time.sleep(0.5)
+
+
+async def test_main_job_from_outside(composition: Composition, service: ServiceClient) -> None:
+    await tell_story(composition)
+
+    wait_until_healthy(service)
+
+
+@pytest.mark.parametrize("dependency", ["redis", "postgres", "kafka", "bcs"])
+async def test_service_recovers_when_one_is_restarted(
+    dependency: str, composition: Composition, service: ServiceClient
+) -> None:
+    composition.restart(dependency)
+
+    wait_until_ready(service)
+    await tell_story(composition)
+    wait_until_healthy(service)
+
+
+@pytest.mark.parametrize("dependency", ["redis", "postgres", "kafka", "bcs"])
+async def test_service_recovers_when_one_is_killed(
+    dependency: str, composition: Composition, service: ServiceClient
+) -> None:
+    composition.kill(dependency)
+
+    wait_until_ready(service)
+    await tell_story(composition)
+    wait_until_healthy(service)
+
+
+@pytest.mark.usefixtures("service")
+def test_container_runs_as_nobody_in_particular_and_is_healthy(composition: Composition) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while composition.inspect("bcs", "{{.State.Health.Status}}") != "healthy":
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert composition.inspect("bcs", "{{.Config.User}}") == "10001:10001"
+    assert composition.inspect("migration", "{{.State.ExitCode}}") == "0"
+
+
+@pytest.mark.usefixtures("service")
+def test_stopped_service_ends_cleanly(composition: Composition) -> None:
+    composition.stop("bcs")
+
+    assert composition.inspect("bcs", "{{.State.ExitCode}} {{.State.OOMKilled}}") == "0 false"

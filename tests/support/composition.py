@@ -1,0 +1,95 @@
+"""The composition of containers, driven from outside."""
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from batch_conductor_service.local.processes import LOCALHOST, find_free_port
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "bcs-containers-test"
+COMMAND_TIMEOUT_SECONDS = 300
+
+
+class Composition:
+    """The services of docker-compose.yml under a project name and on ports of their own."""
+
+    def __init__(self) -> None:
+        http_port, kafka_port = find_free_port(), find_free_port()
+        self.url = f"http://{LOCALHOST}:{http_port}"
+        self.bootstrap_servers = f"{LOCALHOST}:{kafka_port}"
+        self._environment = os.environ | {
+            "BCS_PORT": str(http_port),
+            "BCS_KAFKA_HOST": LOCALHOST,
+            "BCS_KAFKA_PORT": str(kafka_port),
+            "BCS_POSTGRES_PORT": str(find_free_port()),
+            "BCS_REDIS_PORT": str(find_free_port()),
+        }
+
+    def up(self) -> None:
+        """Start everything, in the order of its dependencies; build nothing."""
+        self._compose("up", "--detach", "--no-build")
+
+    def restart(self, service: str) -> None:
+        """Stop one service in order and start it again."""
+        self._compose("restart", service)
+
+    def kill(self, service: str) -> None:
+        """End one service as a power cut would, and start it again."""
+        self._compose("kill", service)
+        self._compose("start", service)
+
+    def stop(self, service: str) -> None:
+        """Stop one service in order."""
+        self._compose("stop", service)
+
+    def down(self) -> None:
+        """Remove everything, the data too."""
+        self._compose("down", "--volumes", "--remove-orphans")
+
+    def logs(self) -> str:
+        """Return the last lines of every service."""
+        return self._compose("logs", "--no-color", "--tail=40")
+
+    def inspect(self, service: str, template: str) -> str:
+        """Return what the engine says of the service's container."""
+        container = self._compose("ps", "--all", "--quiet", service).strip()
+        return run("docker", "inspect", "--format", template, container).strip()
+
+    def volumes(self) -> list[str]:
+        """Return the volumes that the project has."""
+        label = f"label=com.docker.compose.project={PROJECT}"
+        return run("docker", "volume", "ls", "--quiet", "--filter", label).split()
+
+    def _compose(self, *arguments: str) -> str:
+        command = [*find_compose(), "--project-name", PROJECT, "--file", "docker-compose.yml"]
+        return run(*command, *arguments, environment=self._environment)
+
+
+@cache
+def find_compose() -> tuple[str, ...]:
+    """Return the command: the plugin where it is installed, else the program of old."""
+    plugin = subprocess.run(["docker", "compose", "version"], check=False, capture_output=True)
+    if plugin.returncode == 0:
+        return ("docker", "compose")
+    program = shutil.which("docker-compose")
+    assert program, "neither `docker compose` nor `docker-compose` is installed"
+    return (program,)
+
+
+def run(*command: str, environment: dict[str, str] | None = None) -> str:
+    """Return what the command says on standard output; its errors fail the test."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_TIMEOUT_SECONDS,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+    return done.stdout
