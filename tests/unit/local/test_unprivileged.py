@@ -55,11 +55,8 @@ def test_rights_of_what_lies_above_are_left_alone(private: Path) -> None:
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
 
 
-def test_reachable_directory_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unprivileged, "_is_reachable", lambda _path: True)
-    path = Path("/usr")
-
-    assert make_reachable_copy(path) == path
+def test_reachable_programs_are_taken_where_they_are() -> None:
+    assert make_reachable_copy(Path("/"), [Path("usr")], identity="1.0") == Path("/")
 
 
 def test_stand_in_of_somebody_else_is_refused(private: Path) -> None:
@@ -78,15 +75,23 @@ def test_removing_takes_the_stand_in_too(private: Path) -> None:
     assert not made.exists()
 
 
-def test_programs_are_copied_once(private: Path) -> None:
-    binary = private / "postgres" / "bin" / "postgres"
-    binary.parent.mkdir(parents=True)
-    binary.write_text("#!/bin/sh\n")
-    binary.chmod(0o755)
+def test_programs_are_copied_once_with_their_places_kept(private: Path) -> None:
+    program = private / "package" / "bin" / "program"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    parts = [Path("package"), Path("absent.libs")]
 
-    copy = make_reachable_copy(private / "postgres")
+    copy = make_reachable_copy(private, parts, identity="1.0")
 
-    assert (copy / "bin" / "postgres").read_text() == "#!/bin/sh\n"
-    assert os.access(copy / "bin" / "postgres", os.X_OK)
-    assert make_reachable_copy(private / "postgres") == copy
+    assert os.access(copy / "package" / "bin" / "program", os.X_OK)
+    assert make_reachable_copy(private, parts, identity="1.0") == copy
     assert list(copy.parent.iterdir()) == [copy]
+
+
+def test_another_version_is_copied_anew(private: Path) -> None:
+    (private / "package").mkdir()
+
+    copies = {make_reachable_copy(private, [Path("package")], identity=v) for v in ("1", "2")}
+
+    assert len(copies) == 2
