@@ -53,9 +53,11 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
 
 def _rendering(*, is_terminal: bool) -> list[Processor]:
     if is_terminal:
-        return [structlog.dev.ConsoleRenderer(), _mask_passwords]
+        # Tracebacks without the values of variables: any of them may be a secret.
+        readable = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        return [readable, _mask_passwords]
     return [
-        structlog.processors.dict_tracebacks,
+        structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
         _mask_passwords,
     ]
