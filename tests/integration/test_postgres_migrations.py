@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, Inspector, inspect
+from sqlalchemy import Connection, Inspector, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from alembic import command
@@ -18,6 +18,11 @@ TABLES = {
     "batch_registrations",
     "processing_pipeline_state",
 }
+COUNT_WAITING_SOON = text("""
+    SELECT count(DISTINCT pid) FROM pg_locks, pg_sleep(0.05)
+    WHERE NOT granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+""")
 
 
 async def table_names(url: str) -> set[str]:
@@ -72,18 +77,27 @@ async def test_the_revisions_make_what_the_tables_declare(migrated_engine: Async
 
 
 async def test_processes_that_migrate_at_once_all_succeed(database_url: str) -> None:
-    environment = os.environ | {"BCS_DATABASE_URL": database_url}
+    """All of them start, and find nothing done, before the first can do anything."""
+    await migrate(database_url)
+    await migrate(database_url, "base", run=command.downgrade)
 
-    async def migrate_in_a_process() -> int:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "alembic", "upgrade", "head", cwd=ROOT, env=environment
-        )
-        return await process.wait()
-
-    codes = await asyncio.gather(*(migrate_in_a_process() for _ in range(3)))
+    async with open_engine(database_url) as engine, engine.connect() as connection:
+        await connection.execute(text("LOCK TABLE alembic_version"))
+        processes = [await start_migrating(database_url) for _ in range(3)]
+        async with asyncio.timeout(60):
+            while await connection.scalar(COUNT_WAITING_SOON) != len(processes):
+                pass  # the statement itself takes a moment
+        await connection.commit()
+        codes = [await process.wait() for process in processes]
 
     assert codes == [0, 0, 0]
     assert await table_names(database_url) == TABLES
+
+
+async def start_migrating(url: str) -> asyncio.subprocess.Process:
+    command_line = (sys.executable, "-m", "alembic", "upgrade", "head")
+    environment = os.environ | {"BCS_DATABASE_URL": url}
+    return await asyncio.create_subprocess_exec(*command_line, cwd=ROOT, env=environment)
 
 
 def test_the_sql_can_be_printed_for_review() -> None:
