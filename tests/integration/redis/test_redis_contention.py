@@ -1,0 +1,113 @@
+"""Many writers of one batch: nobody's update is lost, however the transaction ends."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+from redis.asyncio import Redis
+
+from batch_conductor_service.implementations.redis.client import RedisClient, RedisPolicy
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchId, StepName
+from batch_conductor_service.protocols import RedisCommand
+from tests.support.builders import essay_names, evidence, update
+from tests.support.repositories import RedisSetup, redis_repository
+
+WRITERS = 16
+
+
+@pytest.mark.parametrize("max_attempts", [1, 5], ids=["mostly-by-script", "mostly-by-watch"])
+async def test_writers_in_different_processes_lose_nothing(
+    redis_url: str, max_attempts: int
+) -> None:
+    policy = RedisPolicy(max_attempts=max_attempts, backoff_seconds=0.001)
+    async with AsyncExitStack() as stack:
+        writers = [
+            await stack.enter_async_context(redis_repository(redis_url, policy=policy))
+            for _ in range(WRITERS)
+        ]
+        await asyncio.gather(
+            *(
+                writer.repository.apply([update("batch", evidence(f"essay-{number}-{essay}"))])
+                for number, writer in enumerate(writers)
+                for essay in range(5)
+            )
+        )
+        summary = (await writers[0].repository.get_summary(BatchId("batch"))).summary
+        fell_back = sum(count(writer.metrics, "fell_back") for writer in writers)
+
+    assert summary.steps[StepName("spellcheck")].completed == WRITERS * 5
+    assert fell_back > 0, "the script was never needed: the test proved nothing of it"
+
+
+async def test_writers_in_one_process_wait_for_each_other(setup: RedisSetup) -> None:
+    """The lock of the batch keeps them from losing WATCH against each other."""
+    said = [update("batch", evidence(essay)) for essay in essay_names(50)]
+    await asyncio.gather(*(setup.repository.apply([one]) for one in said))
+
+    summary = (await setup.repository.get_summary(BatchId("batch"))).summary
+
+    assert summary.steps[StepName("spellcheck")].completed == 50
+    assert count(setup.metrics, "committed") == 50
+
+
+async def test_a_transaction_that_loses_is_tried_again_and_counted(
+    setup: RedisSetup, redis: Redis
+) -> None:
+    tries: list[int] = []
+
+    async def compose() -> list[RedisCommand]:
+        tries.append(1)
+        if len(tries) < 3:
+            await redis.incr("watched")
+        return [("SET", "written", "1")]
+
+    results = await setup.client.transact(["watched"], compose)
+
+    assert results == [True]
+    assert (count(setup.metrics, "contended"), retries(setup.metrics, "contended")) == (1, 2)
+
+
+async def test_a_transaction_that_always_loses_ends_without_having_written(
+    setup: RedisSetup, redis: Redis
+) -> None:
+    async def compose() -> list[RedisCommand]:
+        await redis.incr("watched")
+        return [("SET", "written", "1")]
+
+    assert await setup.client.transact(["watched"], compose) is None
+    assert await redis.get("written") is None
+    assert count(setup.metrics, "fell_back") == 1
+
+
+async def test_a_cancelled_writer_leaves_all_or_nothing(setup: RedisSetup, redis: Redis) -> None:
+    """A caller that goes away at any moment: the pool keeps its connections, state stays true."""
+    for number in range(60):
+        task = asyncio.create_task(
+            setup.repository.apply([update("batch", evidence(f"essay-{number}"))])
+        )
+        await asyncio.sleep(number % 12 / 4000)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    documents = [key async for key in redis.scan_iter("bcs:essay_state:*")]
+
+    summary = (await setup.repository.get_summary(BatchId("batch"))).summary
+
+    known = summary.steps.get(StepName("spellcheck"))
+    assert (known.completed if known else 0) == len(documents)
+    assert in_use(setup.client) == 0
+
+
+def count(metrics: Metrics, outcome: str) -> float:
+    labels = {"outcome": outcome}
+    return metrics.registry.get_sample_value("bcs_redis_transactions_total", labels) or 0
+
+
+def retries(metrics: Metrics, outcome: str) -> float:
+    labels = {"outcome": outcome}
+    return metrics.registry.get_sample_value("bcs_redis_transaction_retries_total", labels) or 0
+
+
+def in_use(client: RedisClient) -> int:
+    pools = (client._redis.connection_pool, client._transactions.connection_pool)
+    return sum(len(pool._in_use_connections) for pool in pools)

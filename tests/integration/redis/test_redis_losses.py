@@ -1,0 +1,194 @@
+"""What Redis loses, wholly or in part, must never make a batch look more complete than it is."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from redis.asyncio import Redis
+
+from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.domain.completeness import Reason, judge_step
+from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.implementations.postgres.batch_state import (
+    PostgresBatchStateRepository,
+)
+from batch_conductor_service.models import BatchId, BatchUpdate, StepName
+from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
+from tests.support.repositories import RedisSetup, redis_repository
+
+BATCH = BatchId("batch")
+SPELLCHECK = StepName("spellcheck")
+NINE_OF_TEN = update(
+    "batch",
+    registration(10, essays=essay_names(10)),
+    *(evidence(essay) for essay in essay_names(9)),
+    outcome("confirms", minutes(-9), step="nlp", fingerprint="nlp"),
+)
+KEYS = (
+    "bcs:essay_state:batch:essay-1",
+    "batch:batch:pipeline_state",
+    "bcs:batch:batch:summary",
+    "bcs:batch:batch:essays",
+    "bcs:batch:batch:expected",
+    "bcs:batch:batch:outcomes",
+    "bcs:batch:batch:registrations",
+)
+
+
+class UnreachableArchive:
+    """Postgres, down."""
+
+    async def load_states(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, BatchState]:
+        raise StoreUnavailableError(f"{len(batch_ids)} batches cannot be loaded")
+
+
+async def persist(archive: PostgresBatchStateRepository, *updates: BatchUpdate) -> None:
+    """Do what the worker does."""
+    await archive.apply(updates)
+
+
+@pytest.mark.parametrize("lost", KEYS)
+@pytest.mark.parametrize(
+    "replayed",
+    [NINE_OF_TEN, update("batch", evidence("essay-1")), update("batch", outcome("confirms"))],
+    ids=["everything", "one-essay", "an-outcome"],
+)
+async def test_a_replay_over_a_lost_key_counts_nothing_twice(
+    setup: RedisSetup,
+    archive: PostgresBatchStateRepository,
+    redis: Redis,
+    lost: str,
+    replayed: BatchUpdate,
+) -> None:
+    model = BatchState(BATCH)
+    for said in (NINE_OF_TEN, replayed):
+        model.merge(said)
+    await setup.repository.apply([NINE_OF_TEN])
+    await persist(archive, NINE_OF_TEN)
+
+    assert await redis.delete(lost) == 1
+    await setup.repository.apply([replayed])
+
+    summary = (await setup.repository.get_summary(BATCH)).summary
+    assert summary == model.summarise()
+    assert not judge_step(summary, SPELLCHECK).is_complete
+
+
+@pytest.mark.parametrize("lost", KEYS)
+async def test_without_an_archive_a_lost_key_never_completes_a_step(
+    redis_url: str, redis: Redis, lost: str
+) -> None:
+    async with redis_repository(redis_url) as setup:
+        await setup.repository.apply([NINE_OF_TEN])
+        await redis.delete(lost)
+        await setup.repository.apply([update("batch", evidence("essay-1"))])
+        summary = (await setup.repository.get_summary(BATCH)).summary
+
+    assert not judge_step(summary, SPELLCHECK).is_complete
+
+
+@pytest.mark.parametrize("broken", KEYS[1:3])
+async def test_hashes_that_disagree_are_not_believed(
+    setup: RedisSetup, archive: PostgresBatchStateRepository, redis: Redis, broken: str
+) -> None:
+    await setup.repository.apply([NINE_OF_TEN])
+    await persist(archive, NINE_OF_TEN)
+    field = "spellcheck" if broken == KEYS[1] else "completed:spellcheck"
+    await redis.hset(broken, field, 10)
+
+    summary = (await setup.repository.get_summary(BATCH)).summary
+
+    assert summary.steps[SPELLCHECK].completed == 9
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"step_metadata": 5}', "\xff"])
+async def test_a_document_that_cannot_be_read_is_made_anew(
+    setup: RedisSetup, archive: PostgresBatchStateRepository, redis: Redis, text: str
+) -> None:
+    await setup.repository.apply([NINE_OF_TEN])
+    await persist(archive, NINE_OF_TEN)
+    await redis.set(KEYS[0], text)
+    await setup.repository.apply([update("batch", evidence("essay-1", "failed", minutes(1)))])
+
+    step = (await setup.repository.get_summary(BATCH)).summary.steps[SPELLCHECK]
+
+    assert (step.completed, step.failed) == (8, 1)
+
+
+async def test_a_wiped_redis_answers_from_postgres_and_knows_the_batch_again(
+    setup: RedisSetup, archive: PostgresBatchStateRepository, redis: Redis
+) -> None:
+    ten = update("batch", registration(10), *(evidence(essay) for essay in essay_names(10)))
+    await setup.repository.apply([ten])
+    await persist(archive, ten)
+    await redis.flushall()
+
+    reading = await setup.repository.get_summary(BATCH)
+
+    assert judge_step(reading.summary, SPELLCHECK).is_complete
+    assert await redis.hgetall("batch:batch:pipeline_state") == {"spellcheck": "10"}
+
+
+async def test_a_batch_that_only_postgres_knows_is_merged_with_what_comes(
+    setup: RedisSetup, archive: PostgresBatchStateRepository
+) -> None:
+    await persist(archive, NINE_OF_TEN)
+    await setup.repository.apply([update("batch", evidence("essay-10"))])
+
+    summary = (await setup.repository.get_summary(BATCH)).summary
+
+    assert judge_step(summary, SPELLCHECK).is_complete
+
+
+async def test_while_the_archive_cannot_be_asked_nothing_is_pruned(redis_url: str) -> None:
+    """It might know of a failure. Later it is asked again."""
+    ten = update("batch", registration(10), *(evidence(essay) for essay in essay_names(10)))
+    async with redis_repository(redis_url, UnreachableArchive()) as setup:
+        await setup.repository.apply([ten])
+        blind = (await setup.repository.get_summary(BATCH)).summary
+    async with redis_repository(redis_url) as setup:
+        whole = (await setup.repository.get_summary(BATCH)).summary
+
+    assert judge_step(blind, SPELLCHECK).reason is Reason.STATE_UNKNOWN
+    assert judge_step(whole, SPELLCHECK).is_complete
+
+
+async def test_an_archive_that_goes_away_does_not_make_known_batches_unknown(
+    redis_url: str, setup: RedisSetup
+) -> None:
+    await setup.repository.apply([NINE_OF_TEN])
+    async with redis_repository(redis_url, UnreachableArchive()) as later:
+        await later.repository.apply([update("batch", evidence("essay-10"))])
+        summary = (await later.repository.get_summary(BATCH)).summary
+
+    assert judge_step(summary, SPELLCHECK).is_complete
+
+
+class TestWithoutRedis:
+    """Nothing listens on port 1."""
+
+    async def test_postgres_answers_and_the_answer_is_degraded(
+        self, archive: PostgresBatchStateRepository
+    ) -> None:
+        await persist(archive, NINE_OF_TEN)
+        async with redis_repository("redis://127.0.0.1:1", archive) as setup:
+            reading = await setup.repository.get_summary(BATCH)
+            essays = await setup.repository.get_essays(BATCH)
+
+        assert reading.is_degraded
+        assert reading.summary.steps[SPELLCHECK].completed == 9
+        assert len(essays) == 9
+
+    async def test_without_postgres_there_is_no_answer(self) -> None:
+        async with redis_repository("redis://127.0.0.1:1", UnreachableArchive()) as setup:
+            with pytest.raises(StoreUnavailableError):
+                await setup.repository.get_summary(BATCH)
+
+    async def test_without_an_archive_there_is_no_answer(self) -> None:
+        async with redis_repository("redis://127.0.0.1:1") as setup:
+            with pytest.raises(StoreUnavailableError):
+                await setup.repository.get_summary(BATCH)
+
+    async def test_an_update_is_refused_whole(self) -> None:
+        async with redis_repository("redis://127.0.0.1:1") as setup:
+            with pytest.raises(StoreUnavailableError):
+                await setup.repository.apply([NINE_OF_TEN])
