@@ -1,0 +1,275 @@
+import re
+
+import pytest
+
+from batch_conductor_service.events.decoding import decode_event
+from batch_conductor_service.events.topics import EventName
+from batch_conductor_service.models import (
+    OBSERVED,
+    BatchRegistration,
+    BatchUpdate,
+    OutcomeVerdict,
+    PhaseOutcome,
+    RecordPosition,
+)
+from batch_conductor_service.services.phase_tracking import group_by_batch, to_update
+from tests.support.builders import (
+    RecordedEvent,
+    assessed,
+    envelope,
+    evidence,
+    minutes,
+    outcome,
+    phase_outcome,
+    recorded,
+    registered,
+    registration,
+    spellchecked,
+    update,
+)
+
+HASH = re.compile(r"\A[0-9a-f]{16}\Z")
+
+
+def project(event: RecordedEvent) -> BatchUpdate:
+    position = RecordPosition(topic=event.topic, partition=3, offset=7)
+    return to_update(decode_event(event.topic, event.value), position)
+
+
+def only_outcome(event: RecordedEvent) -> PhaseOutcome:
+    (only,) = project(event).outcomes
+    return only
+
+
+def only_registration(event: RecordedEvent) -> BatchRegistration:
+    (only,) = project(event).registrations
+    return only
+
+
+@pytest.mark.parametrize(
+    ("status", "step_status", "storage_id"),
+    [
+        ("completed", "completed", "corrected-essay"),
+        ("failed", "failed", None),
+        ("pending", "pending", None),
+        ("in_progress", "pending", None),
+    ],
+)
+def test_a_spellchecked_essay_is_observed(
+    status: str, step_status: str, storage_id: str | None
+) -> None:
+    event = spellchecked("batch", "essay", status, minutes(1), sent_at=minutes(9))
+
+    assert project(event) == update(
+        "batch",
+        evidence("essay", step_status, minutes(1), storage_id=storage_id),
+        position=(event.topic, 3, 7),
+    )
+
+
+def test_a_failed_essay_has_no_output_even_when_one_is_named() -> None:
+    data = {
+        "entity_id": "essay",
+        "batch_id": "batch",
+        "status": "failed",
+        "corrected_text_storage_id": "left-over",
+        "timestamp": minutes(0).isoformat(),
+    }
+
+    (item,) = project(recorded(EventName.SPELLCHECK_PHASE_COMPLETED, "essay", data)).evidence
+
+    assert item.evidence.storage_id is None
+
+
+class TestAssessment:
+    def test_each_essay_is_observed_and_one_in_both_lists_failed(self) -> None:
+        projected = project(assessed("batch", ["a", "both"], ["b", "both"], minutes(1)))
+
+        assert {
+            (item.essay_id, item.evidence.status.value, item.source) for item in projected.evidence
+        } == {("a", "completed", OBSERVED), ("b", "failed", OBSERVED), ("both", "failed", OBSERVED)}
+        assert {item.step for item in projected.evidence} == {"cj_assessment"}
+        assert {item.evidence.occurred_at for item in projected.evidence} == {minutes(1)}
+
+    @pytest.mark.parametrize("status", ["completed_successfully", "COMPLETED", "Success"])
+    def test_success_only_reports_how_many_essays_there_are(self, status: str) -> None:
+        told = only_outcome(assessed("batch", ["a"], at=minutes(1), status=status))
+
+        assert told.verdict is OutcomeVerdict.REPORTS
+        assert (told.step, told.status, told.occurred_at) == ("cj_assessment", status, minutes(1))
+
+    @pytest.mark.parametrize("status", ["failed", "completed_with_failures", "unheard_of"])
+    def test_anything_else_refutes(self, status: str) -> None:
+        told = only_outcome(assessed("batch", ["a"], status=status))
+
+        assert told.verdict is OutcomeVerdict.REFUTES
+
+    @pytest.mark.parametrize(("total", "reported"), [(10, 10), (0, 3), (3, 3)])
+    def test_the_largest_number_is_reported(self, total: int, reported: int) -> None:
+        told = only_outcome(assessed("batch", ["a", "b"], ["c"], total=total))
+
+        assert told.reported_total == reported
+
+    def test_the_ids_count_where_they_are_more_than_was_counted(self) -> None:
+        whole = envelope(EventName.CJ_ASSESSMENT_COMPLETED, {})
+        data = {
+            "entity_id": "batch",
+            "timestamp": whole["event_timestamp"],
+            "status": "completed",
+            "processing_summary": {
+                "total_essays": 1,
+                "successful": 1,
+                "failed": 0,
+                "successful_essay_ids": ["a", "b"],
+                "failed_essay_ids": ["c"],
+            },
+        }
+
+        told = only_outcome(recorded(EventName.CJ_ASSESSMENT_COMPLETED, "batch", data))
+
+        assert told.reported_total == 3
+
+
+class TestPhaseOutcome:
+    def test_each_essay_is_reported_by_the_outcome_and_one_in_both_lists_failed(self) -> None:
+        projected = project(phase_outcome("batch", ["a", "both"], ["b", "both"], minutes(1)))
+
+        (told,) = projected.outcomes
+        assert projected.evidence == tuple(
+            evidence(essay, status, minutes(1), source=told.fingerprint, storage_id=storage_id)
+            for essay, status, storage_id in [
+                ("a", "completed", "spellcheck-a"),
+                ("both", "failed", None),
+                ("b", "failed", None),
+            ]
+        )
+        assert told.reported_total == 3
+
+    def test_success_without_failures_confirms(self) -> None:
+        told = only_outcome(phase_outcome("batch", ["a"], at=minutes(1), phase="nlp"))
+
+        assert told.verdict is OutcomeVerdict.CONFIRMS
+        assert (told.step, told.status) == ("nlp", "completed_successfully")
+        assert (told.occurred_at, told.reported_total) == (minutes(1), 1)
+
+    @pytest.mark.parametrize(
+        ("status", "failed"),
+        [
+            ("completed_successfully", ["b"]),
+            ("completed_with_failures", []),
+            ("completed_with_failures", ["b"]),
+            ("failed_critically", []),
+            ("COMPLETED_SUCCESSFULLY", []),
+            ("unheard_of", []),
+        ],
+    )
+    def test_anything_else_refutes(self, status: str, failed: list[str]) -> None:
+        told = only_outcome(phase_outcome("batch", ["a"], failed, status=status))
+
+        assert told.verdict is OutcomeVerdict.REFUTES
+
+    def test_a_copy_sent_later_has_the_fingerprint_of_the_original(self) -> None:
+        original = only_outcome(phase_outcome("batch", ["a", "b"], ["c", "d"], minutes(1)))
+        copy = only_outcome(phase_outcome("batch", ["b", "a"], ["d", "c"], minutes(9)))
+
+        assert HASH.match(original.fingerprint)
+        assert copy.fingerprint == original.fingerprint
+        assert copy.occurred_at != original.occurred_at
+
+    def test_another_content_has_another_fingerprint(self) -> None:
+        events = [
+            phase_outcome("batch", ["a"]),
+            phase_outcome("other", ["a"]),
+            phase_outcome("batch", ["b"]),
+            phase_outcome("batch", ["a"], ["b"]),
+            phase_outcome("batch", [], ["a"]),
+            phase_outcome("batch", ["a"], phase="nlp"),
+            phase_outcome("batch", ["a"], status="failed_critically"),
+        ]
+
+        assert len({only_outcome(event).fingerprint for event in events}) == len(events)
+
+
+class TestRegistration:
+    def test_it_says_how_many_essays_there_are_and_which(self) -> None:
+        told = only_registration(registered("batch", 2, minutes(1)))
+
+        assert HASH.match(told.fingerprint)
+        assert told == registration(
+            2, minutes(1), essays=["essay-1", "essay-2"], fingerprint=told.fingerprint
+        )
+
+    @pytest.mark.parametrize("essays", [[], ["a"], ["a", "a"], ["a", "b", "c"]])
+    def test_the_essays_count_only_if_they_are_as_many_as_were_counted(
+        self, essays: list[str]
+    ) -> None:
+        told = only_registration(registered("batch", 2, essays=essays))
+
+        assert (told.essays_total, told.essay_ids) == (2, ())
+
+    @pytest.mark.parametrize("metadata", [None, {}, {"timestamp": None}])
+    def test_without_a_time_of_its_own_it_has_its_envelopes(
+        self, metadata: dict[str, object] | None
+    ) -> None:
+        data = {
+            "entity_id": "batch",
+            "expected_essay_count": 1,
+            "essay_ids": ["a"],
+            "metadata": metadata,
+        }
+        first, copy = (
+            only_registration(recorded(EventName.BATCH_ESSAYS_REGISTERED, "batch", data, at))
+            for at in (minutes(1), minutes(9))
+        )
+
+        assert (first.occurred_at, copy.occurred_at) == (minutes(1), minutes(9))
+        assert first.fingerprint == copy.fingerprint
+
+    def test_another_content_has_another_fingerprint(self) -> None:
+        events = [
+            registered("batch", 2),
+            registered("other", 2),
+            registered("batch", 3),
+            registered("batch", 2, essays=["a", "b"]),
+            registered("batch", 2, minutes(1)),
+        ]
+
+        assert len({only_registration(event).fingerprint for event in events}) == len(events)
+
+
+class TestGrouping:
+    def test_there_is_one_update_a_batch_in_order_of_first_appearance(self) -> None:
+        updates = [
+            update("b", evidence("x"), position=("t", 0, 1)),
+            update("a", evidence("x"), position=("t", 0, 2)),
+            update("b", registration(2), outcome(), position=("u", 1, 9)),
+        ]
+
+        assert group_by_batch(updates) == [
+            BatchUpdate(
+                batch_id=updates[0].batch_id,
+                evidence=updates[0].evidence,
+                outcomes=updates[2].outcomes,
+                registrations=updates[2].registrations,
+                positions=updates[0].positions + updates[2].positions,
+            ),
+            updates[1],
+        ]
+
+    def test_of_two_statements_about_one_essay_the_one_that_holds_is_kept(self) -> None:
+        old, new = evidence("x", "failed", minutes(1)), evidence("x", "completed", minutes(2))
+
+        (grouped,) = group_by_batch([update("a", new), update("a", old)])
+
+        assert grouped.evidence == (new,)
+
+    def test_a_repeated_record_keeps_both_positions(self) -> None:
+        event = spellchecked("batch", "essay")
+
+        (grouped,) = group_by_batch([project(event), project(event)])
+
+        assert len(grouped.evidence) == 1
+        assert len(grouped.positions) == 2
+
+    def test_nothing_is_grouped_into_nothing(self) -> None:
+        assert group_by_batch([]) == []

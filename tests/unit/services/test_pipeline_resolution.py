@@ -1,0 +1,128 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
+from batch_conductor_service.exceptions import UnknownPipelineError
+from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
+from batch_conductor_service.models import BatchId
+from batch_conductor_service.protocols import SummaryReading
+from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
+from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
+from tests.support.builders import essay_names, evidence, registration, update
+from tests.support.pipelines import service_catalog
+
+
+class PartialRepository(MockBatchStateRepositoryImpl):
+    """Answers from a store that may not have everything."""
+
+    def __init__(self, *, is_degraded: bool = False, is_whole: bool = True) -> None:
+        super().__init__()
+        self.is_degraded, self.is_whole = is_degraded, is_whole
+        self.batches_read: list[BatchId] = []
+
+    async def get_summary(self, batch_id: BatchId) -> SummaryReading:
+        self.batches_read.append(batch_id)
+        reading = await super().get_summary(batch_id)
+        summary = replace(reading.summary, is_whole=self.is_whole)
+        return SummaryReading(summary=summary, is_degraded=self.is_degraded)
+
+
+async def complete(repository: MockBatchStateRepositoryImpl, *steps: str) -> None:
+    items = [evidence(essay, step=step) for step in steps for essay in essay_names(3)]
+    await repository.apply([update("batch", registration(3), *items)])
+
+
+async def resolve(
+    repository: MockBatchStateRepositoryImpl, name: str, essays_total: int | None = None
+) -> Resolution:
+    service = DefaultPipelineResolutionService(
+        service_catalog(), DefaultPipelineRules(), repository
+    )
+    request = ResolutionRequest(
+        batch_id=BatchId("batch"),
+        requested_pipeline=name,
+        correlation_id="correlation",
+        essays_total=essays_total,
+    )
+    return await service.resolve(request)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("ai_feedback", ["spellcheck", "nlp", "ai_feedback"]),
+        ("cj_assessment", ["spellcheck", "cj_assessment"]),
+        ("nlp", ["spellcheck", "nlp"]),
+        ("comprehensive", ["spellcheck", "cj_assessment", "nlp", "ai_feedback"]),
+        ("spellcheck", ["spellcheck"]),
+    ],
+)
+async def test_of_a_new_batch_the_whole_pipeline_runs(name: str, steps: Sequence[str]) -> None:
+    resolution = await resolve(MockBatchStateRepositoryImpl(), name)
+
+    assert resolution.final_pipeline == steps
+    assert resolution.skipped == []
+    assert not resolution.is_degraded
+
+
+async def test_what_another_pipeline_completed_is_skipped() -> None:
+    repository = MockBatchStateRepositoryImpl()
+    await complete(repository, "spellcheck", "nlp")
+
+    resolution = await resolve(repository, "comprehensive")
+
+    assert resolution.final_pipeline == ["cj_assessment", "ai_feedback"]
+    assert resolution.skipped == ["spellcheck", "nlp"]
+    assert resolution.pipeline.name == "comprehensive"
+
+
+async def test_a_batch_with_everything_done_has_nothing_to_run() -> None:
+    repository = MockBatchStateRepositoryImpl()
+    await complete(repository, "spellcheck", "cj_assessment")
+
+    assert (await resolve(repository, "cj_assessment")).final_pipeline == []
+
+
+async def test_the_same_state_gives_the_same_answer() -> None:
+    repository = MockBatchStateRepositoryImpl()
+    await complete(repository, "spellcheck")
+
+    first, again = await resolve(repository, "nlp"), await resolve(repository, "nlp")
+
+    assert first == again
+
+
+async def test_the_total_of_the_request_reaches_the_rules() -> None:
+    repository = MockBatchStateRepositoryImpl()
+    await repository.apply([update("batch", evidence("essay-1"))])
+
+    assert (await resolve(repository, "spellcheck")).final_pipeline == ["spellcheck"]
+    assert (await resolve(repository, "spellcheck", essays_total=1)).final_pipeline == []
+
+
+async def test_an_unknown_name_is_refused_before_anything_is_read() -> None:
+    repository = PartialRepository()
+
+    with pytest.raises(UnknownPipelineError, match=r"'unknown'.*ai_feedback.*spellcheck"):
+        await resolve(repository, "unknown")
+
+    assert repository.batches_read == []
+
+
+@pytest.mark.parametrize(
+    ("is_degraded", "is_whole", "expected"),
+    [(False, True, False), (True, True, True), (False, False, True), (True, False, True)],
+)
+async def test_an_answer_past_the_cache_or_from_a_part_is_degraded(
+    *, is_degraded: bool, is_whole: bool, expected: bool
+) -> None:
+    repository = PartialRepository(is_degraded=is_degraded, is_whole=is_whole)
+    await complete(repository, "spellcheck")
+
+    resolution = await resolve(repository, "nlp")
+
+    assert resolution.is_degraded is expected
+    assert resolution.skipped == (["spellcheck"] if is_whole else [])
+    assert repository.batches_read == ["batch"]
