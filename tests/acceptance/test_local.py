@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_conductor_service.local.processes import LOCALHOST, find_free_port
+from batch_conductor_service.local.ports import LOCALHOST, find_free_port
 from batch_conductor_service.local.service import BCS, clean_environment
 from batch_conductor_service.local.stack import remove_stack_data
 

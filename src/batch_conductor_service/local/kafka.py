@@ -5,12 +5,8 @@ It knows no idempotent producers, so clients need `enable_idempotence=False`.
 
 from pathlib import Path
 
-from batch_conductor_service.local.processes import (
-    LOCALHOST,
-    ServerProcess,
-    accepts_connections,
-    find_free_port,
-)
+from batch_conductor_service.local.ports import LOCALHOST, accepts_connections, find_free_port
+from batch_conductor_service.local.processes import ServerProcess
 from batch_conductor_service.local.wheels import find_kafka_broker
 
 

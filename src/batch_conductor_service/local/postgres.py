@@ -6,12 +6,8 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from batch_conductor_service.local.processes import (
-    LOCALHOST,
-    LocalServerError,
-    ServerProcess,
-    find_free_port,
-)
+from batch_conductor_service.local.ports import LOCALHOST, find_free_port
+from batch_conductor_service.local.processes import LocalServerError, ServerProcess
 from batch_conductor_service.local.unprivileged import (
     find_unprivileged_user,
     make_reachable_copy,

@@ -4,9 +4,10 @@ A child lives in a session of its own, so that Ctrl-C at the terminal reaches on
 ends with its parent however that dies.
 """
 
+import contextlib
 import ctypes
+import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,6 @@ from pathlib import Path
 
 from batch_conductor_service.exceptions import ConductorError
 
-LOCALHOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 15.0
 POLL_SECONDS = 0.02
@@ -114,43 +114,28 @@ class ServerProcess:
             return self._process.returncode
 
     def kill(self) -> None:
-        """End the process as a power cut would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        """End the process and its children as a power cut would."""
+        if self._process is None:
+            return
+        children = _children_of(self._process.pid) if self.is_running else []
+        self._process.kill()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        self._process.wait()
 
     def _last_words(self) -> str:
         lines = self.log_path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         return "\n".join([f"The end of {self.log_path}:", *(f"  {line}" for line in lines)])
 
 
-def find_free_port() -> int:
-    """Return a port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOCALHOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def is_port_free(port: int, host: str = LOCALHOST) -> bool:
-    """Whether a server could listen on the port."""
-    with socket.socket() as probe:
-        # As servers do: a port whose last connections are only fading away is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
-
-
-def accepts_connections(port: int) -> bool:
-    """Whether somebody listens on the port."""
+def _children_of(pid: int) -> list[int]:
+    """Return the children's ids; none where the system does not tell."""
     try:
-        with socket.create_connection((LOCALHOST, port), timeout=1):
-            return True
-    except OSError:
-        return False
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except FileNotFoundError:
+        return []
+    return [int(child) for child in children.split()]
 
 
 def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:

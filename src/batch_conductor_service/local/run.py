@@ -12,11 +12,8 @@ from types import FrameType
 from rich.console import Console
 
 from batch_conductor_service.local.neighbours import Neighbours
-from batch_conductor_service.local.processes import (
-    LocalServerError,
-    find_free_port,
-    is_port_free,
-)
+from batch_conductor_service.local.ports import find_free_port, is_port_free
+from batch_conductor_service.local.processes import LocalServerError
 from batch_conductor_service.local.service import ServiceProcess
 from batch_conductor_service.local.stack import LocalStack
 from batch_conductor_service.local.story import Story

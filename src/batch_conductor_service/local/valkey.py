@@ -3,7 +3,8 @@
 import socket
 from pathlib import Path
 
-from batch_conductor_service.local.processes import LOCALHOST, ServerProcess, find_free_port
+from batch_conductor_service.local.ports import LOCALHOST, find_free_port
+from batch_conductor_service.local.processes import ServerProcess
 from batch_conductor_service.local.wheels import find_valkey_server
 
 

@@ -9,13 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from batch_conductor_service.local.processes import (
-    LocalServerError,
-    ServerProcess,
-    accepts_connections,
-    find_free_port,
-    is_port_free,
-)
+from batch_conductor_service.local.ports import accepts_connections, find_free_port, is_port_free
+from batch_conductor_service.local.processes import LocalServerError, ServerProcess
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
