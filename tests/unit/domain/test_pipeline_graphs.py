@@ -153,11 +153,11 @@ def test_a_long_chain_is_no_recursion() -> None:
 def test_a_large_graph_is_searched_and_ordered_in_well_under_a_second() -> None:
     needs = layered(layers=40, width=50, dependencies=12)
     steps = pipeline(needs).steps
-    started = time.perf_counter()
+    started = time.process_time()
 
     cycles, ordered = cycles_of(needs), topological_order(steps)
 
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert (cycles, len(ordered)) == ([], 2_000)
 
 

@@ -173,10 +173,10 @@ def test_a_step_without_its_prerequisites_is_never_skipped() -> None:
 
 def test_a_large_graph_is_pruned_and_validated_in_well_under_a_second() -> None:
     large = pipeline(layered(layers=40, width=50, dependencies=12))
-    started = time.perf_counter()
+    started = time.process_time()
 
     phases = RULES.prune_completed_steps(RULES.resolve_pipeline_dependencies(large), NOTHING)
     RULES.validate_pipeline_prerequisites(phases)
 
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert len(phases) == 2_000

@@ -92,7 +92,7 @@ def describe(document: Document, path: Path) -> str:
                 words.append(f"pipeline {name!r}")
             case ("pipelines", _, "steps", int(index)):
                 words.append(f"step {_step_name(document, place) or f'number {index + 1}'}")
-            case ("pipelines",) | ("pipelines", _, "steps"):
+            case ("pipelines",) | ("pipelines", _, "steps") if place != path:
                 continue
             case _:
                 words.append(f"item {part + 1}" if isinstance(part, int) else part)
@@ -116,10 +116,10 @@ def _fault(document: Document, error: ErrorDetails) -> Fault:
         case "missing":
             line, text = document.line_of(path), f"missing key {path[-1]!r}"
             path = path[:-1]
-        case "too_short" if path == ("pipelines",):
-            line, text = document.line_of(path), "the file has no pipelines"
         case "too_short":
-            line, text = document.line_of(path), "the pipeline has no steps"
+            line = document.line_of(path)
+            text = "the pipeline has no steps" if path[1:] else "the file has no pipelines"
+            path = path[:-1]
         case _:
             line, text = document.line_of(path), _in_words(error)
     return Fault(line, ": ".join(filter(None, [describe(document, path), text])))
