@@ -1,0 +1,89 @@
+"""The regular look at what Postgres holds: commit it, and read no faster than it is taken."""
+
+import asyncio
+
+import structlog
+
+from batch_conductor_service.consuming.condition import ConditionRecorder, ConsumerState
+from batch_conductor_service.consuming.connection import KafkaConnection, PartitionsLostError
+from batch_conductor_service.consuming.durability import DurabilityTracker, QueueReplacedError
+from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.exceptions import TransientError
+from batch_conductor_service.metrics import Metrics
+
+DRAIN_POLL_SECONDS = 0.05  # between two looks while draining
+
+logger = structlog.get_logger(__name__)
+
+
+class Checkpoints:
+    """Commits and back-pressure of one consumer. Never raises: the next look tries again."""
+
+    def __init__(
+        self,
+        policy: ConsumerPolicy,
+        tracker: DurabilityTracker,
+        condition: ConditionRecorder,
+        metrics: Metrics,
+    ) -> None:
+        self._policy = policy
+        self._tracker = tracker
+        self._condition = condition
+        self._metrics = metrics
+
+    async def take(self, connection: KafkaConnection) -> None:
+        """Commit what is held, pause or resume, and refresh the lag."""
+        try:
+            await self._commit(connection)
+            await self._regulate(connection)
+            await self._measure(connection)
+        except PartitionsLostError:
+            # The rebalance that follows forgets what is in flight; whoever owns it reads it again.
+            logger.info("checkpoint_lost_to_rebalance")
+        except TransientError as exc:
+            logger.warning("checkpoint_failed", error=type(exc).__name__)
+
+    async def drain(self, connection: KafkaConnection) -> None:
+        """Wait, bounded, for Postgres to hold what is in flight, committing as it does."""
+        try:
+            async with asyncio.timeout(self._policy.drain_timeout_seconds):
+                await self._drain(connection)
+        except TimeoutError:
+            logger.warning("drain_incomplete", records_in_flight=self._tracker.in_flight)
+        except TransientError as exc:
+            logger.warning("drain_failed", error=type(exc).__name__)
+
+    async def _drain(self, connection: KafkaConnection) -> None:
+        await self._commit(connection)
+        while self._tracker.in_flight:
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+            await self._commit(connection)
+
+    async def _commit(self, connection: KafkaConnection) -> None:
+        try:
+            points = await self._tracker.find_commit_points()
+        except QueueReplacedError as exc:
+            logger.warning("queue_replaced_so_replaying", partitions=len(exc.replay_from))
+            connection.rewind(exc.replay_from)
+            return
+        if points:
+            await connection.commit(points)
+            self._tracker.discard(points)
+
+    async def _regulate(self, connection: KafkaConnection) -> None:
+        waiting = await self._tracker.count_waiting()
+        is_paused = self._condition.current.state is ConsumerState.PAUSED or connection.is_paused
+        limit = self._policy.queue_high_water / 2 if is_paused else self._policy.queue_high_water
+        if waiting > limit:
+            connection.pause()  # again at each look: a rebalance brings partitions that fetch
+            if self._condition.enter(ConsumerState.PAUSED):
+                logger.warning("consumption_paused", waiting=waiting)
+        elif is_paused:
+            connection.resume()
+            self._condition.enter(ConsumerState.CONSUMING)
+            logger.info("consumption_resumed", waiting=waiting)
+
+    async def _measure(self, connection: KafkaConnection) -> None:
+        self._metrics.consumer_lag.clear()
+        for (topic, partition), lag in (await connection.get_lag()).items():
+            self._metrics.consumer_lag.labels(topic, partition).set(lag)

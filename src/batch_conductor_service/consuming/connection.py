@@ -1,0 +1,189 @@
+"""One membership in the consumer group: aiokafka with every wait bounded and errors translated."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from batch_conductor_service.consuming.offset_ledger import Partition
+from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.exceptions import BrokerUnavailableError, TransientError
+
+CLIENT_ID = "batch-conductor-service"
+
+Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
+Answer = TypeVar("Answer")
+
+
+class PartitionsLostError(TransientError):
+    """The partitions are another member's now, or about to be."""
+
+
+class Poll(NamedTuple):
+    """What one poll brought, in order within each partition, and under which assignment."""
+
+    records: Sequence[Record]
+    assignment: int
+
+
+class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
+    """A consumer in its group; bytes in, no deserialiser, no automatic commit.
+
+    `on_revoked` is awaited before partitions are given away; the whole group waits for it.
+    `assignment` counts what was given away: records polled under an older one are stale, for they
+    may be another member's by now.
+    """
+
+    def __init__(
+        self,
+        policy: ConsumerPolicy,
+        topics: Sequence[str],
+        on_revoked: Callable[["KafkaConnection"], Awaitable[None]],
+    ) -> None:
+        self.assignment = 0
+        self._policy = policy
+        self._topics = topics
+        self._on_revoked = on_revoked
+        self.is_rebalancing = True
+        self._consumer = _make_consumer(policy)
+
+    async def open(self) -> None:
+        """Connect and ask to join the group.
+
+        The topics are subscribed to only now: `start` would wait until every one of them exists.
+
+        Raises:
+            BrokerUnavailableError: no broker answers.
+        """
+        await self._bounded(self._consumer.start())
+        self._consumer.subscribe(topics=list(self._topics), listener=self)
+
+    async def close(self) -> None:
+        """Leave the group; bounded, whatever the broker says."""
+        # A revocation may still be draining, and the goodbye may have to time out.
+        bound = self._policy.drain_timeout_seconds + self._policy.request_timeout_seconds
+        try:
+            await asyncio.wait_for(self._consumer.stop(), bound)
+        except (TimeoutError, KafkaError):
+            return
+
+    async def poll(self) -> Poll:
+        """Return the next records, or none after the commit interval.
+
+        Raises:
+            BrokerUnavailableError: the group or a partition cannot be read.
+        """
+        try:
+            batches = await self._consumer.getmany(
+                timeout_ms=int(self._policy.commit_interval_seconds * 1000)
+            )
+        except KafkaError as exc:
+            raise BrokerUnavailableError from exc
+        # aiokafka drains its buffer and returns without giving up control in between, so here the
+        # count is still that of the assignment the records came under.
+        return Poll([record for batch in batches.values() for record in batch], self.assignment)
+
+    async def commit(self, points: Mapping[Partition, int]) -> None:
+        """Commit the offsets.
+
+        Raises:
+            PartitionsLostError: a rebalance is under way, or has taken the partitions.
+            BrokerUnavailableError: not acknowledged in time; may be tried again.
+        """
+        offsets = {TopicPartition(*partition): offset for partition, offset in points.items()}
+        await self._bounded(self._consumer.commit(offsets))
+
+    def rewind(self, points: Mapping[Partition, int]) -> None:
+        """Read these partitions again from these offsets; one no longer assigned is left alone."""
+        assigned = self._consumer.assignment()
+        for partition, offset in points.items():
+            if partition in assigned:
+                self._consumer.seek(TopicPartition(*partition), offset)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether any partition is paused; a rebalance ends it."""
+        return bool(self._consumer.paused())
+
+    def pause(self) -> None:
+        """Fetch nothing more; `poll` goes on, which keeps the membership."""
+        self._consumer.pause(*self._consumer.assignment())
+
+    def resume(self) -> None:
+        """Fetch again."""
+        self._consumer.resume(*self._consumer.paused())
+
+    async def get_lag(self) -> dict[Partition, int]:
+        """Return the unread records of each partition as of its latest fetch; no round trip."""
+        ends = {tp: self._consumer.highwater(tp) for tp in self._consumer.assignment()}
+        return await self._count_unread({tp: end for tp, end in ends.items() if end is not None})
+
+    async def is_stuck(self) -> bool:
+        """Whether there is something to read, asked of the broker; for when nothing is read.
+
+        Raises:
+            PartitionsLostError: a rebalance came in between.
+            BrokerUnavailableError: the broker does not say.
+        """
+        if self.is_rebalancing:
+            return True
+        assigned = self._consumer.assignment()
+        if not assigned:
+            return False
+        ends = await self._bounded(self._consumer.end_offsets(assigned))
+        return any((await self._count_unread(ends)).values())
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        """Have what is in hand finished and drained, then make the rest stale. By aiokafka."""
+        self.is_rebalancing = True
+        try:
+            if revoked:
+                await self._on_revoked(self)
+        finally:
+            self.assignment += 1
+
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """Note that there is an assignment, perhaps of nothing. Called by aiokafka."""
+        del assigned
+        self.is_rebalancing = False
+
+    async def _count_unread(self, ends: Mapping[TopicPartition, int]) -> dict[Partition, int]:
+        # Where the end is known something was fetched, so the position is known without waiting.
+        positions = {tp: await self._bounded(self._consumer.position(tp)) for tp in ends}
+        return {(tp.topic, tp.partition): max(0, end - positions[tp]) for tp, end in ends.items()}
+
+    async def _bounded(self, awaitable: Awaitable[Answer]) -> Answer:
+        # aiokafka repeats what is retriable for ever, and waits for a coordinator as long.
+        try:
+            return await asyncio.wait_for(awaitable, self._policy.request_timeout_seconds)
+        except (CommitFailedError, IllegalStateError) as exc:
+            raise PartitionsLostError from exc
+        except (TimeoutError, KafkaError) as exc:
+            raise BrokerUnavailableError from exc
+
+
+def _make_consumer(policy: ConsumerPolicy) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        bootstrap_servers=policy.bootstrap_servers,
+        group_id=policy.group_id,
+        client_id=CLIENT_ID,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        max_poll_records=policy.max_poll_records,
+        # The broker answers a join only when all members have joined, so one request may last as
+        # long as a rebalance.
+        request_timeout_ms=_milliseconds(
+            policy.rebalance_timeout_seconds + policy.request_timeout_seconds
+        ),
+        session_timeout_ms=_milliseconds(policy.session_timeout_seconds),
+        heartbeat_interval_ms=_milliseconds(policy.session_timeout_seconds / 3),
+        rebalance_timeout_ms=_milliseconds(policy.rebalance_timeout_seconds),
+        metadata_max_age_ms=_milliseconds(policy.metadata_max_age_seconds),
+    )
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,22 @@
+"""From a record that cannot be applied to its dead letter. Pure."""
+
+from batch_conductor_service.consuming.connection import Record
+from batch_conductor_service.exceptions import ConductorError, InvalidMessageError
+from batch_conductor_service.protocols import DeadLetter
+
+
+def to_dead_letter(record: Record, error: ConductorError, group_id: str) -> DeadLetter:
+    """Return the record as it was, with where it was read and why it was refused."""
+    return DeadLetter(
+        base_topic=record.topic,
+        reason=error.reason if isinstance(error, InvalidMessageError) else error.code,
+        error_type=type(error).__name__,
+        error_message=str(error),
+        payload=record.value,
+        key=record.key,
+        headers=tuple(record.headers),
+        partition=record.partition,
+        offset=record.offset,
+        timestamp_ms=record.timestamp,
+        consumer_group=group_id,
+    )

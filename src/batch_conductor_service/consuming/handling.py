@@ -1,0 +1,141 @@
+"""What happens to the records of one poll: applied together, or dead-lettered one by one."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from batch_conductor_service.consuming.connection import Record
+from batch_conductor_service.consuming.dead_letters import to_dead_letter
+from batch_conductor_service.consuming.invalid_records import InvalidRecordWindow
+from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.events.decoding import decode_event
+from batch_conductor_service.events.topics import find_event
+from batch_conductor_service.exceptions import (
+    ConductorError,
+    InvalidMessageError,
+    RefusedUpdateError,
+)
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchUpdate, RecordPosition
+from batch_conductor_service.protocols import BatchStateRepositoryProtocol, DlqProducerProtocol
+from batch_conductor_service.services.phase_tracking import group_by_batch, to_update
+
+Result = TypeVar("Result")
+
+
+class UntilAvailable(Protocol):
+    """Awaits attempts until one does not raise `TransientError`, or until it is to give up."""
+
+    async def __call__(self, attempt: Callable[[], Awaitable[Result]], /) -> Result:
+        """Return what the first attempt that succeeds returns."""
+        ...
+
+
+@dataclass(slots=True)
+class _SortedPoll:
+    """The records of a poll by what can be done with them; `entry_ids` fills as it is done."""
+
+    updates: dict[RecordPosition, BatchUpdate] = field(default_factory=dict)
+    rejected: list[tuple[Record, ConductorError]] = field(default_factory=list)
+    entry_ids: dict[RecordPosition, str | None] = field(default_factory=dict)
+
+
+class PollHandler:
+    """Brings records to the repository, and those that never can be applied to the dead letters."""
+
+    def __init__(
+        self,
+        repository: BatchStateRepositoryProtocol,
+        dlq: DlqProducerProtocol,
+        policy: ConsumerPolicy,
+        metrics: Metrics,
+    ) -> None:
+        self._repository = repository
+        self._dlq = dlq
+        self._window = InvalidRecordWindow(policy.dlq_limit)
+        self._metrics = metrics
+        self._group_id = policy.group_id
+
+    async def handle(
+        self, records: Sequence[Record], retry: UntilAvailable
+    ) -> list[tuple[RecordPosition, str | None]]:
+        """Return, in the order of the records, under which queue entry each waits for Postgres.
+
+        None instead of an entry says that the record is durable: applied without a queue, or
+        acknowledged as a dead letter.
+
+        Raises:
+            DeadLetterLimitError: too many of the latest records are invalid; none of these is
+                dead-lettered.
+        """
+        started = time.perf_counter()
+        poll = _sort(records)
+        self._window.observe(valid=len(poll.updates), invalid=len(poll.rejected))
+        await self._apply(poll, records, retry)
+        for record, error in poll.rejected:
+            await self._dead_letter(record, error, retry)
+        self._count(records, poll, time.perf_counter() - started)
+        positions = map(_position, records)
+        return [(position, poll.entry_ids.get(position)) for position in positions]
+
+    async def _apply(
+        self, poll: _SortedPoll, records: Sequence[Record], retry: UntilAvailable
+    ) -> None:
+        groups = group_by_batch(tuple(poll.updates.values()))
+        if not groups:
+            return
+        try:
+            await self._apply_groups(poll, groups, retry)
+        except RefusedUpdateError:
+            await self._apply_singly(poll, records, retry)
+
+    async def _apply_groups(
+        self, poll: _SortedPoll, groups: Sequence[BatchUpdate], retry: UntilAvailable
+    ) -> None:
+        entry_ids = await retry(lambda: self._repository.apply(groups))
+        for group, entry_id in zip(groups, entry_ids, strict=True):
+            poll.entry_ids.update(dict.fromkeys(group.positions, entry_id))
+
+    async def _apply_singly(
+        self, poll: _SortedPoll, records: Sequence[Record], retry: UntilAvailable
+    ) -> None:
+        """Apply each record's update by itself, so that only the one refused is dead-lettered."""
+        by_position = {_position(record): record for record in records}
+        for position, update in tuple(poll.updates.items()):
+            try:
+                await self._apply_groups(poll, [update], retry)
+            except RefusedUpdateError as exc:
+                poll.rejected.append((by_position[position], exc))
+                del poll.updates[position]
+
+    async def _dead_letter(
+        self, record: Record, error: ConductorError, retry: UntilAvailable
+    ) -> None:
+        letter = to_dead_letter(record, error, self._group_id)
+        await retry(lambda: self._dlq.publish(letter))
+
+    def _count(self, records: Sequence[Record], poll: _SortedPoll, seconds: float) -> None:
+        for record in records:
+            is_applied = _position(record) in poll.updates
+            labels = (
+                find_event(record.topic) or "unknown",
+                "applied" if is_applied else "dead_lettered",
+            )
+            self._metrics.events_processed.labels(*labels).inc()
+            self._metrics.event_processing.labels(*labels).observe(seconds)
+
+
+def _sort(records: Sequence[Record]) -> _SortedPoll:
+    poll = _SortedPoll()
+    for record in records:
+        position = _position(record)
+        try:
+            poll.updates[position] = to_update(decode_event(record.topic, record.value), position)
+        except InvalidMessageError as exc:
+            poll.rejected.append((record, exc))
+    return poll
+
+
+def _position(record: Record) -> RecordPosition:
+    return RecordPosition(topic=record.topic, partition=record.partition, offset=record.offset)

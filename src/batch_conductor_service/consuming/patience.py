@@ -1,0 +1,69 @@
+"""Waiting for a dependency that is down, as long as the poll in hand is still worth it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from batch_conductor_service.backoff import Backoff
+from batch_conductor_service.consuming.condition import ConditionRecorder, ConsumerState
+from batch_conductor_service.exceptions import TransientError
+
+logger = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
+
+
+class PollAbandonedError(Exception):
+    """The poll in hand will be read again: by another member, or after the next start."""
+
+
+class Patience:
+    """Tries again until it works, or until the poll is abandoned.
+
+    `wake` ends every wait at once; it is to be called when `is_abandoned` has become true.
+    """
+
+    def __init__(self, condition: ConditionRecorder, max_backoff_seconds: float) -> None:
+        self._condition = condition
+        self._max_backoff_seconds = max_backoff_seconds
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """End the wait there may be."""
+        self._woken.set()
+
+    async def until_available(
+        self, attempt: Callable[[], Awaitable[Result]], is_abandoned: Callable[[], bool]
+    ) -> Result:
+        """Return what the first attempt returns that does not raise `TransientError`.
+
+        Raises:
+            PollAbandonedError: an attempt failed, and there will be no other.
+        """
+        backoff = Backoff(self._max_backoff_seconds)
+        while True:
+            try:
+                result = await attempt()
+            except TransientError as exc:
+                self._condition.enter(ConsumerState.WAITING)
+                logger.warning("consumer_waits_for_dependency", error=type(exc).__name__)
+                # A wake-up from before is no reason, and one from now on is not missed: what it
+                # tells of is asked for after it was forgotten.
+                self._woken.clear()
+                if not is_abandoned():
+                    await self.sleep(backoff.next_delay())
+                if is_abandoned():
+                    raise PollAbandonedError from exc
+            else:
+                if self._condition.current.state is ConsumerState.WAITING:
+                    self._condition.enter(ConsumerState.CONSUMING)
+                return result
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that long, or until woken."""
+        try:
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        except TimeoutError:
+            return

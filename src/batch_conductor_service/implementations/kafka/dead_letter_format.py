@@ -1,0 +1,189 @@
+"""How a dead letter is written, and how the original is had back from it, byte for byte. Pure.
+
+The value is a JSON document that a person can read; what matters is repeated in headers. Where the
+topic does not take the document, which outgrows its original, the value is the original itself and
+the document, without the payload, goes into a header.
+"""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from batch_conductor_service.events.topics import dlq_topic_name
+from batch_conductor_service.protocols import DeadLetter
+
+SCHEMA_VERSION = "v1"
+SERVICE = "batch_conductor_service"
+HEADER_PREFIX = "bcs_dlq-"
+REDRIVE_COUNT_HEADER = f"{HEADER_PREFIX}redrive-count"
+DOCUMENT_HEADER = f"{HEADER_PREFIX}document"
+MAX_MESSAGE_BYTES = 900  # with its type an error stays under 1 KiB
+MAX_DOCUMENT_BYTES = 3 * 1024 * 1024  # leaves room for the headers in what a producer may send
+
+Header = tuple[str, bytes]
+OriginalHeader = tuple[str, bytes | None]  # Kafka knows headers without a value
+
+
+class Message(NamedTuple):
+    """What is sent to a topic."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Sequence[Header]
+
+
+class OriginalRecord(NamedTuple):
+    """What was once read from a topic."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[OriginalHeader]
+
+
+def wrap(letter: DeadLetter, now: datetime) -> Message:
+    """Return the dead letter as a document."""
+    document = _document(letter, now)
+    forms = (orjson.dumps(document | payload) for payload in _payload_forms(letter.payload))
+    value = next(form for form in forms if len(form) <= MAX_DOCUMENT_BYTES)
+    return Message(dlq_topic_name(letter.base_topic), _key(letter), value, _headers(letter))
+
+
+def wrap_original(letter: DeadLetter, now: datetime) -> Message:
+    """Return the dead letter as its original value, hardly larger than the original was."""
+    document = orjson.dumps(_document(letter, now) | {"payload_encoding": "value"})
+    headers = [*_headers(letter), (DOCUMENT_HEADER, document)]
+    topic = dlq_topic_name(letter.base_topic)
+    return Message(topic, _key(letter), letter.payload or b"", headers)
+
+
+def original_record(value: bytes, headers: Sequence[Header]) -> OriginalRecord:
+    """Return the record that was dead-lettered, from the value and headers of its dead letter.
+
+    Raises:
+        ValueError: this is no dead letter of ours.
+    """
+    described = dict(headers).get(DOCUMENT_HEADER)
+    document = orjson.loads(value if described is None else described)
+    try:
+        metadata = document["additional_metadata"]
+        return OriginalRecord(
+            topic=document["original_topic"],
+            key=_from_base64(metadata["original_key"]),
+            value=_original_value(document, value),
+            headers=[(name, _from_base64(held)) for name, held in metadata["original_headers"]],
+        )
+    except (KeyError, TypeError) as exc:
+        raise ValueError("the value is not a dead letter of this service") from exc
+
+
+def _original_value(document: Mapping[str, Any], value: bytes) -> bytes | None:
+    match document.get("payload_encoding"):
+        case "value":
+            return value
+        case "base64":
+            return base64.b64decode(document["payload"])
+        case _:
+            payload = document["payload"]
+            return None if payload is None else str(payload).encode()
+
+
+def _document(letter: DeadLetter, now: datetime) -> dict[str, Any]:
+    metadata = dict(letter.metadata or {}) | {
+        "original_key": _to_base64(letter.key),
+        "original_headers": [(name, _to_base64(held)) for name, held in letter.headers],
+        "correlation_id": _correlation_id(letter),
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "service": SERVICE,
+        "original_topic": letter.base_topic,
+        "timestamp": now.isoformat(),
+        "dlq_reason": letter.reason,
+        "error_info": {"type": letter.error_type, "message": _printable(letter.error_message)},
+        "additional_metadata": metadata,
+    }
+
+
+def _payload_forms(payload: bytes | None) -> Iterator[dict[str, Any]]:
+    """Yield the payload in ever smaller forms: text with its envelope, text, base64."""
+    if payload is None:
+        yield {"payload": None}
+        return
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        pass
+    else:
+        if _envelope(payload):
+            # As it was written: parsing and writing again could lose digits.
+            yield {"failed_event_envelope": orjson.Fragment(payload), "payload": text}
+        yield {"payload": text}
+    yield {"payload": base64.b64encode(payload).decode(), "payload_encoding": "base64"}
+
+
+def _headers(letter: DeadLetter) -> list[Header]:
+    values = {
+        "original-topic": letter.base_topic,
+        "original-partition": letter.partition,
+        "original-offset": letter.offset,
+        "original-timestamp": letter.timestamp_ms,
+        "consumer-group": letter.consumer_group,
+        "reason": letter.reason,
+        "exception-class": letter.error_type,
+        "correlation-id": _correlation_id(letter),
+        "redrive-count": _redrive_count(letter),
+    }
+    return [
+        (f"{HEADER_PREFIX}{name}", str(held).encode())
+        for name, held in values.items()
+        if held is not None
+    ]
+
+
+def _redrive_count(letter: DeadLetter) -> int:
+    """Return how often the record was redriven: whoever redrives it raises its header."""
+    held = dict(letter.headers).get(REDRIVE_COUNT_HEADER) or b""
+    return int(held) if held.isdigit() else 0
+
+
+def _key(letter: DeadLetter) -> bytes | None:
+    if letter.key is not None:
+        return letter.key
+    data = _envelope(letter.payload).get("data")
+    batch_id = data.get("batch_id") if isinstance(data, dict) else None
+    return batch_id.encode() if isinstance(batch_id, str) else None
+
+
+def _correlation_id(letter: DeadLetter) -> str | None:
+    if letter.correlation_id is not None:
+        return letter.correlation_id
+    held = _envelope(letter.payload).get("correlation_id")
+    return held if isinstance(held, str) else None
+
+
+def _envelope(payload: bytes | None) -> dict[str, Any]:
+    """Return the object that the payload is, or none."""
+    try:
+        parsed = orjson.loads(payload or b"")
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _printable(message: str) -> str:
+    """Return the message on one line, and of bounded size."""
+    line = "".join(character if character.isprintable() else " " for character in message)
+    return line.encode(errors="replace")[:MAX_MESSAGE_BYTES].decode(errors="ignore")
+
+
+def _to_base64(held: bytes | None) -> str | None:
+    return None if held is None else base64.b64encode(held).decode()
+
+
+def _from_base64(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)

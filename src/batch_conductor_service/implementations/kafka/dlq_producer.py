@@ -1,0 +1,54 @@
+"""Dead letters as Kafka messages."""
+
+import structlog
+
+from batch_conductor_service.exceptions import BrokerUnavailableError
+from batch_conductor_service.implementations.kafka.dead_letter_format import (
+    Message,
+    wrap,
+    wrap_original,
+)
+from batch_conductor_service.implementations.kafka.producer import (
+    KafkaProducerClient,
+    MessageTooLargeError,
+)
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.protocols import ClockProtocol, DeadLetter
+
+logger = structlog.get_logger(__name__)
+
+
+class KafkaDlqProducerImpl:
+    """Sends each dead letter to its own topic; there is no dead letter of a dead letter."""
+
+    def __init__(
+        self, producer: KafkaProducerClient, metrics: Metrics, clock: ClockProtocol
+    ) -> None:
+        self._producer = producer
+        self._metrics = metrics
+        self._clock = clock
+
+    async def publish(self, letter: DeadLetter) -> None:
+        message = wrap(letter, self._clock.now())
+        try:
+            await self._send(letter, message)
+        except BrokerUnavailableError:
+            self._count(message, letter, "failed")
+            raise
+        self._count(message, letter, "published")
+        logger.warning(
+            "dead_letter_published",
+            topic=letter.base_topic,
+            partition=letter.partition,
+            offset=letter.offset,
+            reason=letter.reason,
+        )
+
+    async def _send(self, letter: DeadLetter, message: Message) -> None:
+        try:
+            await self._producer.send(*message)
+        except MessageTooLargeError:
+            await self._producer.send(*wrap_original(letter, self._clock.now()))
+
+    def _count(self, message: Message, letter: DeadLetter, outcome: str) -> None:
+        self._metrics.dlq_messages.labels(message.topic, letter.reason, outcome).inc()

@@ -1,0 +1,225 @@
+"""The consumer: poll, apply or dead-letter, and commit what Postgres holds.
+
+An offset moves only after its effect is durable. A dependency that is down is waited for, with
+back-off, and nothing is ever skipped for it.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import structlog
+
+from batch_conductor_service.backoff import Backoff
+from batch_conductor_service.consuming.checkpoints import Checkpoints
+from batch_conductor_service.consuming.condition import (
+    ConditionRecorder,
+    ConsumerCondition,
+    ConsumerState,
+)
+from batch_conductor_service.consuming.connection import (
+    KafkaConnection,
+    PartitionsLostError,
+    Poll,
+)
+from batch_conductor_service.consuming.durability import DurabilityTracker
+from batch_conductor_service.consuming.handling import PollHandler
+from batch_conductor_service.consuming.patience import Patience, PollAbandonedError
+from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.events.topics import consumed_topics
+from batch_conductor_service.exceptions import (
+    BrokerUnavailableError,
+    DeadLetterLimitError,
+    TransientError,
+)
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.protocols import (
+    BatchStateRepositoryProtocol,
+    ClockProtocol,
+    DlqProducerProtocol,
+    PersistenceQueueProtocol,
+)
+
+logger = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
+
+
+class ConsumerStuckError(BrokerUnavailableError):
+    """There is something to read, and nothing is read."""
+
+
+class EventConsumer:
+    """Consumes completion events until stopped.
+
+    The unit of work is a poll. It is handled wholly or, when a dependency is down while its
+    partitions are given away or the service stops, abandoned: nothing of it is committed, so
+    whoever reads the partitions next reads it again.
+
+    Without a queue, nothing is mirrored to Postgres, and a record is durable once it is applied.
+    """
+
+    name = "consumer"
+
+    def __init__(
+        self,
+        policy: ConsumerPolicy,
+        repository: BatchStateRepositoryProtocol,
+        queue: PersistenceQueueProtocol | None,
+        dlq: DlqProducerProtocol,
+        metrics: Metrics,
+        clock: ClockProtocol,
+    ) -> None:
+        self._policy = policy
+        self._handler = PollHandler(repository, dlq, policy, metrics)
+        self._tracker = DurabilityTracker(queue)
+        self._condition = ConditionRecorder(clock)
+        self._checkpoints = Checkpoints(policy, self._tracker, self._condition, metrics)
+        self._patience = Patience(self._condition, policy.max_backoff_seconds)
+        self._backoff = Backoff(policy.max_backoff_seconds)
+        self._stopping = asyncio.Event()
+        # Held while records or offsets are handled, never while waiting for records: a revocation
+        # takes it, and `getmany` waits for the revocation.
+        self._in_hand = asyncio.Lock()
+        self._checkpoint_due = 0.0  # monotonic seconds
+        self._stall_check_due = 0.0  # monotonic seconds
+
+    @property
+    def condition(self) -> ConsumerCondition:
+        """What the consumer is doing, and since when."""
+        return self._condition.current
+
+    async def run(self) -> None:
+        """Consume until `stop`, with a new connection whenever one is lost or stuck.
+
+        Raises:
+            DeadLetterLimitError: too many records are invalid; starting again would not help.
+        """
+        try:
+            while not self._stopping.is_set():
+                await self._run_connection()
+        except DeadLetterLimitError:
+            self._condition.enter(ConsumerState.HALTED)
+            raise
+        self._condition.enter(ConsumerState.STOPPED)
+
+    def stop(self) -> None:
+        """Have `run` finish the poll in hand, commit what is held by then, and leave the group."""
+        self._stopping.set()
+        self._patience.wake()
+
+    async def _run_connection(self) -> None:
+        self._condition.enter(ConsumerState.CONNECTING)
+        connection = KafkaConnection(self._policy, consumed_topics(), self._give_up_partitions)
+        try:
+            await self._consume(connection)
+        except TransientError as exc:
+            self._condition.enter(ConsumerState.CONNECTING)
+            logger.warning("kafka_connection_lost", error=type(exc).__name__)
+        finally:
+            await connection.close()
+            self._tracker.clear()
+        if not self._stopping.is_set():
+            await self._patience.sleep(self._backoff.next_delay())
+
+    async def _consume(self, connection: KafkaConnection) -> None:
+        await self._unless_stopped(connection.open())
+        if self._stopping.is_set():
+            return
+        self._condition.enter(ConsumerState.CONSUMING)
+        self._postpone_stall_check()
+        logger.info("consumer_connected", group_id=self._policy.group_id)
+        while not self._stopping.is_set():
+            await self._run_once(connection)
+        async with self._in_hand:
+            await self._checkpoints.drain(connection)
+
+    async def _run_once(self, connection: KafkaConnection) -> None:
+        poll = await self._next_poll(connection)
+        if not poll.records:
+            await self._check_for_stall(connection)
+        async with self._in_hand:
+            if poll.records and poll.assignment == connection.assignment:
+                await self._handle(connection, poll)
+            if time.monotonic() >= self._checkpoint_due:
+                await self._checkpoints.take(connection)
+                self._checkpoint_due = time.monotonic() + self._policy.commit_interval_seconds
+
+    async def _next_poll(self, connection: KafkaConnection) -> Poll:
+        """Return the next records, or none after the commit interval or when stopped.
+
+        Raises:
+            ConsumerStuckError: there was no answer: a rebalance does not come to its end.
+        """
+        try:
+            async with asyncio.timeout(self._policy.stuck_timeout_seconds):
+                poll = await self._unless_stopped(connection.poll())
+        except TimeoutError as exc:
+            raise ConsumerStuckError from exc
+        return poll or Poll((), connection.assignment)
+
+    async def _handle(self, connection: KafkaConnection, poll: Poll) -> None:
+        def is_abandoned() -> bool:
+            return self._stopping.is_set() or connection.is_rebalancing
+
+        async def until_available(attempt: Callable[[], Awaitable[Result]], /) -> Result:
+            return await self._patience.until_available(attempt, is_abandoned)
+
+        try:
+            await until_available(self._tracker.prepare)
+            handled = await self._handler.handle(poll.records, until_available)
+        except PollAbandonedError:
+            logger.info("poll_abandoned", records=len(poll.records))
+            return
+        if poll.assignment == connection.assignment:  # the revocation did not have to go ahead
+            for position, entry_id in handled:
+                self._tracker.add(position, entry_id)
+        self._backoff.reset()
+        self._condition.note_progress()
+        self._postpone_stall_check()
+
+    async def _check_for_stall(self, connection: KafkaConnection) -> None:
+        """Ask the broker, now and then, whether there really is nothing to read.
+
+        Raises:
+            ConsumerStuckError: there is; or there should be an assignment by now.
+        """
+        if connection.is_paused:
+            self._postpone_stall_check()
+        if time.monotonic() < self._stall_check_due:
+            return
+        self._postpone_stall_check()
+        try:
+            is_stuck = await connection.is_stuck()
+        except PartitionsLostError:
+            return
+        if is_stuck:
+            raise ConsumerStuckError
+
+    def _postpone_stall_check(self) -> None:
+        self._stall_check_due = time.monotonic() + self._policy.stuck_timeout_seconds
+
+    async def _give_up_partitions(self, connection: KafkaConnection) -> None:
+        """Finish or abandon the poll in hand, and drain; bounded, for the whole group waits."""
+        self._patience.wake()
+        try:
+            # Half of what the group allows, so that there is time left to join again.
+            async with asyncio.timeout(self._policy.rebalance_timeout_seconds / 2), self._in_hand:
+                await self._checkpoints.drain(connection)
+        except TimeoutError:
+            logger.warning("partitions_given_up_undrained")
+        finally:
+            self._tracker.clear()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, Result]) -> Result | None:
+        """Return what the work returns, or None, and end it, when `stop` comes first."""
+        task = asyncio.create_task(work)
+        stop = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            for each in (task, stop):
+                each.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
