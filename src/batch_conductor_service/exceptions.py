@@ -122,3 +122,9 @@ class DeadLetterLimitError(ConductorError):
     """Most records would be dead-lettered, so consumption stopped."""
 
     code = "dead_letter_limit"
+
+
+class UncleanShutdownError(ConductorError):
+    """Something had to be cut off, or failed, while the service stopped."""
+
+    code = "unclean_shutdown"

@@ -8,11 +8,14 @@ from contextlib import suppress
 
 from batch_conductor_service.exceptions import SettingsError
 
+BACKLOG = 512  # connections that wait until the server lets them in
 MAX_CLOSING_ROUNDS = 100  # under heavy load somebody always waits
 
 
 class Listener:
-    """A bound address. The server listens on a copy of the socket, so both of us can close it.
+    """An address that is listened on. The server takes a copy of the socket.
+
+    Whoever comes before the server is up waits at the door.
 
     Raises:
         SettingsError: the address cannot be listened on; it is named.
@@ -66,6 +69,7 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        bound.listen(BACKLOG)
     except OSError:
         bound.close()
         raise

@@ -48,10 +48,13 @@ async def within_deadline() -> AsyncIterator[None]:
     Raises:
         DeadlineExceededError: the time is up.
     """
+    limit = asyncio.timeout_at(g.deadline)
     try:
-        async with asyncio.timeout_at(g.deadline):
+        async with limit:
             yield
     except TimeoutError as exc:
+        if not limit.expired():
+            raise  # somebody else's time was up
         raise DeadlineExceededError from exc
 
 

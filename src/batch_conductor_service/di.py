@@ -1,0 +1,145 @@
+"""Which implementation serves which port. Everything lives as long as the application."""
+
+from collections.abc import Sequence
+
+from dishka import AnyOf, Provider, Scope, collect, from_context, provide
+from prometheus_client import CollectorRegistry
+
+from batch_conductor_service.adapter_providers import (
+    KafkaProvider,
+    MemoryProvider,
+    NoKafkaProvider,
+    NoPostgresProvider,
+    PostgresProvider,
+    RedisProvider,
+)
+from batch_conductor_service.api.limits import RequestGate
+from batch_conductor_service.api.resolving import ResolutionDesk
+from batch_conductor_service.breakers import CircuitBreakers
+from batch_conductor_service.clock import SystemClock
+from batch_conductor_service.config import Environment, Settings
+from batch_conductor_service.domain.pipelines import PipelineCatalog
+from batch_conductor_service.health import HealthMonitor
+from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
+from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.policies import (
+    announcement_policy,
+)
+from batch_conductor_service.protocols import (
+    BackgroundTaskProtocol,
+    ClockProtocol,
+    DlqProducerProtocol,
+    HealthProbeProtocol,
+    PipelineGeneratorProtocol,
+    PipelineResolutionServiceProtocol,
+    PipelineRulesProtocol,
+    ResolutionAnnouncerProtocol,
+    SkipEventPublisherProtocol,
+)
+from batch_conductor_service.services.announcing import (
+    AnnouncementDropsProtocol,
+    ResolutionAnnouncer,
+)
+from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
+from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.supervisor import Supervisor
+
+
+def make_providers(settings: Settings) -> Sequence[Provider]:
+    """Return the providers for these settings: the whole choice between implementations.
+
+    Background tasks stop in the order of their providers: the consumer first, for it waits until
+    the worker has persisted what it consumed.
+    """
+    common = (SettingsProvider(), InfrastructureProvider(), ServiceProvider(), ApiProvider())
+    match settings.uses_memory, settings.environment, settings.postgres_enabled:
+        case True, Environment.TESTING, _:
+            chosen: tuple[Provider, ...] = (MemoryProvider(), NoKafkaProvider())
+        case True, _, _:
+            chosen = (MemoryProvider(), KafkaProvider())
+        case False, _, False:
+            chosen = (RedisProvider(), NoPostgresProvider(), KafkaProvider())
+        case _:
+            chosen = (RedisProvider(), KafkaProvider(), PostgresProvider())
+    return *common, *chosen, AnnouncingProvider()
+
+
+class SettingsProvider(Provider):
+    """What the container is made with."""
+
+    scope = Scope.APP
+
+    settings = from_context(Settings)
+    registry = from_context(CollectorRegistry)
+    metrics = from_context(Metrics)
+
+
+class InfrastructureProvider(Provider):
+    """What every technology needs, and what watches over it."""
+
+    scope = Scope.APP
+
+    clock = provide(SystemClock, provides=ClockProtocol)
+    breakers = provide(CircuitBreakers)
+    tasks = collect(BackgroundTaskProtocol, provides=Sequence[BackgroundTaskProtocol])
+    probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
+
+    @provide
+    def supervisor(self, tasks: Sequence[BackgroundTaskProtocol], metrics: Metrics) -> Supervisor:
+        return Supervisor(tasks, metrics)
+
+    @provide
+    def monitor(
+        self, probes: Sequence[HealthProbeProtocol], supervisor: Supervisor, metrics: Metrics
+    ) -> HealthMonitor:
+        return HealthMonitor(probes, supervisor, metrics)
+
+
+class ServiceProvider(Provider):
+    """The use cases."""
+
+    scope = Scope.APP
+
+    rules = provide(DefaultPipelineRules, provides=PipelineRulesProtocol)
+    service = provide(DefaultPipelineResolutionService, provides=PipelineResolutionServiceProtocol)
+
+    @provide
+    def generator(self, settings: Settings, metrics: Metrics) -> PipelineGeneratorProtocol:
+        return DefaultPipelineGenerator(settings.pipeline_config_path, metrics)
+
+    @provide
+    def catalog(self, generator: PipelineGeneratorProtocol) -> PipelineCatalog:
+        return generator.load()
+
+
+class ApiProvider(Provider):
+    """What the routes call."""
+
+    scope = Scope.APP
+
+    desk = provide(ResolutionDesk)
+
+    @provide
+    def gate(self, settings: Settings) -> RequestGate:
+        return RequestGate(settings.max_concurrent_requests)
+
+
+class AnnouncingProvider(Provider):
+    """What others are told of a resolution; the last task to stop, for all others may add to it."""
+
+    scope = Scope.APP
+
+    drops = provide(AnnouncementDrops, provides=AnnouncementDropsProtocol)
+
+    @provide(
+        provides=AnyOf[ResolutionAnnouncer, ResolutionAnnouncerProtocol, BackgroundTaskProtocol]
+    )
+    def announcer(
+        self,
+        skips: SkipEventPublisherProtocol,
+        dlq: DlqProducerProtocol,
+        drops: AnnouncementDropsProtocol,
+        settings: Settings,
+    ) -> ResolutionAnnouncer:
+        return ResolutionAnnouncer(skips, dlq, drops, announcement_policy(settings))

@@ -1,0 +1,53 @@
+"""Settings as each part wants them, with what follows from them."""
+
+from batch_conductor_service.config import Settings
+from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
+from batch_conductor_service.implementations.redis.client import RedisPolicy
+from batch_conductor_service.services.announcing import AnnouncementPolicy
+
+# Of the shutdown's time. What runs beside the requests stops after the last of them, one after the
+# other, so the shares of all of them together leave some.
+REQUESTS_SHARE = 0.3
+DRAIN_SHARE = 0.15
+TASKS_SHARE = 0.4
+CLOSE_SHARE = 0.2
+
+REBALANCE_FACTOR = 3  # how much longer than its session the group waits for a member
+DLQ_WINDOW_FACTOR = 5  # how many times more records are looked at than may be invalid
+
+
+def consumer_policy(settings: Settings) -> ConsumerPolicy:
+    """Return how the consumer behaves."""
+    session_timeout_seconds = settings.kafka_session_timeout_seconds
+    return ConsumerPolicy(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=settings.kafka_consumer_group_id,
+        max_poll_records=settings.kafka_max_poll_records,
+        session_timeout_seconds=session_timeout_seconds,
+        request_timeout_seconds=settings.kafka_request_timeout_seconds,
+        rebalance_timeout_seconds=REBALANCE_FACTOR * session_timeout_seconds,
+        commit_interval_seconds=settings.offset_commit_interval_seconds,
+        drain_timeout_seconds=min(
+            DRAIN_SHARE * settings.shutdown_timeout_seconds, session_timeout_seconds
+        ),
+        stuck_timeout_seconds=settings.stuck_consumer_timeout_seconds,
+        queue_high_water=settings.persistence_queue_high_water,
+        dlq_limit=DeadLetterLimit(
+            max_invalid_ratio=settings.dlq_max_invalid_ratio,
+            min_invalid_records=settings.dlq_min_invalid_records,
+            window=DLQ_WINDOW_FACTOR * settings.dlq_min_invalid_records,
+        ),
+    )
+
+
+def redis_policy(settings: Settings) -> RedisPolicy:
+    """Return how Redis is waited for."""
+    return RedisPolicy(
+        timeout_seconds=settings.redis_timeout_seconds,
+        max_connections=settings.redis_max_connections,
+    )
+
+
+def announcement_policy(settings: Settings) -> AnnouncementPolicy:
+    """Return how long what is to be told may take at the end."""
+    return AnnouncementPolicy(drain_timeout_seconds=DRAIN_SHARE * settings.shutdown_timeout_seconds)

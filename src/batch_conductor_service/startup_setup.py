@@ -1,0 +1,85 @@
+"""From settings to a running service and back: the container, the start order, the stop order."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import structlog
+from dishka import AsyncContainer, Provider, make_async_container
+from prometheus_client import CollectorRegistry
+from prometheus_client.process_collector import ProcessCollector
+
+from batch_conductor_service.config import Settings
+from batch_conductor_service.di import make_providers
+from batch_conductor_service.domain.pipelines import PipelineCatalog
+from batch_conductor_service.exceptions import UncleanShutdownError
+from batch_conductor_service.health import HealthMonitor
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.policies import CLOSE_SHARE, TASKS_SHARE
+from batch_conductor_service.supervisor import Supervisor
+
+logger = structlog.get_logger(__name__)
+
+
+def initialize_metrics(registry: CollectorRegistry) -> Metrics:
+    """Register every metric of the service and of its process."""
+    ProcessCollector(registry=registry)
+    return Metrics(registry)
+
+
+def build_container(settings: Settings, *overrides: Provider) -> AsyncContainer:
+    """Return the container; it validates its graph and opens nothing. Later providers win."""
+    registry = CollectorRegistry()
+    context = {
+        Settings: settings,
+        CollectorRegistry: registry,
+        Metrics: initialize_metrics(registry),
+    }
+    return make_async_container(*make_providers(settings), *overrides, context=context)
+
+
+async def check_configuration(container: AsyncContainer) -> None:
+    """Make everything that the service consists of; connects to nothing.
+
+    Raises:
+        PipelineConfigurationError: the pipeline file has faults.
+        SettingsError: a setting is bad in a way that only its user can tell.
+    """
+    for part in (PipelineCatalog, HealthMonitor, Supervisor):
+        await container.get(part)
+
+
+async def lifespan(container: AsyncContainer) -> AsyncGenerator[None, None]:
+    """Start what runs beside the requests, and stop it after the last of them.
+
+    Neither a task group held open here nor the framework's background tasks would do: the first
+    loses the teardown with a crash, the second are cancelled before the teardown begins.
+    """
+    await check_configuration(container)
+    try:
+        (await container.get(HealthMonitor)).start()
+        (await container.get(Supervisor)).start()
+        yield
+    finally:
+        await shutdown_services(container)
+
+
+async def shutdown_services(container: AsyncContainer) -> None:
+    """Stop the tasks, let what is to be told go out, close all connections; each within its time.
+
+    Raises:
+        UncleanShutdownError: something had to be cut off.
+    """
+    timeout_seconds = (await container.get(Settings)).shutdown_timeout_seconds
+    monitor = await container.get(HealthMonitor)
+    monitor.begin_shutdown()
+    supervisor = await container.get(Supervisor)
+    is_clean = await supervisor.stop(TASKS_SHARE * timeout_seconds)
+    await monitor.stop()
+    try:
+        async with asyncio.timeout(CLOSE_SHARE * timeout_seconds):
+            await container.close()
+    except TimeoutError:
+        logger.exception("connections_not_closed_in_time")
+        is_clean = False
+    if not is_clean:
+        raise UncleanShutdownError
