@@ -1,0 +1,127 @@
+from tests.support.api import DEFINE, TestedApp
+from tests.support.builders import NOON, evidence, outcome, registration, update
+
+
+async def test_the_steps_to_run_are_answered_in_order(tested: TestedApp) -> None:
+    response = await tested.define(correlation_id="c-1")
+
+    assert response.status_code == 200
+    body = await response.get_json()
+    assert body["batch_id"] == "batch-1"
+    assert body["requested_pipeline"] == "cj_assessment"
+    assert body["final_pipeline"] == ["spellcheck", "cj_assessment"]
+    assert body["correlation_id"] == "c-1"
+    assert body["degraded"] is False
+    assert len(body["pipeline_version"]) == 16
+    assert "batch-1" in body["analysis_summary"]
+
+
+async def test_every_step_has_its_verdict_reason_and_evidence(tested: TestedApp) -> None:
+    await tested.repository.apply([update("batch-1", registration(1), evidence("essay-1"))])
+
+    body = await (await tested.define()).get_json()
+
+    assert body["final_pipeline"] == ["cj_assessment"]
+    assert body["phases"] == [
+        {
+            "name": "spellcheck",
+            "verdict": "skip",
+            "reason": "already_completed",
+            "evidence": {
+                "completed": 1,
+                "failed": 0,
+                "total": 1,
+                "outcome": None,
+                "completed_at": NOON.isoformat().replace("+00:00", "Z"),
+            },
+        },
+        {
+            "name": "cj_assessment",
+            "verdict": "run",
+            "reason": "requested",
+            "evidence": {
+                "completed": 0,
+                "failed": 0,
+                "total": 1,
+                "outcome": None,
+                "completed_at": None,
+            },
+        },
+    ]
+
+
+async def test_all_steps_complete_is_an_empty_list(tested: TestedApp) -> None:
+    await tested.repository.apply(
+        [update("batch-1", outcome(), outcome(step="cj_assessment", fingerprint="cj"))]
+    )
+
+    response = await tested.define()
+
+    assert response.status_code == 200
+    body = await response.get_json()
+    assert body["final_pipeline"] == []
+    assert "already complete" in body["analysis_summary"]
+
+
+async def test_a_step_may_be_asked_for_by_its_name(tested: TestedApp) -> None:
+    body = await (await tested.define(requested_pipeline="spellcheck")).get_json()
+
+    assert body["final_pipeline"] == ["spellcheck"]
+
+
+async def test_the_callers_count_of_essays_is_used_when_there_is_no_better(
+    tested: TestedApp,
+) -> None:
+    await tested.repository.apply([update("batch-1", evidence("essay-1"))])
+
+    body = await (await tested.define(batch_metadata={"essays_total": 1})).get_json()
+
+    assert body["final_pipeline"] == ["cj_assessment"]
+
+
+async def test_what_bos_sends_is_taken(tested: TestedApp) -> None:
+    """Fields we do not know are ignored, at every level: BOS may be newer."""
+    response = await tested.define(
+        batch_metadata={
+            "prompt_attached": True,
+            "prompt_source": "canonical",
+            "assignment_id": None,
+            "new": [1],
+        },
+        further={"nested": True},
+    )
+
+    assert response.status_code == 200
+
+
+async def test_a_batch_id_is_stripped(tested: TestedApp) -> None:
+    body = await (await tested.define(batch_id="  batch-1\n")).get_json()
+
+    assert body["batch_id"] == "batch-1"
+
+
+async def test_a_resolution_is_announced_and_counted(tested: TestedApp) -> None:
+    await tested.repository.apply([update("batch-1", registration(1), evidence("essay-1"))])
+
+    await tested.define(correlation_id="c-1")
+
+    (resolution,) = tested.announcer.resolutions
+    assert resolution.request.correlation_id == "c-1"
+    assert resolution.skipped == ["spellcheck"]
+    assert not tested.announcer.failures
+    success = {"status": "success", "pipeline": "cj_assessment"}
+    assert await tested.sample("bcs_pipeline_resolutions_total", **success) == 1
+    duration = "bcs_pipeline_resolution_duration_seconds_count"
+    assert await tested.sample(duration, status="success") == 1
+    assert await tested.sample("bcs_pipeline_rules_success_total") == 1
+    assert await tested.sample("bcs_pipeline_rules_pruned_total", step="spellcheck") == 1
+
+
+async def test_charset_of_the_content_type_is_accepted(tested: TestedApp) -> None:
+    response = await tested.client.post(
+        DEFINE,
+        data=b'{"batch_id": "b", "requested_pipeline": "nlp"}',
+        headers={"Content-Type": "application/json; charset=utf-8"},
+    )
+
+    assert response.status_code == 200

@@ -1,0 +1,79 @@
+from importlib.metadata import version
+
+from batch_conductor_service.health import HealthMonitor
+from tests.support.api import TestedApp
+
+
+async def test_health_tells_everything_of_the_contract(tested: TestedApp) -> None:
+    async with tested.app.test_app() as served:
+        response = await served.test_client().get("/healthz")
+
+    assert response.status_code == 200
+    unused = {"status": "disabled", "message": "Not in use with these settings."}
+    assert await response.get_json() == {
+        "service": "batch_conductor_service",
+        "status": "healthy",
+        "version": version("batch-conductor-service"),
+        "environment": "testing",
+        "dependencies": {"redis": unused, "postgresql": unused, "kafka": unused},
+        "tasks": {"consumer": "disabled", "persistence_worker": "disabled"},
+    }
+
+
+async def test_a_service_in_memory_is_ready(tested: TestedApp) -> None:
+    response = await tested.client.get("/readyz")
+
+    assert response.status_code == 200
+    assert await response.get_json() == {"ready": True}
+
+
+async def test_a_service_that_shuts_down_is_not_ready_and_ends_connections(
+    tested: TestedApp,
+) -> None:
+    (await tested.container.get(HealthMonitor)).begin_shutdown()
+
+    response = await tested.client.get("/readyz")
+
+    assert response.status_code == 503
+    assert response.headers["Connection"] == "close"
+    assert (await tested.client.get("/livez")).status_code == 200
+
+
+async def test_a_service_whose_watch_does_not_run_is_not_alive(tested: TestedApp) -> None:
+    response = await tested.client.get("/livez")
+
+    assert response.status_code == 503
+    assert await response.get_json() == {"alive": False}
+
+
+async def test_metrics_are_shown_as_prometheus_wants_them(tested: TestedApp) -> None:
+    response = await tested.client.get("/metrics")
+
+    assert response.status_code == 200
+    assert response.content_type.startswith("text/plain; version=0.0.4")
+    text = await response.get_data(as_text=True)
+    assert "# TYPE bcs_http_requests_total counter" in text
+    assert "process_open_fds" in text
+
+
+async def test_the_openapi_document_describes_the_internal_routes(tested: TestedApp) -> None:
+    document = await (await tested.client.get("/openapi.json")).get_json()
+
+    assert document["openapi"] == "3.1.0"
+    routes = {
+        rule.rule.replace("<", "{").replace(">", "}") for rule in tested.app.url_map.iter_rules()
+    }
+    assert set(document["paths"]) == {route for route in routes if route.startswith("/internal/")}
+    fields = document["components"]["schemas"]["DefineRequest"]["properties"]
+    assert fields["batch_id"]["maxLength"] == 255
+    assert fields["requested_pipeline"]["maxLength"] == 100
+
+
+async def test_every_reference_of_the_openapi_document_leads_somewhere(tested: TestedApp) -> None:
+    text = await (await tested.client.get("/openapi.json")).get_data(as_text=True)
+    document = await (await tested.client.get("/openapi.json")).get_json()
+
+    named = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
+
+    assert named
+    assert named <= set(document["components"]["schemas"])
