@@ -1,0 +1,99 @@
+"""The service as a process of its own, started as an operator does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 60  # on a machine that is busy with the other tests
+
+
+class ServiceProcess:
+    """`bcs serve`, and what it logs."""
+
+    def __init__(self, **settings: object) -> None:
+        values = {"ENVIRONMENT": "testing", "HTTP_HOST": "127.0.0.1", "HTTP_PORT": 0} | settings
+        environment = {f"BCS_{name}": str(value) for name, value in values.items()}
+        self._process = subprocess.Popen(
+            [Path(sys.executable).with_name("bcs"), "serve"],
+            cwd=ROOT,
+            env=dict(os.environ) | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.log: list[dict[str, Any]] = []
+        self.output: list[str] = []
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._process.stdout or ():
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def wait_for_event(self, name: str) -> dict[str, Any]:
+        """Return the next log line of that event; fail with the output when it does not come."""
+        while True:
+            try:
+                line = self._lines.get(timeout=START_SECONDS)
+            except Empty:
+                line = None
+            if line is None:
+                raise AssertionError("\n".join([f"no event {name}", *self.output]))
+            if self._keep(line) == name:
+                return self.log[-1]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the signal."""
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Return the exit code, with all output read."""
+        code = self._process.wait(timeout=START_SECONDS)
+        self._reader.join()
+        while (line := self._lines.get()) is not None:
+            self._keep(line)
+        return code
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    def _keep(self, line: str) -> str | None:
+        self.output.append(line.rstrip("\n"))
+        if not line.startswith("{"):
+            return None
+        self.log.append(json.loads(line))
+        return str(self.log[-1]["event"])
+
+
+@contextmanager
+def service_process(**settings: object) -> Iterator[ServiceProcess]:
+    """Start the service with these settings, named without their prefix; end it in any case."""
+    process = ServiceProcess(**settings)
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+@contextmanager
+def serving_process(**settings: object) -> Iterator[tuple[ServiceProcess, str]]:
+    """Start the service, wait until it serves, and give it with its address."""
+    with service_process(**settings) as process:
+        port = process.wait_for_event("serving")["port"]
+        yield process, f"http://127.0.0.1:{port}"
