@@ -1,11 +1,11 @@
 """`bcs local`: the whole story on a machine that has Python alone."""
 
-import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,47 @@ from batch_conductor_service.local.stack import remove_stack_data
 ENVIRONMENT = clean_environment() | {"COLUMNS": "120"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a whole run said and left, and what a second one beside it said."""
+
+    wanted_port: int
+    said: str
+    exit_code: int
+    left_over: list[str]
+    second_said: str
+    second_exit_code: int
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "local"
     yield path
     remove_stack_data(path)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One run from the start to Ctrl-C, on a port that is taken, with a second one beside it."""
+    directory = tmp_path_factory.mktemp("run") / "local"
+    with socket.create_server((LOCALHOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start(directory, "--port", str(port))
+        said = read_until(process, "until Ctrl-C")
+    second = start(directory, "--no-wait")
+    second_said, _ = second.communicate(timeout=60)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    left_over = processes_of(directory)
+    remove_stack_data(directory)
+    return Run(
+        wanted_port=port,
+        said=said + rest,
+        exit_code=process.returncode,
+        left_over=left_over,
+        second_said=" ".join(second_said.split()),
+        second_exit_code=second.returncode,
+    )
 
 
 def start(directory: Path, *options: str) -> subprocess.Popen[str]:
@@ -58,64 +94,50 @@ def processes_of(directory: Path) -> list[str]:
     return found
 
 
-def test_story_comes_out_and_everything_ends(directory: Path) -> None:
-    process = start(directory, "--port", str(find_free_port()), "--no-wait")
-
-    said, _ = process.communicate(timeout=100)
-
-    assert process.returncode == 0, said
-    answers = [line.strip() for line in said.splitlines() if "Answer:" in line]
+def test_spellcheck_is_skipped_once_all_essays_have_been_through_it(run: Run) -> None:
+    answers = [line.strip() for line in run.said.splitlines() if "Answer:" in line]
     assert answers == [
         "Answer: spellcheck → cj_assessment",
         "Answer: spellcheck → cj_assessment",
         "Answer: cj_assessment",
     ]
-    assert "essay-10 spellchecked: 10 of 10 counted" in said
-    assert '"skip_reason": "already_completed"' in said
-    assert processes_of(directory) == []
 
 
-def test_serves_until_a_signal_and_takes_another_port_when_its_own_is_taken(
-    directory: Path,
-) -> None:
-    with socket.create_server((LOCALHOST, 0)) as taken:
-        port = taken.getsockname()[1]
-        process = start(directory, "--port", str(port))
-        said = read_until(process, "until Ctrl-C")
-    assert f"Port {port} is taken" in said
-
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=30)
-
-    assert process.returncode == 0, rest
-    assert processes_of(directory) == []
+def test_essays_are_counted_one_by_one(run: Run) -> None:
+    for number in range(1, 11):
+        assert f"{number} of 10 counted" in run.said
 
 
-def test_second_run_in_the_same_place_is_refused_and_harms_nothing(directory: Path) -> None:
-    first = start(directory, "--port", str(find_free_port()))
-    read_until(first, "PostgreSQL on port")
+def test_skip_event_is_read_back_from_kafka(run: Run) -> None:
+    assert '"skip_reason": "already_completed"' in run.said
 
-    second = start(directory, "--no-wait")
-    said, _ = second.communicate(timeout=30)
 
-    assert second.returncode == 1
-    assert "Another `bcs local` uses" in " ".join(said.split())
-    read_until(first, "until Ctrl-C")
-    first.terminate()
-    first.communicate(timeout=30)
-    assert first.returncode == 0
+def test_taken_port_is_named_and_another_one_chosen(run: Run) -> None:
+    assert f"Port {run.wanted_port} is taken" in run.said
+    assert f"The service on http://{LOCALHOST}:{run.wanted_port}\n" not in run.said
+
+
+def test_interrupt_ends_everything(run: Run) -> None:
+    assert run.exit_code == 0
+    assert run.left_over == []
+
+
+def test_second_run_in_the_same_place_is_refused(run: Run) -> None:
+    assert run.second_exit_code == 1
+    assert "Another `bcs local` uses" in run.second_said
 
 
 def test_killed_run_leaves_no_process_and_the_next_one_works(directory: Path) -> None:
     first = start(directory, "--port", str(find_free_port()))
-    read_until(first, "until Ctrl-C")
-    os.kill(first.pid, signal.SIGKILL)
+    read_until(first, "PostgreSQL on port")
+    first.kill()
     first.communicate()
 
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 20
     while processes_of(directory) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert processes_of(directory) == []
     second = start(directory, "--port", str(find_free_port()), "--no-wait")
     said, _ = second.communicate(timeout=100)
     assert second.returncode == 0, said
+    assert processes_of(directory) == []

@@ -1,5 +1,6 @@
 """The image and the composition, end to end from outside. Run by `make containers`."""
 
+import asyncio
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from batch_conductor_service.local.asking import ServiceClient
 from batch_conductor_service.local.neighbours import Neighbours
 from batch_conductor_service.local.story import Story
 from tests.support.composition import Composition
+from tests.support.servers import ping_kafka, wait_until_ready
 
 READY_SECONDS = 90
 
@@ -33,19 +35,26 @@ def composition() -> Iterator[Composition]:
 @pytest.fixture
 def service(composition: Composition) -> ServiceClient:
     client = ServiceClient(composition.url)
-    wait_until_ready(client)
+    wait_until_service_is_ready(client)
     return client
 
 
-async def tell_story(composition: Composition) -> None:
+async def tell_story(composition: Composition) -> Story:
     """Drive a new batch from its registration to the skip event; each answer is checked."""
+    await asyncio.to_thread(wait_until_kafka_answers, composition.bootstrap_servers)
     await Neighbours.create_topics(composition.bootstrap_servers)
     client = ServiceClient(composition.url)
     async with Neighbours(composition.bootstrap_servers) as neighbours:
-        await Story(Console(file=sys.stdout), neighbours, client).tell()
+        story = Story(Console(file=sys.stdout), neighbours, client)
+        await story.tell()
+        return story
 
 
-def wait_until_ready(client: ServiceClient) -> None:
+def wait_until_kafka_answers(bootstrap_servers: str) -> None:
+    wait_until_ready(lambda: ping_kafka(bootstrap_servers))
+
+
+def wait_until_service_is_ready(client: ServiceClient) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while not client.is_ready():
         assert time.monotonic() < deadline, "the service did not become ready"
@@ -69,9 +78,12 @@ async def test_main_job_from_outside(composition: Composition, service: ServiceC
 async def test_service_recovers_when_one_is_restarted(
     dependency: str, composition: Composition, service: ServiceClient
 ) -> None:
+    earlier = await tell_story(composition)
+
     composition.restart(dependency)
 
-    wait_until_ready(service)
+    wait_until_service_is_ready(service)
+    await earlier.ask(expected=["cj_assessment"])
     await tell_story(composition)
     wait_until_healthy(service)
 
@@ -80,9 +92,12 @@ async def test_service_recovers_when_one_is_restarted(
 async def test_service_recovers_when_one_is_killed(
     dependency: str, composition: Composition, service: ServiceClient
 ) -> None:
+    earlier = await tell_story(composition)
+
     composition.kill(dependency)
 
-    wait_until_ready(service)
+    wait_until_service_is_ready(service)
+    await earlier.ask(expected=["cj_assessment"])
     await tell_story(composition)
     wait_until_healthy(service)
 

@@ -45,18 +45,38 @@ class Story:
         self._chapter(f"Batch {self._batch_id} is registered with {ESSAYS} essays")
         await self._neighbours.register(self._batch_id, self._essay_ids)
         await self._wait_for_progress(0)
-        await self._ask(expected=[SPELLCHECK, PIPELINE])
+        await self.ask(expected=[SPELLCHECK, PIPELINE])
 
         self._chapter("Spellcheck completes, essay by essay")
         half = ESSAYS // 2
         await self._spellcheck(self._essay_ids[:half])
-        await self._ask(expected=[SPELLCHECK, PIPELINE])
+        await self.ask(expected=[SPELLCHECK, PIPELINE])
         await self._spellcheck(self._essay_ids[half:])
 
         self._chapter("All essays are spellchecked")
-        await self._ask(expected=[PIPELINE])
+        await self.ask(expected=[PIPELINE])
         await self._show_skip()
         self._console.print("\n[bold green]The story came out as it should.[/]")
+
+    async def ask(self, *, expected: list[str]) -> None:
+        """Ask for the pipeline, show the answer, and check it.
+
+        Raises:
+            StoryError: it is another answer.
+        """
+        self._console.print(f"  [bold]Asked for {PIPELINE}[/]: which phases are still to run?")
+        question = {
+            "batch_id": self._batch_id,
+            "requested_pipeline": PIPELINE,
+            "correlation_id": str(uuid4()),
+        }
+        status, answer = await asyncio.to_thread(
+            self._service.post, "/internal/v1/pipelines/define", question
+        )
+        if status != HTTPStatus.OK or answer["final_pipeline"] != expected:
+            raise StoryError(f"Expected {expected}, but the answer was {status}: {answer}")
+        self._console.print(f"  [bold]Answer: [green]{' → '.join(expected)}[/]")
+        self._console.print(_phase_table(answer))
 
     async def _spellcheck(self, essay_ids: Sequence[str]) -> None:
         for essay_id in essay_ids:
@@ -81,22 +101,6 @@ class Story:
             f"The service did not see {completed} of {ESSAYS} essays within {WAIT_SECONDS:g} s,"
             f" but {seen}."
         )
-
-    async def _ask(self, *, expected: list[str]) -> None:
-        """Ask for the pipeline, show the answer, and check it."""
-        self._console.print(f"  [bold]Asked for {PIPELINE}[/]: which phases are still to run?")
-        question = {
-            "batch_id": self._batch_id,
-            "requested_pipeline": PIPELINE,
-            "correlation_id": str(uuid4()),
-        }
-        status, answer = await asyncio.to_thread(
-            self._service.post, "/internal/v1/pipelines/define", question
-        )
-        if status != HTTPStatus.OK or answer["final_pipeline"] != expected:
-            raise StoryError(f"Expected {expected}, but the answer was {status}: {answer}")
-        self._console.print(f"  [bold]Answer: [green]{' → '.join(expected)}[/]")
-        self._console.print(_phase_table(answer))
 
     async def _show_skip(self) -> None:
         try:
