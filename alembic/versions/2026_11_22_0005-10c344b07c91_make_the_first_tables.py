@@ -50,7 +50,7 @@ def upgrade() -> None:
         sa.Column("reported_total", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("batch_id", "step_name", "fingerprint", name="pk_phase_outcomes"),
         sa.CheckConstraint(
-            "verdict IN ('confirms', 'refutes', 'reports')",
+            "verdict IN ('confirms', 'partial', 'refutes', 'reports')",
             name=op.f("ck_phase_outcomes_verdict_known"),
         ),
         sa.CheckConstraint(

@@ -29,7 +29,8 @@ class OutcomeVerdict(StrEnum):
     """What a phase outcome proves about its step."""
 
     CONFIRMS = "confirms"  # the phase ended without a failure
-    REFUTES = "refutes"  # it ended otherwise: older completeness no longer holds
+    PARTIAL = "partial"  # some essays failed, and are named; the others stand
+    REFUTES = "refutes"  # it ended otherwise: nothing that completed before it stands
     REPORTS = "reports"  # it only tells how many essays there are
 
 
@@ -126,15 +127,17 @@ class StepCompletionSummary:
     """The progress of one step over a batch.
 
     Attributes:
-        completed: expected essays whose status is completed.
+        completed: expected essays that are completed, and since the last refutation.
         failed: expected essays whose status is failed.
         last_observed_at: time of the latest own event of an expected essay.
-        outcome: the latest outcome that confirms or refutes.
+        refuted_at: time of the latest outcome that refutes; what completed no later does not stand.
+        outcome: the latest outcome that does more than report a number.
     """
 
     completed: int = 0
     failed: int = 0
     last_observed_at: datetime | None = None
+    refuted_at: datetime | None = None
     outcome: PhaseOutcome | None = None
 
 

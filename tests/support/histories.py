@@ -32,15 +32,18 @@ registrations = st.builds(
 @st.composite
 def phase_outcomes(draw: st.DrawFn) -> BatchUpdate:
     """A report of a phase: its fingerprint stands for its content, its time may be a copy's."""
-    number = draw(st.integers(0, 3))
+    number = draw(st.integers(0, 5))
     step, completed, failed = [
         ("spellcheck", ESSAYS, ()),
         ("spellcheck", ESSAYS[:2], ESSAYS[2:3]),
         ("nlp", ESSAYS[1:], ()),
         ("nlp", (), ()),
+        ("spellcheck", (), ()),
+        ("nlp", ESSAYS[:1], ()),
     ][number]
     at, print_ = draw(TIMES), f"fingerprint-{number}"
-    verdict = draw(st.just(["confirms", "refutes", "confirms", "reports"][number]))
+    verdicts = ("confirms", "partial", "confirms", "reports", "refutes", "refutes")
+    verdict = verdicts[number]
     items = [
         evidence(e, at=at, step=step, source=print_, storage_id=f"{step}-{e}") for e in completed
     ]

@@ -4,12 +4,13 @@ Pure; imports only the standard library. The reference for every repository: Pos
 rows and Redis counts by differences, and both must agree with this module.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from batch_conductor_service.domain.merging import (
     earlier,
-    effective,
     merge_evidence,
+    standing_status,
 )
 from batch_conductor_service.models import (
     OBSERVED,
@@ -28,6 +29,12 @@ from batch_conductor_service.models import (
     StepEvidence,
     StepName,
 )
+
+_SEVERITY: Mapping[OutcomeVerdict, int] = {
+    OutcomeVerdict.CONFIRMS: 0,
+    OutcomeVerdict.PARTIAL: 1,
+    OutcomeVerdict.REFUTES: 2,
+}
 
 
 class BatchState:
@@ -97,13 +104,15 @@ class BatchState:
         self, name: StepName, essays: Iterable[EssayProcessingState]
     ) -> StepCompletionSummary:
         steps = [essay.steps[name] for essay in essays if name in essay.steps]
-        statuses = [effective(step).status for step in steps]
-        observed = [s.sources[OBSERVED].occurred_at for s in steps if OBSERVED in s.sources]
         outcomes = [o for (step, _), o in self._outcomes.items() if step == name]
+        refuted_at = last_refutation(outcomes)
+        statuses = [standing_status(step, refuted_at) for step in steps]
+        observed = [s.sources[OBSERVED].occurred_at for s in steps if OBSERVED in s.sources]
         return StepCompletionSummary(
             completed=statuses.count(ProcessingStepStatus.COMPLETED),
             failed=statuses.count(ProcessingStepStatus.FAILED),
             last_observed_at=max(observed, default=None),
+            refuted_at=refuted_at,
             outcome=latest_outcome(outcomes),
         )
 
@@ -118,9 +127,15 @@ def latest_registration(registrations: Iterable[BatchRegistration]) -> BatchRegi
 
 
 def latest_outcome(outcomes: Iterable[PhaseOutcome]) -> PhaseOutcome | None:
-    """Return the outcome that counts: the latest; of two at one time, the one that refutes."""
+    """Return the outcome that counts: the latest; of two at one time, the worse."""
     return max(
         (o for o in outcomes if o.verdict is not OutcomeVerdict.REPORTS),
-        key=lambda o: (o.occurred_at, o.verdict is OutcomeVerdict.REFUTES, o.fingerprint),
+        key=lambda o: (o.occurred_at, _SEVERITY[o.verdict], o.fingerprint),
         default=None,
     )
+
+
+def last_refutation(outcomes: Iterable[PhaseOutcome]) -> datetime | None:
+    """Return when the phase was last refuted, if ever."""
+    refuted = (o.occurred_at for o in outcomes if o.verdict is OutcomeVerdict.REFUTES)
+    return max(refuted, default=None)

@@ -92,8 +92,8 @@ def _is_confirmed(known: StepCompletionSummary) -> bool:
 
 
 def _is_refuted(known: StepCompletionSummary) -> bool:
-    """Whether the phase ended without success and no essay has completed since."""
-    if known.outcome is None or known.outcome.verdict is not OutcomeVerdict.REFUTES:
+    """Whether the phase ended without success and no essay has been heard of since."""
+    if known.outcome is None or known.outcome.verdict is OutcomeVerdict.CONFIRMS:
         return False
     return known.last_observed_at is None or known.last_observed_at <= known.outcome.occurred_at
 

@@ -5,6 +5,7 @@ only the standard library. The Postgres upsert and the Lua script state the same
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TypeVar
 
 from batch_conductor_service.models import (
@@ -57,6 +58,18 @@ def effective(step: EssayStep) -> StepEvidence:
         return observed or _present(report)
     takes_away = report.status is not ProcessingStepStatus.COMPLETED
     return report if takes_away and report.occurred_at >= observed.occurred_at else observed
+
+
+def standing_status(step: EssayStep, refuted_at: datetime | None) -> ProcessingStepStatus:
+    """Return the status that counts: what completed before a refutation has to complete again."""
+    status = effective(step).status
+    if status is not ProcessingStepStatus.COMPLETED or refuted_at is None:
+        return status
+    stands = any(
+        evidence.status is status and evidence.occurred_at > refuted_at
+        for evidence in step.sources.values()
+    )
+    return status if stands else ProcessingStepStatus.PENDING
 
 
 def storage_id_of(step: EssayStep) -> str | None:

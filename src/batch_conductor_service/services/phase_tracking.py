@@ -5,7 +5,7 @@ with a new event id and a new time.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -38,6 +38,7 @@ from batch_conductor_service.models import (
 SPELLCHECK = StepName("spellcheck")
 CJ_ASSESSMENT = StepName("cj_assessment")
 PHASE_SUCCEEDED = "completed_successfully"
+PARTLY_FAILED = "completed_with_failures"
 ASSESSMENT_SUCCEEDED = frozenset({"completed_successfully", "completed", "success"})
 
 _Essays = dict[str, tuple[ProcessingStepStatus, str | None]]  # status and storage id
@@ -95,7 +96,7 @@ def _from_spellcheck(data: SpellcheckPhaseCompletedV1) -> BatchUpdate:
 def _from_assessment(data: CJAssessmentCompletedV1) -> BatchUpdate:
     summary = data.processing_summary
     essays = _by_essay(dict.fromkeys(summary.successful_essay_ids), summary.failed_essay_ids)
-    succeeded = data.status.lower() in ASSESSMENT_SUCCEEDED
+    status = data.status.lower()
     counts = (summary.total_essays, summary.successful, summary.failed)
     outcome = PhaseOutcome(
         step=CJ_ASSESSMENT,
@@ -104,7 +105,9 @@ def _from_assessment(data: CJAssessmentCompletedV1) -> BatchUpdate:
         ),
         occurred_at=data.timestamp,
         status=data.status,
-        verdict=OutcomeVerdict.REPORTS if succeeded else OutcomeVerdict.REFUTES,
+        verdict=OutcomeVerdict.REPORTS
+        if status in ASSESSMENT_SUCCEEDED
+        else _verdict_on_failure(status, summary.failed_essay_ids),
         reported_total=max(summary.total_essays, summary.successful + summary.failed, len(essays)),
     )
     return BatchUpdate(
@@ -126,7 +129,9 @@ def _from_phase_outcome(data: ELSBatchPhaseOutcomeV1, sent_at: datetime) -> Batc
         fingerprint=fingerprint,
         occurred_at=sent_at,
         status=data.phase_status,
-        verdict=OutcomeVerdict.CONFIRMS if succeeded else OutcomeVerdict.REFUTES,
+        verdict=OutcomeVerdict.CONFIRMS
+        if succeeded
+        else _verdict_on_failure(data.phase_status, data.failed_essay_ids),
         reported_total=len(essays),
     )
     return BatchUpdate(
@@ -134,6 +139,11 @@ def _from_phase_outcome(data: ELSBatchPhaseOutcomeV1, sent_at: datetime) -> Batc
         evidence=_evidence(step, essays, sent_at, fingerprint),
         outcomes=(outcome,),
     )
+
+
+def _verdict_on_failure(status: str, failed: Sequence[str]) -> OutcomeVerdict:
+    """Without the names of those that failed, any of them may have."""
+    return OutcomeVerdict.PARTIAL if status == PARTLY_FAILED and failed else OutcomeVerdict.REFUTES
 
 
 def _from_registration(data: BatchEssaysRegistered, sent_at: datetime) -> BatchUpdate:

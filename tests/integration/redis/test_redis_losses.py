@@ -86,6 +86,21 @@ async def test_without_an_archive_a_lost_key_never_completes_a_step(
     assert not judge_step(summary, SPELLCHECK).is_complete
 
 
+async def test_without_an_archive_a_lost_failure_keeps_the_step_running(
+    redis_url: str, redis: Redis
+) -> None:
+    """With the total unknown an outcome would complete the step, but for the failure it lost."""
+    failed, success = evidence("essay-1", "failed"), outcome("confirms", minutes(1))
+    async with redis_repository(redis_url) as setup:
+        await setup.repository.apply([update("batch", failed)])
+        await redis.delete(KEYS[0])
+        await setup.repository.apply([update("batch", success)])
+        await setup.repository.apply([update("batch", success)])
+        summary = (await setup.repository.get_summary(BATCH)).summary
+
+    assert judge_step(summary, SPELLCHECK).reason is Reason.STATE_UNKNOWN
+
+
 @pytest.mark.parametrize("broken", KEYS[1:3])
 async def test_hashes_that_disagree_are_not_believed(
     setup: RedisSetup, archive: PostgresBatchStateRepository, redis: Redis, broken: str
@@ -139,14 +154,15 @@ async def test_a_batch_that_only_postgres_knows_is_merged_with_what_comes(
     assert judge_step(summary, SPELLCHECK).is_complete
 
 
-async def test_while_the_archive_cannot_be_asked_nothing_is_pruned(redis_url: str) -> None:
+async def test_while_the_archive_cannot_be_asked_nothing_is_pruned(
+    redis_url: str, setup: RedisSetup
+) -> None:
     """It might know of a failure. Later it is asked again."""
     ten = update("batch", registration(10), *(evidence(essay) for essay in essay_names(10)))
-    async with redis_repository(redis_url, UnreachableArchive()) as setup:
-        await setup.repository.apply([ten])
-        blind = (await setup.repository.get_summary(BATCH)).summary
-    async with redis_repository(redis_url) as setup:
-        whole = (await setup.repository.get_summary(BATCH)).summary
+    async with redis_repository(redis_url, UnreachableArchive()) as cut_off:
+        await cut_off.repository.apply([ten])
+        blind = (await cut_off.repository.get_summary(BATCH)).summary
+    whole = (await setup.repository.get_summary(BATCH)).summary
 
     assert judge_step(blind, SPELLCHECK).reason is Reason.STATE_UNKNOWN
     assert judge_step(whole, SPELLCHECK).is_complete

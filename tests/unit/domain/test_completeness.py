@@ -131,6 +131,35 @@ def test_a_refutation_at_the_time_of_the_last_event_holds() -> None:
     assert not judge(registration(10), outcome("refutes", minutes(1)), *done(10, at=1)).is_complete
 
 
+def test_what_completed_before_a_refutation_has_to_complete_again() -> None:
+    """A phase that failed critically and has redone one essay of ten is not complete."""
+    known: list[Item] = [registration(10), *done(10), outcome("refutes", minutes(1))]
+    redone = [evidence(essay, at=minutes(2)) for essay in essay_names(10)]
+
+    one_of_ten = judge(*known, redone[0])
+
+    assert (one_of_ten.reason, one_of_ten.completed) == (Reason.INCOMPLETE, 1)
+    assert judge(*known, *redone).is_complete
+
+
+def test_a_later_success_does_not_revive_what_it_does_not_list() -> None:
+    report = evidence("essay-1", at=minutes(2), source="success")
+    success = outcome("confirms", minutes(2), fingerprint="success")
+
+    progress = judge(registration(10), *done(10), outcome("refutes", minutes(1)), report, success)
+
+    assert (progress.reason, progress.completed) == (Reason.INCOMPLETE, 1)
+
+
+def test_after_a_partial_failure_only_the_failed_essay_has_to_complete_again() -> None:
+    reported = [evidence(e, at=minutes(1), source="partial") for e in essay_names(9)]
+    failed = evidence("essay-10", "failed", minutes(1), source="partial")
+    known: list[Item] = [registration(10), *reported, failed, outcome("partial", minutes(1))]
+
+    assert judge(*known).reason is Reason.FAILED_ESSAYS
+    assert judge(*known, evidence("essay-10", at=minutes(2))).is_complete
+
+
 def test_a_partial_summary_proves_nothing() -> None:
     partial = replace(summary(registration(1), *done(1)), is_whole=False)
 

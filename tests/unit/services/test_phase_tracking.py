@@ -104,6 +104,11 @@ class TestAssessment:
 
         assert told.verdict is OutcomeVerdict.REFUTES
 
+    def test_failures_with_names_leave_the_others_standing(self) -> None:
+        told = only_outcome(assessed("batch", ["a"], ["b"], status="completed_with_failures"))
+
+        assert told.verdict is OutcomeVerdict.PARTIAL
+
     @pytest.mark.parametrize(("total", "reported"), [(10, 10), (0, 3), (3, 3)])
     def test_the_largest_number_is_reported(self, total: int, reported: int) -> None:
         told = only_outcome(assessed("batch", ["a", "b"], ["c"], total=total))
@@ -157,7 +162,6 @@ class TestPhaseOutcome:
         [
             ("completed_successfully", ["b"]),
             ("completed_with_failures", []),
-            ("completed_with_failures", ["b"]),
             ("failed_critically", []),
             ("COMPLETED_SUCCESSFULLY", []),
             ("unheard_of", []),
@@ -167,6 +171,11 @@ class TestPhaseOutcome:
         told = only_outcome(phase_outcome("batch", ["a"], failed, status=status))
 
         assert told.verdict is OutcomeVerdict.REFUTES
+
+    def test_failures_with_names_leave_the_others_standing(self) -> None:
+        told = only_outcome(phase_outcome("batch", ["a"], ["b"]))
+
+        assert told.verdict is OutcomeVerdict.PARTIAL
 
     def test_a_copy_sent_later_has_the_fingerprint_of_the_original(self) -> None:
         original = only_outcome(phase_outcome("batch", ["a", "b"], ["c", "d"], minutes(1)))

@@ -88,6 +88,7 @@ MERGE_REGISTRATIONS = text("""
     WHERE EXCLUDED.occurred_at < known.occurred_at
 """)
 
+# What completed no later than the last refutation does not stand (`merging.standing_status`).
 # `strongest` holds at most one observed and one reported statement of an essay in a step, so that
 # `min` in `essay_step` picks, and does not compare. Membership is asked with IN over a set that
 # does not depend on the row: Postgres hashes it, where a join with few rows expected would loop.
@@ -105,6 +106,11 @@ RECOUNT = text("""
         FROM phase_outcomes
         WHERE batch_id = ANY (CAST(:batch_ids AS text[]))
         GROUP BY batch_id
+    ), refuted AS (
+        SELECT batch_id, step_name, max(occurred_at) AS refuted_at
+        FROM phase_outcomes
+        WHERE batch_id = ANY (CAST(:batch_ids AS text[])) AND verdict = 'refutes'
+        GROUP BY batch_id, step_name
     ), strongest AS (
         SELECT DISTINCT ON (batch_id, essay_id, step_name, source = '')
             batch_id, essay_id, step_name, source = '' AS is_observed, status, occurred_at
@@ -119,12 +125,13 @@ RECOUNT = text("""
             min(status) FILTER (WHERE is_observed) AS observed_status,
             min(occurred_at) FILTER (WHERE is_observed) AS observed_at,
             min(status) FILTER (WHERE NOT is_observed) AS reported_status,
-            min(occurred_at) FILTER (WHERE NOT is_observed) AS reported_at
+            min(occurred_at) FILTER (WHERE NOT is_observed) AS reported_at,
+            max(occurred_at) FILTER (WHERE status = 'completed') AS completed_at
         FROM strongest
         GROUP BY batch_id, essay_id, step_name
     ), effective AS MATERIALIZED (
         SELECT
-            batch_id, step_name, observed_at,
+            batch_id, step_name, observed_at, completed_at,
             CASE
                 WHEN observed_at IS NULL THEN reported_status
                 WHEN reported_status <> 'completed' AND reported_at >= observed_at
@@ -137,10 +144,14 @@ RECOUNT = text("""
     ), counted AS (
         SELECT
             batch_id, step_name,
-            count(*) FILTER (WHERE is_expected AND status = 'completed') AS completed,
+            count(*) FILTER (
+                WHERE is_expected AND status = 'completed'
+                AND (refuted_at IS NULL OR completed_at > refuted_at)
+            ) AS completed,
             count(*) FILTER (WHERE is_expected AND status = 'failed') AS failed,
             max(observed_at) FILTER (WHERE is_expected) AS last_observed_at
         FROM effective
+        LEFT JOIN refuted USING (batch_id, step_name)
         GROUP BY batch_id, step_name
     ), step AS (
         SELECT batch_id, step_name FROM counted

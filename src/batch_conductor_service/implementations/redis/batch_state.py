@@ -175,7 +175,7 @@ class RedisCachedBatchStateRepositoryImpl:
     async def _load_archived(self, batch_id: BatchId) -> BatchState:
         archived = self._new_archived()
         await archived.load([batch_id])
-        if self._archive is None or not archived.was_heard(batch_id):
+        if not archived.was_heard(batch_id):
             raise StoreUnavailableError
         return archived.find(batch_id) or BatchState(batch_id)
 
@@ -192,7 +192,8 @@ class RedisCachedBatchStateRepositoryImpl:
 
 
 def _is_written_anew(update: BatchUpdate, reading: BatchReading) -> bool:
-    return bool(update.registrations) or not reading.is_consistent
+    says_what_counts = update.registrations or update.outcomes
+    return bool(says_what_counts) or not reading.is_consistent
 
 
 def _by_transaction(updates: Sequence[BatchUpdate]) -> Iterator[list[BatchUpdate]]:

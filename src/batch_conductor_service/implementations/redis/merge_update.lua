@@ -8,6 +8,7 @@
 local summary, counts, index, expected, outcomes, registrations, queue = unpack(KEYS)
 local update, now, ttl, prefix, mode = cjson.decode(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local RANK = { completed = 0, pending = 1, failed = 2 }
+local SEVERITY = { confirms = 0, partial = 1, refutes = 2 }
 
 if mode == 'difference' and redis.call('HGET', summary, 'whole') ~= '1' then
   return nil
@@ -43,6 +44,19 @@ local function effective(sources)
     return report
   end
   return observed or report
+end
+
+local function standing_status(sources, refuted_at)
+  local status = effective(sources).status
+  if status ~= 'completed' or not refuted_at then
+    return status
+  end
+  for _, said in pairs(sources) do
+    if said.status == status and is_less(refuted_at, said.at) then
+      return status
+    end
+  end
+  return 'pending'
 end
 
 local function storage_id(sources)
@@ -92,9 +106,9 @@ end
 
 local function count(fields, document, by, is_new)
   for step, sources in pairs(document.steps) do
-    local holds = effective(sources)
-    if holds.status ~= 'pending' then
-      local field = holds.status .. ':' .. step
+    local status = standing_status(sources, fields['refuted_at:' .. step])
+    if status ~= 'pending' then
+      local field = status .. ':' .. step
       fields[field] = (fields[field] or 0) + by
     end
     if is_new and sources[''] then
@@ -107,11 +121,11 @@ local function count(fields, document, by, is_new)
 end
 
 -- The summary's fields: kept when counting by difference, made anew otherwise.
-local recount = mode ~= 'difference' or #update.registrations > 0
+local recount = mode ~= 'difference' or #update.registrations + #update.outcomes > 0
 local fields, known = {}, redis.call('HGETALL', summary)
 for i = 1, #known, 2 do
   local is_count = known[i]:find('^completed:') or known[i]:find('^failed:')
-  if not recount or not (is_count or known[i]:find('^observed_at:')) then
+  if not recount or not known[i]:find(':') then
     fields[known[i]] = is_count and tonumber(known[i + 1]) or known[i + 1]
   end
 end
@@ -146,8 +160,40 @@ local function is_counted(essay)
   return counts_all or redis.call('SISMEMBER', expected, essay) == 1
 end
 
+-- Outcomes: of copies the earliest, of a step the latest that says more than a number.
+for _, new in ipairs(update.outcomes) do
+  local field = new.step .. ' ' .. new.fingerprint
+  local text = redis.call('HGET', outcomes, field)
+  local old = text and cjson.decode(text)
+  if not old or is_less(new.at, old.at) then
+    redis.call('HSET', outcomes, field, cjson.encode(new))
+  end
+end
+local best, steps, reported = {}, {}, 0
+for _, text in ipairs(redis.call('HVALS', outcomes)) do
+  local one = cjson.decode(text)
+  steps[one.step], reported = true, math.max(reported, one.total)
+  local old = best[one.step]
+  if one.verdict ~= 'reports' then
+    local is_later = not old or is_less(old.at, one.at)
+    if old and old.at == one.at then
+      is_later = SEVERITY[old.verdict] < SEVERITY[one.verdict]
+        or old.verdict == one.verdict and is_less(old.fingerprint, one.fingerprint)
+    end
+    best[one.step] = is_later and one or old
+  end
+  local field = 'refuted_at:' .. one.step
+  if one.verdict == 'refutes' and is_less(fields[field] or '', one.at) then
+    fields[field] = one.at
+  end
+end
+for step, outcome in pairs(best) do
+  fields['outcome:' .. step] = cjson.encode(outcome)
+end
+fields.reported_total = reported > 0 and tostring(reported) or ''
+
 -- Evidence, document by document.
-local documents, steps = {}, {}
+local documents = {}
 for _, item in ipairs(update.evidence) do
   local document = documents[item.essay]
   if not document then
@@ -187,34 +233,6 @@ if recount then
     end
   end
 end
-
--- Outcomes: of copies the earliest, of a step the latest that confirms or refutes.
-for _, new in ipairs(update.outcomes) do
-  local field = new.step .. ' ' .. new.fingerprint
-  local text = redis.call('HGET', outcomes, field)
-  local old = text and cjson.decode(text)
-  if not old or is_less(new.at, old.at) then
-    redis.call('HSET', outcomes, field, cjson.encode(new))
-  end
-end
-local best, reported = {}, 0
-for _, text in ipairs(redis.call('HVALS', outcomes)) do
-  local one = cjson.decode(text)
-  steps[one.step], reported = true, math.max(reported, one.total)
-  local old = best[one.step]
-  if one.verdict ~= 'reports' then
-    local is_later = not old or is_less(old.at, one.at)
-    if old and old.at == one.at then
-      is_later = old.verdict == 'confirms' and one.verdict == 'refutes'
-        or old.verdict == one.verdict and is_less(old.fingerprint, one.fingerprint)
-    end
-    best[one.step] = is_later and one or old
-  end
-end
-for step, outcome in pairs(best) do
-  fields['outcome:' .. step] = cjson.encode(outcome)
-end
-fields.reported_total = reported > 0 and tostring(reported) or ''
 
 for step in pairs(steps) do
   for _, name in ipairs({ 'completed:', 'failed:' }) do

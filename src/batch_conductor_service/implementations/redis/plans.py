@@ -13,14 +13,14 @@ from batch_conductor_service.codec import (
     encode_update,
     outcome_json,
     registration_json,
+    time_from,
     time_text,
 )
 from batch_conductor_service.domain.batch_state import (
     BatchState,
-    latest_outcome,
     latest_registration,
 )
-from batch_conductor_service.domain.merging import earlier, effective, merge_evidence
+from batch_conductor_service.domain.merging import merge_evidence, standing_status
 from batch_conductor_service.implementations.redis import keys, readings
 from batch_conductor_service.implementations.redis.documents import EssayDocument, encode_document
 from batch_conductor_service.implementations.redis.readings import BatchReading
@@ -52,7 +52,10 @@ class WritePolicy:
 def merge_by_difference(
     reading: BatchReading, update: BatchUpdate, policy: WritePolicy, now: datetime
 ) -> list[RedisCommand]:
-    """Return the commands for a consistent batch: touched documents, and counts by difference."""
+    """Return the commands for a consistent batch: touched documents, and counts by difference.
+
+    For essays' own events. An outcome or a registration may say anew what of all essays counts.
+    """
     fields = _known_counts(reading, update)
     commands: list[RedisCommand] = []
     for essay, before, after in _changed_essays(reading, update):
@@ -65,7 +68,6 @@ def merge_by_difference(
     fields["essays"] = str(int(reading.fields["essays"]) + len(new_essays))
     if new_essays:
         commands.append(("SADD", keys.batch_index(reading.batch_id), *sorted(new_essays)))
-    commands += _merge_outcomes(fields, reading, update)
     return [
         *commands,
         *_set_fields(reading.batch_id, fields),
@@ -135,9 +137,11 @@ def _changed_essays(
 
 def _known_counts(reading: BatchReading, update: BatchUpdate) -> dict[str, str]:
     """Return the fields of the steps that the update touches, as they are."""
-    steps = {item.step for item in update.evidence} | {one.step for one in update.outcomes}
+    steps = {item.step for item in update.evidence}
     counts = (f"{name}:{step}" for name in (readings.COMPLETED, readings.FAILED) for step in steps)
-    times = (f"{readings.OBSERVED_AT}:{step}" for step in steps)
+    times = (
+        f"{name}:{step}" for name in (readings.OBSERVED_AT, readings.REFUTED_AT) for step in steps
+    )
     return {field: reading.fields.get(field, "0") for field in counts} | {
         field: reading.fields[field] for field in times if field in reading.fields
     }
@@ -146,8 +150,10 @@ def _known_counts(reading: BatchReading, update: BatchUpdate) -> dict[str, str]:
 def _count_essay(
     fields: dict[str, str], step: StepName, before: EssayStep | None, after: EssayStep
 ) -> None:
-    was = effective(before).status if before else None
-    now = effective(after).status
+    refuted_text = fields.get(f"{readings.REFUTED_AT}:{step}")
+    refuted_at = time_from(refuted_text) if refuted_text else None
+    was = standing_status(before, refuted_at) if before else None
+    now = standing_status(after, refuted_at)
     for name, status in (
         (readings.COMPLETED, ProcessingStepStatus.COMPLETED),
         (readings.FAILED, ProcessingStepStatus.FAILED),
@@ -158,23 +164,6 @@ def _count_essay(
         field = f"{readings.OBSERVED_AT}:{step}"
         observed_at = time_text(after.sources[OBSERVED].occurred_at)
         fields[field] = max(fields.get(field, ""), observed_at)
-
-
-def _merge_outcomes(
-    fields: dict[str, str], reading: BatchReading, update: BatchUpdate
-) -> list[RedisCommand]:
-    if not update.outcomes:
-        return []
-    merged = {outcome_field(outcome): outcome for outcome in reading.outcomes}
-    for outcome in update.outcomes:
-        field = outcome_field(outcome)
-        merged[field] = earlier(merged.get(field, outcome), outcome)
-    reported = max(outcome.reported_total for outcome in merged.values())
-    fields |= {"outcomes": str(len(merged)), readings.REPORTED_TOTAL: str(reported or "")}
-    for step in {outcome.step for outcome in update.outcomes}:
-        latest = latest_outcome(one for one in merged.values() if one.step == step)
-        fields |= _outcome_fields(step, latest)
-    return _set_outcomes(reading.batch_id, merged.values())
 
 
 def outcome_field(outcome: PhaseOutcome) -> str:
@@ -200,13 +189,12 @@ def _step_fields(name: StepName, step: StepCompletionSummary) -> dict[str, str]:
     }
     if step.last_observed_at is not None:
         fields[f"{readings.OBSERVED_AT}:{name}"] = time_text(step.last_observed_at)
-    return fields | _outcome_fields(name, step.outcome)
-
-
-def _outcome_fields(step: StepName, outcome: PhaseOutcome | None) -> dict[str, str]:
-    if outcome is None:
-        return {}
-    return {f"{readings.OUTCOME}:{step}": orjson.dumps(outcome_json(outcome)).decode()}
+    if step.refuted_at is not None:
+        fields[f"{readings.REFUTED_AT}:{name}"] = time_text(step.refuted_at)
+    if step.outcome is not None:
+        text = orjson.dumps(outcome_json(step.outcome)).decode()
+        fields[f"{readings.OUTCOME}:{name}"] = text
+    return fields
 
 
 def _set_fields(batch_id: BatchId, fields: Mapping[str, str]) -> list[RedisCommand]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
 
-from batch_conductor_service.codec import outcome_from, text_values, time_from
+from batch_conductor_service.codec import outcome_from, time_from
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.documents import EssayDocument, read_document
 from batch_conductor_service.models import (
@@ -14,7 +15,6 @@ from batch_conductor_service.models import (
     BatchId,
     BatchUpdate,
     EssayId,
-    PhaseOutcome,
     StepCompletionSummary,
     StepName,
 )
@@ -27,6 +27,7 @@ REPORTED_TOTAL = "reported_total"
 COMPLETED = "completed"
 FAILED = "failed"
 OBSERVED_AT = "observed_at"
+REFUTED_AT = "refuted_at"
 OUTCOME = "outcome"
 SIZES = ("essays", "expected", "outcomes", "registrations")  # of the other keys, to miss none
 
@@ -42,7 +43,6 @@ class BatchReading:
     documents: Mapping[EssayId, EssayDocument | None]
     indexed: frozenset[EssayId]
     expected: frozenset[EssayId]
-    outcomes: Sequence[PhaseOutcome]
 
     @property
     def is_consistent(self) -> bool:
@@ -91,8 +91,6 @@ def reading_commands(update: BatchUpdate) -> list[RedisCommand]:
             ("SMISMEMBER", keys.batch_expected(batch_id), *essays),
             ("MGET", *(keys.essay_state(batch_id, essay) for essay in essays)),
         ]
-    if update.outcomes:
-        commands.append(("HVALS", keys.batch_outcomes(batch_id)))
     return commands
 
 
@@ -115,7 +113,6 @@ def parse_reading(update: BatchUpdate, replies: Iterator[Any]) -> BatchReading:
             essay: read_document(update.batch_id, essay, text)
             for essay, text in zip(essays, texts, strict=True)
         },
-        outcomes=text_values(next(replies), outcome_from) if update.outcomes else [],
     )
 
 
@@ -143,15 +140,19 @@ def find_summary(
 
 
 def _parse_step(fields: Mapping[str, str], step: StepName) -> StepCompletionSummary:
-    observed_at = fields.get(f"{OBSERVED_AT}:{step}")
     outcome = fields.get(f"{OUTCOME}:{step}")
     return StepCompletionSummary(
         completed=int(fields.get(f"{COMPLETED}:{step}", 0)),
         failed=int(fields.get(f"{FAILED}:{step}", 0)),
-        last_observed_at=time_from(observed_at) if observed_at else None,
+        last_observed_at=_time(fields.get(f"{OBSERVED_AT}:{step}")),
+        refuted_at=_time(fields.get(f"{REFUTED_AT}:{step}")),
         outcome=outcome_from(orjson.loads(outcome)) if outcome else None,
     )
 
 
 def _integer(text: str | None) -> int | None:
     return int(text) if text else None
+
+
+def _time(text: str | None) -> datetime | None:
+    return time_from(text) if text else None

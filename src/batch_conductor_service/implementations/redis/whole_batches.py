@@ -5,7 +5,7 @@ was written by an earlier version, or whose registration says anew which essays 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.codec import (
@@ -78,15 +78,22 @@ class Archived:
         return self._states.get(batch_id)
 
     def was_heard(self, batch_id: BatchId) -> bool:
-        """Whether the archive told all it has of the batch; true if there is no archive."""
-        return self._archive is None or batch_id in self._heard
+        """Whether the archive told all it has of the batch."""
+        return batch_id in self._heard
+
+    def completes(self, reading: BatchReading) -> bool:
+        """Whether nothing can be missing of a batch that is not intact in Redis.
+
+        Without an archive that is so only for a batch without a summary: one that is new, or of an
+        earlier version. Of any other a part is lost for good.
+        """
+        return self.was_heard(reading.batch_id) if self._archive else not reading.fields
 
 
 async def load_whole(
     redis: AtomicRedisClientProtocol, found: Sequence[BatchReading], archived: Archived
 ) -> list[WholeBatch]:
     """Return the whole batches, in two round trips for all of them and one statement a table."""
-    await archived.load([r.batch_id for r in found if not r.is_consistent])
     commands = [command for reading in found for command in _hash_commands(reading.batch_id)]
     replies = iter(await redis.read(commands))
     hashes = [(next(replies), next(replies), next(replies)) for _ in found]
@@ -95,8 +102,24 @@ async def load_whole(
         for reading, (_, _, indexed) in zip(found, hashes, strict=True)
     ]
     documents = await _read_documents(redis, found, essays)
+    intact = {
+        reading.batch_id
+        for reading, (_, _, indexed) in zip(found, hashes, strict=True)
+        if reading.is_consistent and documents[reading.batch_id].keys() >= set(indexed)
+    }
+    await archived.load([r.batch_id for r in found if r.batch_id not in intact])
     return [
-        _combine(reading, archived, documents[reading.batch_id], outcomes, registrations)
+        _combine(
+            reading,
+            archived,
+            documents[reading.batch_id],
+            BatchUpdate(
+                batch_id=reading.batch_id,
+                outcomes=tuple(text_values(outcomes, outcome_from)),
+                registrations=tuple(text_values(registrations, registration_from)),
+            ),
+            is_intact=reading.batch_id in intact,
+        )
         for reading, (outcomes, registrations, _) in zip(found, hashes, strict=True)
     ]
 
@@ -143,25 +166,20 @@ def _combine(
     reading: BatchReading,
     archived: Archived,
     documents: Mapping[EssayId, EssayDocument],
-    outcomes: Sequence[str],
-    registrations: Sequence[str],
+    reports: BatchUpdate,
+    *,
+    is_intact: bool,
 ) -> WholeBatch:
+    evidence = tuple(item for document in documents.values() for item in _evidence(document.state))
     state = BatchState(reading.batch_id)
-    state.merge(
-        BatchUpdate(
-            batch_id=reading.batch_id,
-            evidence=tuple(item for doc in documents.values() for item in _evidence(doc.state)),
-            outcomes=tuple(text_values(outcomes, outcome_from)),
-            registrations=tuple(text_values(registrations, registration_from)),
-        )
-    )
+    state.merge(replace(reports, evidence=evidence))
     if (known := archived.find(reading.batch_id)) is not None:
         state.merge(known.as_update())
-    earlier = (doc.state for doc in documents.values() if not doc.is_current)
+    earlier = (document.state for document in documents.values() if not document.is_current)
     return WholeBatch(
         state=state,
         documents=documents,
-        is_whole=reading.is_consistent or archived.was_heard(reading.batch_id),
+        is_whole=is_intact or archived.completes(reading),
         unqueued=tuple(item for essay in earlier for item in _evidence(essay)),
     )
 
