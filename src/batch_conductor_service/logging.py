@@ -5,6 +5,7 @@ process.
 """
 
 import logging
+import math
 import re
 import sys
 from typing import TextIO
@@ -15,6 +16,29 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 # The last defence: no setting with a password is ever logged, but a driver may quote its address.
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]+@")
 _CHATTY = ("aiokafka", "hypercorn.error", "sqlalchemy.engine")
+
+_REPETITION_SECONDS = 30
+_MAX_REMEMBERED = 100  # messages
+
+
+class RepetitionFilter(logging.Filter):
+    """Lets a library's message through once in a while: aiokafka tells every failed connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_at: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is one of ours, or has not been told lately."""
+        if not record.name.startswith(_CHATTY):
+            return True
+        key = (record.name, record.getMessage())
+        if record.created - self._told_at.get(key, -math.inf) < _REPETITION_SECONDS:
+            return False
+        if len(self._told_at) >= _MAX_REMEMBERED:
+            self._told_at.clear()
+        self._told_at[key] = record.created
+        return True
 
 
 def configure_logging(level: str, stream: TextIO | None = None) -> None:
@@ -37,6 +61,7 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     handler = logging.StreamHandler(stream)
+    handler.addFilter(RepetitionFilter())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
@@ -58,9 +83,17 @@ def _rendering(*, is_terminal: bool) -> list[Processor]:
         return [readable, _mask_passwords]
     return [
         structlog.processors.format_exc_info,
+        _lead_with_what_is_read_first,
         structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
         _mask_passwords,
     ]
+
+
+def _lead_with_what_is_read_first(
+    _logger: WrappedLogger, _method: str, event: EventDict
+) -> EventDict:
+    first = ("timestamp", "level", "event")
+    return {name: event[name] for name in first if name in event} | dict(event)
 
 
 def _mask_passwords(_logger: WrappedLogger, _method: str, rendered: EventDict | str) -> str:

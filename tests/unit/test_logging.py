@@ -69,6 +69,37 @@ def test_libraries_that_talk_much_are_heard_from_warnings_on() -> None:
     assert not stream.getvalue()
 
 
+def test_a_library_that_repeats_itself_is_heard_once() -> None:
+    stream = io.StringIO()
+    configure_logging("INFO", stream)
+
+    for _ in range(200):
+        logging.getLogger("aiokafka").error("unable to connect to %s", "kafka:9092")
+    for number in range(200):
+        logging.getLogger("aiokafka").error("lost record %s", number)
+
+    assert len(written(stream)) == 201
+
+
+def test_our_own_events_are_told_each_time() -> None:
+    stream = io.StringIO()
+    configure_logging("INFO", stream)
+
+    for _ in range(3):
+        structlog.get_logger("some.module").info("phase_skipped")
+
+    assert len(written(stream)) == 3
+
+
+def test_a_line_begins_with_when_how_bad_and_what() -> None:
+    stream = io.StringIO()
+    configure_logging("INFO", stream)
+
+    structlog.get_logger("some.module").info("phase_skipped", step="spellcheck")
+
+    assert list(written(stream)[0])[:3] == ["timestamp", "level", "event"]
+
+
 def test_events_below_the_level_are_not_written() -> None:
     stream = io.StringIO()
     configure_logging("WARNING", stream)
@@ -120,7 +151,7 @@ def test_a_traceback_does_not_show_the_values_of_variables(
         raise ValueError(len(password))
 
     try:
-        connect("hunter" * 1 + str(2))
+        connect("hunter" + str(2))
     except ValueError as error:
         structlog.get_logger("some.module").error("request_failed", exc_info=error)
 
