@@ -120,8 +120,7 @@ class EventConsumer:
         finally:
             await connection.close()
             self._tracker.clear()
-        if not self._stopping.is_set():
-            await self._patience.sleep(self._backoff.next_delay())
+        await self._patience.sleep(self._backoff.next_delay(), self._stopping.is_set)
 
     async def _consume(self, connection: KafkaConnection) -> None:
         await self._unless_stopped(connection.open())

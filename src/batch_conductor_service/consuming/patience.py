@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import structlog
@@ -22,7 +23,7 @@ class PollAbandonedError(Exception):
 class Patience:
     """Tries again until it works, or until the poll is abandoned.
 
-    `wake` ends every wait at once; it is to be called when `is_abandoned` has become true.
+    `wake` ends every wait at once; to be called when what it waits for is over.
     """
 
     def __init__(self, condition: ConditionRecorder, max_backoff_seconds: float) -> None:
@@ -49,11 +50,7 @@ class Patience:
             except TransientError as exc:
                 self._condition.enter(ConsumerState.WAITING)
                 logger.warning("consumer_waits_for_dependency", error=type(exc).__name__)
-                # A wake-up from before is no reason, and one from now on is not missed: what it
-                # tells of is asked for after it was forgotten.
-                self._woken.clear()
-                if not is_abandoned():
-                    await self.sleep(backoff.next_delay())
+                await self.sleep(backoff.next_delay(), is_abandoned)
                 if is_abandoned():
                     raise PollAbandonedError from exc
             else:
@@ -61,9 +58,12 @@ class Patience:
                     self._condition.enter(ConsumerState.CONSUMING)
                 return result
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait that long, or until woken."""
-        try:
-            await asyncio.wait_for(self._woken.wait(), seconds)
-        except TimeoutError:
+    async def sleep(self, seconds: float, is_over: Callable[[], bool]) -> None:
+        """Wait that long, or until woken; not at all when there is nothing to wait for."""
+        # A wake-up from before is no reason, and none from now on is missed: whatever it tells of
+        # is asked for after it was forgotten.
+        self._woken.clear()
+        if is_over():
             return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), seconds)

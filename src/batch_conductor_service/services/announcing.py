@@ -128,6 +128,9 @@ class ResolutionAnnouncer:
             announcement = await self._queue.get()
             try:
                 await self._publish(announcement)
+            except asyncio.CancelledError:
+                announcement.drop()
+                raise
             finally:
                 self._queue.task_done()
 

@@ -55,7 +55,9 @@ def wrap(letter: DeadLetter, now: datetime) -> Message:
 
 def wrap_original(letter: DeadLetter, now: datetime) -> Message:
     """Return the dead letter as its original value, hardly larger than the original was."""
-    document = orjson.dumps(_document(letter, now) | {"payload_encoding": "value"})
+    is_there = letter.payload is not None
+    place = {"payload_encoding": "value"} if is_there else {"payload": None}
+    document = orjson.dumps(_document(letter, now) | place)
     headers = [*_headers(letter), (DOCUMENT_HEADER, document)]
     topic = dlq_topic_name(letter.base_topic)
     return Message(topic, _key(letter), letter.payload or b"", headers)

@@ -1,0 +1,170 @@
+"""A dead letter says all it must, and gives the original back byte for byte."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_conductor_service.implementations.kafka.dead_letter_format import (
+    MAX_DOCUMENT_BYTES,
+    OriginalRecord,
+    original_record,
+    wrap,
+    wrap_original,
+)
+from batch_conductor_service.protocols import DeadLetter
+from tests.support.builders import NOON
+
+LETTER = DeadLetter(
+    base_topic="topic",
+    reason="schema_violation",
+    error_type="InvalidMessageError",
+    error_message="data.batch_id: Field required",
+    payload=b'{"data": {"batch_id": "b1"}, "correlation_id": "c1", "n": 1.10}',
+    key=b"key",
+    headers=(("trace", b"\x00\xff"),),
+    partition=3,
+    offset=42,
+    timestamp_ms=1748779200000,
+    consumer_group="group",
+)
+
+payloads = st.one_of(
+    st.none(),
+    st.binary(max_size=200),
+    st.text(max_size=100).map(str.encode),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=10,
+    ).map(lambda value: json.dumps({"data": value}).encode()),
+)
+letters = st.builds(
+    DeadLetter,
+    base_topic=st.just("topic"),
+    reason=st.just("not_json"),
+    error_type=st.just("InvalidMessageError"),
+    error_message=st.text(),
+    payload=payloads,
+    key=st.none() | st.binary(max_size=20),
+    headers=st.lists(st.tuples(st.text(max_size=10), st.binary(max_size=20)), max_size=4),
+    partition=st.none() | st.integers(0, 10),
+)
+
+
+@given(letters)
+def test_the_original_comes_back_exactly(letter: DeadLetter) -> None:
+    expected = OriginalRecord("topic", letter.key, letter.payload, list(letter.headers))
+
+    for form in (wrap(letter, NOON), wrap_original(letter, NOON)):
+        assert original_record(form.value, form.headers) == expected
+
+
+def test_the_document_and_the_headers_are_those_of_the_contract() -> None:
+    message = wrap(LETTER, NOON)
+
+    assert message.topic == "topic.DLQ"
+    assert message.key == b"key"
+    assert json.loads(message.value) == {
+        "schema_version": "v1",
+        "service": "batch_conductor_service",
+        "original_topic": "topic",
+        "timestamp": "2025-06-01T12:00:00+00:00",
+        "dlq_reason": "schema_violation",
+        "error_info": {
+            "type": "InvalidMessageError",
+            "message": "data.batch_id: Field required",
+        },
+        "failed_event_envelope": json.loads(LETTER.payload or b""),
+        "payload": (LETTER.payload or b"").decode(),
+        "additional_metadata": {
+            "original_key": "a2V5",
+            "original_headers": [["trace", "AP8="]],
+            "correlation_id": "c1",
+        },
+    }
+    assert dict(message.headers) == {
+        "bcs_dlq-original-topic": b"topic",
+        "bcs_dlq-original-partition": b"3",
+        "bcs_dlq-original-offset": b"42",
+        "bcs_dlq-original-timestamp": b"1748779200000",
+        "bcs_dlq-consumer-group": b"group",
+        "bcs_dlq-reason": b"schema_violation",
+        "bcs_dlq-exception-class": b"InvalidMessageError",
+        "bcs_dlq-correlation-id": b"c1",
+        "bcs_dlq-redrive-count": b"0",
+    }
+
+
+def test_an_envelope_nested_deeper_than_can_be_written_is_passed_on_as_it_is() -> None:
+    payload = b'{"data":' + b"[" * 500 + b"]" * 500 + b"}"
+    message = wrap(replace(LETTER, payload=payload), NOON)
+
+    assert payload in message.value
+    assert original_record(message.value, message.headers).value == payload
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xfe", b"not json", b'"a string"', b"", None])
+def test_without_an_object_there_is_no_envelope(payload: bytes | None) -> None:
+    document = json.loads(wrap(replace(LETTER, payload=payload), NOON).value)
+
+    assert "failed_event_envelope" not in document
+    assert ("payload_encoding" in document) is (payload == b"\xff\xfe")
+
+
+@pytest.mark.parametrize(
+    ("key", "payload", "expected"),
+    [
+        (None, b'{"data": {"batch_id": "b1"}}', b"b1"),
+        (None, b'{"data": {"batch_id": 7}}', None),
+        (None, b'{"data": []}', None),
+        (None, None, None),
+        (b"", b'{"data": {"batch_id": "b1"}}', b""),
+    ],
+)
+def test_the_key_is_the_original_key_else_the_batch_id(
+    key: bytes | None, payload: bytes | None, expected: bytes | None
+) -> None:
+    assert wrap(replace(LETTER, key=key, payload=payload), NOON).key == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"), [(b"2", b"2"), (b"many", b"0"), (b"", b"0"), (b"-1", b"0")]
+)
+def test_the_redrive_count_of_the_record_is_carried_on(header: bytes, expected: bytes) -> None:
+    letter = replace(LETTER, headers=(("bcs_dlq-redrive-count", header),))
+
+    assert dict(wrap(letter, NOON).headers)["bcs_dlq-redrive-count"] == expected
+
+
+@pytest.mark.parametrize(
+    ("payload", "has_envelope"),
+    [
+        pytest.param(b'{"a": "' + b"x" * 2**20 + b'"}', True, id="twice its size"),
+        pytest.param(b'{"a": "' + b'\\"' * 2**19 + b'"}', False, id="many escapes"),
+        pytest.param(b"\x01" * 2**20, False, id="control characters"),
+        pytest.param(b"\xff" * 2**20, False, id="not text"),
+    ],
+)
+def test_an_original_of_the_largest_size_fits(payload: bytes, *, has_envelope: bool) -> None:
+    message = wrap(replace(LETTER, payload=payload), NOON)
+
+    assert len(message.value) <= MAX_DOCUMENT_BYTES
+    assert ("failed_event_envelope" in json.loads(message.value)) is has_envelope
+    assert original_record(message.value, message.headers).value == payload
+
+
+def test_the_error_is_one_line_of_bounded_size() -> None:
+    letter = replace(LETTER, error_message="line\nline\x00" + "é" * 2000)
+    info = json.loads(wrap(letter, NOON).value)["error_info"]
+
+    assert info["message"].startswith("line line éé")
+    assert len(json.dumps(info, ensure_ascii=False).encode()) <= 1024
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b'{"additional_metadata": 7}', b"\xff"])
+def test_what_is_no_dead_letter_is_refused(value: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        original_record(value, [])

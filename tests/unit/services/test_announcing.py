@@ -1,0 +1,179 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from batch_conductor_service.domain.resolution import Resolution
+from batch_conductor_service.exceptions import BrokerUnavailableError, UnknownPipelineError
+from batch_conductor_service.models import StepName
+from batch_conductor_service.services.announcing import AnnouncementPolicy, ResolutionAnnouncer
+from tests.support.consuming import ControlledDlq
+from tests.support.resolutions import request_for, resolution_of
+
+
+class ControlledSkips:
+    """Keeps the resolutions; fails the next times, or breaks with a fault of its own."""
+
+    def __init__(self) -> None:
+        self.published: list[Resolution] = []
+        self.failures = 0
+        self.fault: Exception | None = None
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def publish_skips(self, resolution: Resolution) -> None:
+        await self.may_answer.wait()
+        if self.fault:
+            raise self.fault
+        if self.failures:
+            self.failures -= 1
+            raise BrokerUnavailableError
+        self.published.append(resolution)
+
+
+class CountedDrops:
+    """Keeps what was dropped."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepName] = []
+        self.reasons: list[str] = []
+
+    def count_skips(self, steps: Sequence[StepName]) -> None:
+        self.steps.extend(steps)
+
+    def count_failure(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+class Bench:
+    """An announcer and all it speaks to."""
+
+    def __init__(self, **policy: float) -> None:
+        self.skips, self.dlq, self.drops = ControlledSkips(), ControlledDlq(), CountedDrops()
+        self.announcer = ResolutionAnnouncer(
+            self.skips,
+            self.dlq,
+            self.drops,
+            AnnouncementPolicy(
+                queue_size=int(policy.get("queue_size", 10)),
+                max_tries=3,
+                max_backoff_seconds=0.001,
+                drain_timeout_seconds=policy.get("drain_timeout_seconds", 5),
+            ),
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the announcer; at the end it has told what there was to tell."""
+        run = asyncio.create_task(self.announcer.run())
+        try:
+            yield
+        finally:
+            self.announcer.stop()
+            await asyncio.wait_for(run, 5)
+
+
+async def test_what_was_announced_before_the_stop_is_told() -> None:
+    bench = Bench()
+    resolutions = [resolution_of(f"b{n}", "spellcheck") for n in range(5)]
+
+    async with bench.running():
+        for resolution in resolutions:
+            bench.announcer.announce(resolution)
+
+    assert bench.skips.published == resolutions
+
+
+async def test_a_resolution_without_skipped_phases_is_nothing_to_tell() -> None:
+    bench = Bench(queue_size=1)
+    for n in range(3):
+        bench.announcer.announce(resolution_of(f"b{n}"))
+
+    async with bench.running():
+        pass
+
+    assert bench.skips.published == []
+    assert bench.drops.steps == []
+
+
+async def test_an_unreachable_broker_is_tried_again() -> None:
+    bench = Bench()
+    bench.skips.failures = 2
+
+    async with bench.running():
+        bench.announcer.announce(resolution_of("b1", "spellcheck"))
+
+    assert len(bench.skips.published) == 1
+
+
+async def test_after_the_last_try_the_next_announcement_has_its_turn() -> None:
+    bench = Bench()
+    bench.skips.failures = 3
+
+    async with bench.running():
+        bench.announcer.announce(resolution_of("b1", "spellcheck"))
+        bench.announcer.announce(resolution_of("b2", "spellcheck"))
+
+    assert [told.request.batch_id for told in bench.skips.published] == ["b2"]
+
+
+async def test_what_does_not_fit_the_queue_is_dropped_and_counted() -> None:
+    bench = Bench(queue_size=1)
+    bench.announcer.announce(resolution_of("b1", "spellcheck"))
+    bench.announcer.announce(resolution_of("b2", "spellcheck", "nlp"))
+    bench.announcer.announce_failure(request_for("b3"), UnknownPipelineError("both", []))
+
+    assert bench.drops.steps == ["spellcheck", "nlp"]
+    assert bench.drops.reasons == ["unknown_pipeline"]
+
+
+async def test_what_cannot_be_told_in_the_time_of_the_stop_is_dropped_and_counted() -> None:
+    bench = Bench(drain_timeout_seconds=0.05)
+    bench.skips.may_answer.clear()
+    bench.announcer.announce(resolution_of("b1", "spellcheck"))
+    bench.announcer.announce(resolution_of("b2", "nlp", "spellcheck"))
+    bench.announcer.stop()
+
+    await asyncio.wait_for(bench.announcer.run(), 5)
+
+    assert sorted(bench.drops.steps) == ["nlp", "spellcheck", "spellcheck"]
+    assert bench.skips.published == []
+
+
+async def test_a_fault_of_ours_ends_the_run_and_the_next_run_goes_on() -> None:
+    bench = Bench()
+    bench.skips.fault = ZeroDivisionError()
+    bench.announcer.announce(resolution_of("b1", "spellcheck"))
+    bench.announcer.announce(resolution_of("b2", "spellcheck"))
+
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(bench.announcer.run(), 5)
+    bench.skips.fault = None
+    async with bench.running():
+        pass
+
+    assert [told.request.batch_id for told in bench.skips.published] == ["b2"]
+
+
+async def test_a_failed_resolution_is_dead_lettered_with_its_code() -> None:
+    bench = Bench()
+    async with bench.running():
+        bench.announcer.announce_failure(request_for("b1"), UnknownPipelineError("both", ["nlp"]))
+
+    letter = bench.dlq.letters[0]
+    assert letter.base_topic == "huleedu.pipelines.resolution"
+    assert (letter.reason, letter.error_type) == ("unknown_pipeline", "UnknownPipelineError")
+    assert (letter.key, letter.correlation_id) == (b"b1", "correlation-b1")
+    assert json.loads(letter.payload or b"")["requested_pipeline"] == "both"
+
+
+async def test_a_fault_of_ours_is_dead_lettered_without_its_text() -> None:
+    bench = Bench()
+    async with bench.running():
+        bench.announcer.announce_failure(request_for("b1"), KeyError("password=secret"))
+
+    letter = bench.dlq.letters[0]
+    assert (letter.reason, letter.error_type) == ("internal_error", "KeyError")
+    assert "secret" not in repr(letter)
