@@ -65,7 +65,6 @@ class PersistenceWorker:
         self._backoff = Backoff(MAX_BACKOFF_SECONDS)
 
     async def run(self) -> None:
-        self._stopping.clear()
         while not self._stopping.is_set():
             await self._run_once()
 

@@ -1,0 +1,92 @@
+"""What the README says is true."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from batch_conductor_service.config import Settings
+from batch_conductor_service.domain.completeness import Reason
+from batch_conductor_service.events.topics import EventName, topic_name
+from batch_conductor_service.startup_setup import initialize_metrics
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def described_default(value: object) -> str:
+    """Return a default as the table has it."""
+    match value:
+        case None | "":
+            return "(unset)"
+        case SecretStr():
+            return f"`{value.get_secret_value()}`"
+        case bool():
+            return f"`{str(value).lower()}`"
+        case float():
+            return f"`{value:g}`"
+        case _:
+            return f"`{value}`"
+
+
+def test_the_table_of_settings_is_the_settings() -> None:
+    table = README.split("<!-- settings -->")[1].split("<!-- /settings -->")[0]
+
+    assert table.strip().splitlines()[2:] == [
+        f"| `BCS_{name.upper()}` | {described_default(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def test_every_metric_of_ours_is_in_the_table() -> None:
+    registry = CollectorRegistry()
+    initialize_metrics(registry)
+    families = {family.name: family.type for family in registry.collect()}
+    ours = {
+        name + ("_total" if kind == "counter" else "")
+        for name, kind in families.items()
+        if name.startswith("bcs_")
+    }
+
+    assert set(re.findall(r"`(bcs_[a-z_]+)`", README)) >= ours
+
+
+def test_every_reason_and_no_other_is_explained() -> None:
+    table = README.split("| reason | verdict |")[1].split("\n\n")[0]
+
+    assert set(re.findall(r"^\| `([a-z_]+)`", table, re.MULTILINE)) == set(Reason)
+
+
+@pytest.mark.parametrize("event", EventName)
+def test_every_event_stands_with_its_topic(event: EventName) -> None:
+    assert re.search(rf"`{event}`.*`{re.escape(topic_name(event))}`", README)
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_decision_is_listed() -> None:
+    decisions = {f"docs/decisions/{path.name}" for path in (ROOT / "docs/decisions").glob("*.md")}
+
+    assert set(re.findall(r"\]\((docs/decisions/[^)]+)\)", README)) == decisions
+
+
+def test_every_make_target_exists() -> None:
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+    assert named
+    assert named <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+
+
+def test_the_example_is_json() -> None:
+    [example] = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+
+    assert json.loads(example)["batch_id"] == "batch-1"
