@@ -56,7 +56,7 @@ class ControlledQueue:
 
 
 class ControlledRepository(MockBatchStateRepositoryImpl):
-    """Fails the next times, refuses some batches for good, and remembers what it was given."""
+    """Hangs, fails, or refuses some batches for good, and remembers what it was given."""
 
     def __init__(self, queue: ControlledQueue | None = None) -> None:
         super().__init__()
@@ -64,10 +64,13 @@ class ControlledRepository(MockBatchStateRepositoryImpl):
         self.refused: set[str] = set()
         self.applied: list[RecordPosition] = []
         self.calls = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self._queue = queue
 
     async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
         self.calls += 1
+        await self.may_answer.wait()
         if self.failures:
             self.failures -= 1
             raise StoreUnavailableError

@@ -1,13 +1,14 @@
 """One membership in the consumer group: aiokafka with every wait bounded and errors translated."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from batch_conductor_service.consuming.closing import close_consumer
 from batch_conductor_service.consuming.offset_ledger import Partition
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.exceptions import BrokerUnavailableError, TransientError
@@ -65,10 +66,7 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         """Leave the group; bounded, whatever the broker says."""
         # A revocation may still be draining, and the goodbye may have to time out.
         bound = self._policy.drain_timeout_seconds + self._policy.request_timeout_seconds
-        if not await _ends_in_order(self._consumer.stop(), bound):
-            # A fetch that waits to be tried again makes `stop` raise CancelledError half way.
-            client = self._consumer._client  # noqa: SLF001 - its connections would stay open
-            await _ends_in_order(client.close(), self._policy.request_timeout_seconds)
+        await close_consumer(self._consumer, bound)
 
     async def poll(self) -> Poll:
         """Return the next records, or none after the commit interval.
@@ -163,16 +161,6 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
             raise PartitionsLostError from exc
         except (TimeoutError, KafkaError) as exc:
             raise BrokerUnavailableError from exc
-
-
-async def _ends_in_order(work: Coroutine[Any, Any, None], timeout_seconds: float) -> bool:
-    """Await the work in a task of its own, so that its cancellation is not taken for ours."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.wait({task}, timeout=timeout_seconds)
-    finally:
-        task.cancel()  # and not awaited: it may have swallowed an earlier one
-    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _make_consumer(policy: ConsumerPolicy) -> AIOKafkaConsumer:

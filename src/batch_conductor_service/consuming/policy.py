@@ -26,7 +26,8 @@ class ConsumerPolicy:
             Postgres to hold what was applied. What it does not hold by then is read again.
         rebalance_timeout_seconds: how long the group waits for a member to give its partitions up;
             must exceed the drain.
-        stuck_timeout_seconds: lag without progress after which the connection is made anew.
+        stuck_timeout_seconds: lag without progress, or a rebalance without end, after which the
+            connection is made anew; must exceed the rebalance.
         metadata_max_age_seconds: within this time a topic that appears is noticed.
         max_backoff_seconds: longest wait between two tries.
         queue_high_water: updates waiting for Postgres that pause consumption; half resumes it.

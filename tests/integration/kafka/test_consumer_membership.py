@@ -1,0 +1,213 @@
+"""The consumer and its group: members that come and go, brokers and topics that come late."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from batch_conductor_service.clock import SystemClock
+from batch_conductor_service.consuming.condition import ConsumerState
+from batch_conductor_service.consuming.connection import KafkaConnection
+from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.events.topics import EventName, topic_name
+from batch_conductor_service.kafka_consumer import EventConsumer
+from batch_conductor_service.local.kafka import KafkaBroker
+from batch_conductor_service.local.ports import find_free_port
+from batch_conductor_service.metrics import Metrics
+from tests.support.builders import spellchecked
+from tests.support.consuming import ControlledDlq, ControlledRepository
+from tests.support.kafka import (
+    committed_offsets,
+    create_consumed_topics,
+    create_topics,
+    produce,
+    running,
+    unique,
+    until,
+)
+
+SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
+
+
+def policy_for(servers: str) -> ConsumerPolicy:
+    """Return a policy that does not make tests wait."""
+    return ConsumerPolicy(
+        bootstrap_servers=servers,
+        group_id=unique("group"),
+        commit_interval_seconds=0.1,
+        drain_timeout_seconds=1,
+        metadata_max_age_seconds=1,
+        max_backoff_seconds=0.2,
+        request_timeout_seconds=3,
+        session_timeout_seconds=3,
+    )
+
+
+def consumer_of(policy: ConsumerPolicy, repository: ControlledRepository) -> EventConsumer:
+    """Return a consumer whose effects are durable once applied."""
+    metrics = Metrics(CollectorRegistry())
+    return EventConsumer(policy, repository, None, ControlledDlq(), metrics, SystemClock())
+
+
+async def test_nothing_is_lost_when_members_join_and_leave(own_kafka: KafkaBroker) -> None:
+    servers = own_kafka.bootstrap_servers
+    await create_consumed_topics(servers, partitions=4)
+    policy = policy_for(servers)
+    first, second = ControlledRepository(), ControlledRepository()
+    names = [f"e{n}" for n in range(300)]
+
+    async def produce_slowly() -> None:
+        for start in range(0, len(names), 20):
+            await produce(servers, [spellchecked("b1", name) for name in names[start : start + 20]])
+            await asyncio.sleep(0.2)
+
+    async def everything_is_applied() -> bool:
+        applied = await first.completed("b1") | await second.completed("b1")
+        return applied == set(names)
+
+    async def everything_is_committed() -> bool:
+        offsets = await committed_offsets(servers, policy.group_id, SPELLCHECK, partitions=4)
+        return sum(offsets.values()) == len(names)
+
+    async with running(consumer_of(policy, first)):
+        producing = asyncio.create_task(produce_slowly())
+        await until(lambda: bool(first.applied))
+        async with running(consumer_of(policy, second)):
+            await until(lambda: bool(second.applied) or producing.done())
+        await producing
+        await until(everything_is_applied)
+        await until(everything_is_committed)
+
+
+async def test_a_member_that_hangs_does_not_hold_the_group_up(own_kafka: KafkaBroker) -> None:
+    """What it has in hand is dropped and not committed by it: its successor reads it again."""
+    servers = own_kafka.bootstrap_servers
+    await create_consumed_topics(servers, partitions=1)
+    policy = replace(policy_for(servers), rebalance_timeout_seconds=4)
+    hanging, healthy = ControlledRepository(), ControlledRepository()
+    hanging.may_answer.clear()
+    await produce(servers, [spellchecked("b1", "e1")])
+
+    async def is_committed() -> bool:
+        offsets = await committed_offsets(servers, policy.group_id, SPELLCHECK, partitions=1)
+        return offsets == {0: 1}
+
+    async with running(consumer_of(policy, hanging)):
+        await until(lambda: hanging.calls == 1)
+        async with running(consumer_of(policy, healthy)):
+            await asyncio.sleep(policy.rebalance_timeout_seconds / 2 + 1)
+            hanging.may_answer.set()
+            await until(lambda: bool(hanging.applied))
+            await until(is_committed)
+
+    assert len(hanging.applied) + len(healthy.applied) >= 2
+
+
+async def test_a_broker_that_comes_late_and_topics_that_come_later_are_waited_for(
+    tmp_path: Path,
+) -> None:
+    broker = KafkaBroker(tmp_path, port=find_free_port())
+    repository = ControlledRepository()
+    consumer = consumer_of(policy_for(broker.bootstrap_servers), repository)
+    try:
+        async with running(consumer):
+            await asyncio.sleep(0.5)
+            assert consumer.condition.state is ConsumerState.CONNECTING
+
+            broker.start()
+            await until(lambda: consumer.condition.state is ConsumerState.CONSUMING)
+            await create_topics(broker.bootstrap_servers, SPELLCHECK)
+            await produce(broker.bootstrap_servers, [spellchecked("b1", "e1")])
+            await until(lambda: bool(repository.applied))
+    finally:
+        broker.kill()
+
+
+async def test_a_consumer_whose_broker_died_starts_afresh_with_the_next(tmp_path: Path) -> None:
+    port = find_free_port()
+    broker = KafkaBroker(tmp_path / "first", port=port)
+    broker.start()
+    servers = broker.bootstrap_servers
+    await create_topics(servers, SPELLCHECK)
+    repository = ControlledRepository()
+    policy = replace(policy_for(servers), stuck_timeout_seconds=5)
+    async with running(consumer_of(policy, repository)):
+        await produce(servers, [spellchecked("b1", "e1")])
+        await until(lambda: len(repository.applied) == 1)
+        broker.kill()
+
+        successor = KafkaBroker(tmp_path / "second", port=port)
+        successor.start()
+        try:
+            await create_topics(servers, SPELLCHECK)
+            await produce(servers, [spellchecked("b1", "e2")])
+
+            async def is_known() -> bool:
+                return "e2" in await repository.completed("b1")
+
+            await until(is_known)
+        finally:
+            successor.kill()
+
+
+async def test_unread_records_are_told_from_a_quiet_topic(own_kafka: KafkaBroker) -> None:
+    servers = own_kafka.bootstrap_servers
+    await create_topics(servers, SPELLCHECK)
+
+    async def nothing_to_drain(connection: KafkaConnection) -> None:
+        del connection
+
+    connection = KafkaConnection(policy_for(servers), [SPELLCHECK], nothing_to_drain)
+    try:
+        await connection.open()
+        assert await connection.is_stuck()  # it has no assignment yet
+
+        await produce(servers, [spellchecked("b1", "e1")])
+        while not (await connection.poll()).records:
+            pass
+        assert not await connection.is_stuck()
+
+        for name in ("e2", "e3"):
+            await produce(servers, [spellchecked("b1", name)])
+        assert await connection.is_stuck()
+    finally:
+        await connection.close()
+
+
+async def test_a_quiet_consumer_keeps_its_connection(own_kafka: KafkaBroker) -> None:
+    servers = own_kafka.bootstrap_servers
+    await create_topics(servers, SPELLCHECK)
+    repository = ControlledRepository()
+    consumer = consumer_of(replace(policy_for(servers), stuck_timeout_seconds=4), repository)
+    async with running(consumer):
+        await produce(servers, [spellchecked("b1", "e1")])
+        await until(lambda: bool(repository.applied))
+        since = consumer.condition.since
+        await asyncio.sleep(5)
+        await produce(servers, [spellchecked("b1", "e2")])
+        await until(lambda: len(repository.applied) == 2)
+        assert consumer.condition.since == since
+
+
+async def test_stop_before_the_start_is_not_lost() -> None:
+    consumer = consumer_of(policy_for(f"127.0.0.1:{find_free_port()}"), ControlledRepository())
+    consumer.stop()
+
+    await asyncio.wait_for(consumer.run(), 5)
+
+
+async def test_a_cancelled_consumer_leaves_nothing_behind(own_kafka: KafkaBroker) -> None:
+    await create_consumed_topics(own_kafka.bootstrap_servers)
+    policy = policy_for(own_kafka.bootstrap_servers)
+    repository = ControlledRepository()
+    run = asyncio.create_task(consumer_of(policy, repository).run())
+    await produce(own_kafka.bootstrap_servers, [spellchecked("b1", "e1")])
+    await until(lambda: bool(repository.applied))
+
+    run.cancel()
+    await asyncio.wait({run}, timeout=10)
+
+    assert run.cancelled()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not others

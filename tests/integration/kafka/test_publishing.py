@@ -1,0 +1,234 @@
+"""What BCS publishes, read back from a real broker; and what happens when there is none."""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from batch_conductor_service.clock import SystemClock
+from batch_conductor_service.events.topics import EventName, dlq_topic_name, topic_name
+from batch_conductor_service.exceptions import BrokerUnavailableError
+from batch_conductor_service.implementations.kafka.dead_letter_format import original_record
+from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
+from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
+from batch_conductor_service.implementations.kafka.health import KafkaProbe
+from batch_conductor_service.implementations.kafka.producer import (
+    KafkaProducerClient,
+    MessageTooLargeError,
+)
+from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
+from batch_conductor_service.local.kafka import KafkaBroker
+from batch_conductor_service.local.ports import find_free_port
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import StepName
+from batch_conductor_service.protocols import DeadLetter
+from tests.support.kafka import create_topics, read_records, unique
+from tests.support.resolutions import resolution_of
+
+
+def producer_to(servers: str, *, timeout_seconds: float = 10) -> KafkaProducerClient:
+    """Return a producer for any broker."""
+    return KafkaProducerClient(
+        servers, enable_idempotence=False, request_timeout_seconds=timeout_seconds
+    )
+
+
+def letter_for(topic: str, payload: bytes | None) -> DeadLetter:
+    """Return the dead letter of a record of the topic."""
+    return DeadLetter(
+        base_topic=topic,
+        reason="not_json",
+        error_type="InvalidMessageError",
+        error_message="the value is not JSON",
+        payload=payload,
+        key=b"\x00key",
+        headers=(("trace", b"\xff"),),
+        partition=0,
+        offset=7,
+    )
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param(b'{"data": {}}', id="an event"),
+        pytest.param(b"\xff\x00\xfe", id="not text"),
+        pytest.param(None, id="no value"),
+        pytest.param(b'{"a": "' + b"x" * 1_000_000 + b'"}', id="the largest"),
+    ],
+)
+async def test_the_original_is_had_back_from_its_dead_letter(
+    kafka_bootstrap_servers: str, payload: bytes | None
+) -> None:
+    topic = unique("topic")
+    await create_topics(kafka_bootstrap_servers, dlq_topic_name(topic))
+    producer = producer_to(kafka_bootstrap_servers)
+    registry = CollectorRegistry()
+    letter = letter_for(topic, payload)
+    try:
+        await KafkaDlqProducerImpl(producer, Metrics(registry), SystemClock()).publish(letter)
+    finally:
+        await producer.stop()
+
+    record = (await read_records(kafka_bootstrap_servers, f"{topic}.DLQ", 1))[0]
+    original = original_record(record.value or b"", record.headers)
+    labels = {"topic": f"{topic}.DLQ", "reason": "not_json", "outcome": "published"}
+    assert record.key == b"\x00key"
+    assert original == (topic, b"\x00key", payload, [("trace", b"\xff")])
+    assert registry.get_sample_value("bcs_dlq_messages_total", labels) == 1
+
+
+class NarrowProducer(KafkaProducerClient):
+    """A producer to topics that take little, as a broker's limit makes them."""
+
+    LIMIT = 2000
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        headers: Sequence[tuple[str, bytes]],
+    ) -> None:
+        if len(value) > self.LIMIT:
+            raise MessageTooLargeError
+        await super().send(topic, key, value, headers)
+
+
+async def test_a_document_too_large_for_its_topic_is_sent_as_the_original(
+    kafka_bootstrap_servers: str,
+) -> None:
+    topic = unique("topic")
+    await create_topics(kafka_bootstrap_servers, dlq_topic_name(topic))
+    producer = NarrowProducer(
+        kafka_bootstrap_servers, enable_idempotence=False, request_timeout_seconds=10
+    )
+    letter = letter_for(topic, b"\xfe" * NarrowProducer.LIMIT)
+    try:
+        dlq = KafkaDlqProducerImpl(producer, Metrics(CollectorRegistry()), SystemClock())
+        await dlq.publish(letter)
+    finally:
+        await producer.stop()
+
+    record = (await read_records(kafka_bootstrap_servers, f"{topic}.DLQ", 1))[0]
+    assert record.value == letter.payload
+    original = original_record(record.value or b"", record.headers)
+    assert original == (topic, b"\x00key", letter.payload, [("trace", b"\xff")])
+
+
+async def test_what_is_larger_than_a_producer_may_send_is_said_to_be_too_large(
+    kafka_bootstrap_servers: str,
+) -> None:
+    topic = unique("topic")
+    await create_topics(kafka_bootstrap_servers, topic)
+    producer = producer_to(kafka_bootstrap_servers)
+    try:
+        with pytest.raises(MessageTooLargeError):
+            await producer.send(topic, None, b"x" * 5_000_000, ())
+        await producer.send(topic, None, b"small", ())
+    finally:
+        await producer.stop()
+
+
+async def test_each_skipped_phase_is_told_once(own_kafka: KafkaBroker) -> None:
+    servers = own_kafka.bootstrap_servers
+    topic = topic_name(EventName.PHASE_SKIPPED)
+    await create_topics(servers, topic)
+    producer = producer_to(servers)
+    registry = CollectorRegistry()
+    publisher = KafkaSkipEventPublisher(producer, Metrics(registry), SystemClock())
+    try:
+        await publisher.publish_skips(resolution_of("b1", "spellcheck", "nlp"))
+    finally:
+        await producer.stop()
+
+    records = await read_records(servers, topic, 2)
+    phases = {json.loads(record.value or b"")["data"]["phase_name"] for record in records}
+    labels = {"step": "nlp", "outcome": "published"}
+    assert phases == {"spellcheck", "nlp"}
+    assert {record.key for record in records} == {b"b1"}
+    assert registry.get_sample_value("bcs_phase_skipped_events_total", labels) == 1
+
+
+async def test_without_a_broker_everything_fails_fast_and_is_counted() -> None:
+    producer = producer_to(f"127.0.0.1:{find_free_port()}", timeout_seconds=1)
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    dlq = KafkaDlqProducerImpl(producer, metrics, SystemClock())
+    skips = KafkaSkipEventPublisher(producer, metrics, SystemClock())
+    try:
+        with pytest.raises(BrokerUnavailableError):
+            await KafkaProbe(producer).ping()
+        with pytest.raises(BrokerUnavailableError):
+            await dlq.publish(letter_for("topic", b"x"))
+        with pytest.raises(BrokerUnavailableError):
+            await skips.publish_skips(resolution_of("b1", "nlp", "spellcheck"))
+    finally:
+        await producer.stop()
+
+    failed = {"topic": "topic.DLQ", "reason": "not_json", "outcome": "failed"}
+    assert registry.get_sample_value("bcs_dlq_messages_total", failed) == 1
+    failed = {"step": "nlp", "outcome": "failed"}
+    assert registry.get_sample_value("bcs_phase_skipped_events_total", failed) == 1
+
+
+async def test_a_broker_that_went_away_is_noticed_and_its_successor_found(tmp_path: Path) -> None:
+    port = find_free_port()
+    broker = KafkaBroker(tmp_path / "first", port=port)
+    broker.start()
+    await create_topics(broker.bootstrap_servers, "topic")
+    producer = producer_to(broker.bootstrap_servers, timeout_seconds=1)
+    probe = KafkaProbe(producer)
+    try:
+        await probe.ping()
+        await producer.send("topic", None, b"1", ())
+        broker.kill()
+        with pytest.raises(BrokerUnavailableError):
+            await producer.send("topic", None, b"2", ())
+        with pytest.raises(BrokerUnavailableError):
+            await probe.ping()
+
+        broker = KafkaBroker(tmp_path / "second", port=port)
+        broker.start()
+        await create_topics(broker.bootstrap_servers, "topic")
+        await probe.ping()
+        await producer.send("topic", None, b"3", ())
+    finally:
+        await producer.stop()
+        broker.kill()
+
+
+async def test_stop_is_bounded_while_a_message_waits_for_a_broker_that_went_away(
+    tmp_path: Path,
+) -> None:
+    broker = KafkaBroker(tmp_path)
+    broker.start()
+    await create_topics(broker.bootstrap_servers, "topic")
+    producer = producer_to(broker.bootstrap_servers, timeout_seconds=30)
+    await producer.send("topic", None, b"1", ())
+    broker.kill()
+    sending = asyncio.create_task(producer.send("topic", None, b"2", ()))
+    await asyncio.sleep(0.2)
+
+    started = time.monotonic()
+    await producer.stop()
+
+    assert time.monotonic() - started < 5
+    with pytest.raises(BrokerUnavailableError):
+        await sending
+
+
+def test_dropped_announcements_are_counted() -> None:
+    registry = CollectorRegistry()
+    drops = AnnouncementDrops(Metrics(registry))
+    drops.count_skips([StepName("nlp")])
+    drops.count_failure("unknown_pipeline")
+
+    step = {"step": "nlp", "outcome": "dropped"}
+    topic = {"topic": "huleedu.pipelines.resolution.DLQ", "reason": "unknown_pipeline"}
+    assert registry.get_sample_value("bcs_phase_skipped_events_total", step) == 1
+    assert registry.get_sample_value("bcs_dlq_messages_total", topic | {"outcome": "dropped"}) == 1

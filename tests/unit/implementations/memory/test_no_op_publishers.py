@@ -1,0 +1,30 @@
+import pytest
+import structlog
+
+from batch_conductor_service.implementations.memory.dlq_producer import (
+    NoOpDlqProducerImpl,
+    NoOpSkipEventPublisher,
+)
+from batch_conductor_service.protocols import DeadLetter
+from tests.support.resolutions import resolution_of
+
+
+@pytest.fixture
+def letter() -> DeadLetter:
+    """A dead letter with something private in it."""
+    return DeadLetter(
+        base_topic="topic",
+        reason="not_json",
+        error_type="InvalidMessageError",
+        error_message="",
+        payload=b"private",
+    )
+
+
+async def test_what_is_not_sent_is_logged_without_its_content(letter: DeadLetter) -> None:
+    with structlog.testing.capture_logs() as logs:
+        await NoOpDlqProducerImpl().publish(letter)
+        await NoOpSkipEventPublisher().publish_skips(resolution_of("b1", "spellcheck"))
+
+    assert [entry["event"] for entry in logs] == ["dead_letter_not_sent", "skip_events_not_sent"]
+    assert "private" not in repr(logs)
