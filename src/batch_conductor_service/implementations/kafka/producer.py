@@ -15,7 +15,6 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
-    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
 
@@ -25,13 +24,6 @@ CLIENT_ID = "batch-conductor-service"
 MAX_REQUEST_BYTES = 4 * 1024 * 1024  # a wrapped dead letter outgrows its original of 1 MiB
 GRACE_SECONDS = 1  # beyond the library's own timeout, so that it can say what was wrong
 CLOSE_TIMEOUT_SECONDS = 2  # for each of the two ways to close
-
-# Faults of one message or topic, after which the producer serves others as well as before.
-_FAULTS_OF_THE_MESSAGE = (
-    MessageSizeTooLargeError,
-    TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-)
 
 logger = structlog.get_logger(__name__)
 
@@ -117,11 +109,15 @@ class KafkaProducerClient:
     async def _bounded(self, producer: AIOKafkaProducer, awaitable: Awaitable[Answer]) -> Answer:
         try:
             return await asyncio.wait_for(awaitable, self._timeout_seconds + GRACE_SECONDS)
+        except UnknownTopicOrPartitionError as exc:
+            raise BrokerUnavailableError from exc  # nothing was sent, and others are served
         except MessageSizeTooLargeError as exc:
+            # The refused batch had a sequence number: the idempotent producer's next one would
+            # not follow the last that the broker took.
+            self._give_up(producer)
             raise MessageTooLargeError from exc
         except (TimeoutError, KafkaError) as exc:
-            if not isinstance(exc, _FAULTS_OF_THE_MESSAGE):
-                self._give_up(producer)
+            self._give_up(producer)
             raise BrokerUnavailableError from exc
 
     def _give_up(self, producer: AIOKafkaProducer) -> None:
@@ -147,4 +143,7 @@ async def _close(producer: AIOKafkaProducer) -> None:
     stopping.cancel()
     error = (await asyncio.gather(stopping, return_exceptions=True))[0]
     if error is not None:
+        # Its last part has not been come to: the connections would stay open.
+        closing = asyncio.ensure_future(producer.client.close())
+        await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_SECONDS)
         logger.warning("kafka_producer_not_closed_in_order", error=type(error).__name__)
