@@ -1,10 +1,12 @@
 """`bcs pipelines`."""
 
-import logging
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import structlog
+from structlog.typing import EventDict, WrappedLogger
 
 from batch_conductor_service.config import load_settings
 
@@ -28,12 +30,10 @@ def validate(file: Path | None) -> None:
     from batch_conductor_service.implementations.yaml_files.pipelines import (
         DefaultPipelineGenerator,
     )
-    from batch_conductor_service.logging import configure_logging
 
-    configure_logging("CRITICAL", sys.stderr)
-    logging.disable()  # what would be logged is told here
     path = file or load_settings().pipeline_config_path
-    catalog = DefaultPipelineGenerator(path).load()
+    with _without_logs():
+        catalog = DefaultPipelineGenerator(path).load()
     table = Table(title=f"{path}: {len(catalog.pipelines)} pipelines, no faults")
     for heading in ("pipeline", "version", "steps, in order", "description"):
         table.add_column(heading)
@@ -41,3 +41,18 @@ def validate(file: Path | None) -> None:
         order = ", ".join(step.name for step in topological_order(pipeline.steps))
         table.add_row(name, pipeline.version, order, pipeline.description)
     Console().print(table)
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """Log nothing: what would be logged is told to a person here."""
+    before = structlog.get_config()
+    structlog.configure(processors=[_drop])
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _drop(_logger: WrappedLogger, _method: str, _event: EventDict) -> EventDict:
+    raise structlog.DropEvent
