@@ -116,7 +116,9 @@ class EventConsumer:
             await self._consume(connection)
         except TransientError as exc:
             self._condition.enter(ConsumerState.CONNECTING)
-            logger.warning("kafka_connection_lost", error=type(exc).__name__)
+            # The cause's type tells a broker that is away from a setting that it refuses.
+            cause = type(exc.__cause__).__name__ if exc.__cause__ else None
+            logger.warning("kafka_connection_lost", error=type(exc).__name__, cause=cause)
         finally:
             await connection.close()
             self._tracker.clear()

@@ -200,6 +200,26 @@ async def test_a_store_that_is_down_is_waited_for_and_nothing_is_dead_lettered(
     assert bench.dlq.letters == []
 
 
+async def test_a_queue_that_cannot_be_read_only_delays_commits(bench: Bench) -> None:
+    async with running(bench.consumer()):
+        await bench.produce_essays("b1", 1, 1)
+        await bench.until_applied("b1", 1)
+        bench.queue.failures = 3
+        bench.queue.hold_all()
+        await bench.until_committed(1)
+
+    assert bench.queue.failures == 0
+
+
+async def test_stop_does_not_wait_for_a_queue_that_cannot_be_read(bench: Bench) -> None:
+    async with running(bench.consumer()):
+        await bench.produce_essays("b1", 1, 2)
+        await bench.until_applied("b1", 2)
+        bench.queue.failures = 10**9
+
+    assert await bench.committed() == 0
+
+
 async def test_stop_does_not_wait_for_a_store_that_is_down(bench: Bench) -> None:
     bench.repository.failures = 10**9
     consumer = bench.consumer()
@@ -225,6 +245,15 @@ async def test_invalid_records_are_dead_lettered_and_do_not_stop_the_others(benc
     assert (first.base_topic, first.partition, first.offset) == (SPELLCHECK, 1, 1)
     assert (first.reason, first.consumer_group) == ("not_utf8", bench.policy.group_id)
     assert bench.count("dead_lettered") == 2
+
+
+async def test_a_poll_of_nothing_but_invalid_records_is_committed(bench: Bench) -> None:
+    async with running(bench.consumer()):
+        await produce(bench.servers, [garbage(1)], partition=0)
+        await bench.until_committed(1)
+
+    assert len(bench.dlq.letters) == 1
+    assert bench.repository.calls == 0
 
 
 async def test_no_offset_passes_an_invalid_record_before_its_dead_letter_is_acknowledged(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.consuming.condition import ConsumerState
@@ -93,13 +94,14 @@ async def test_a_member_that_hangs_does_not_hold_the_group_up(own_kafka: KafkaBr
         offsets = await committed_offsets(servers, policy.group_id, SPELLCHECK, partitions=1)
         return offsets == {0: 1}
 
-    async with running(consumer_of(policy, hanging)):
-        await until(lambda: hanging.calls == 1)
-        async with running(consumer_of(policy, healthy)):
-            await asyncio.sleep(policy.rebalance_timeout_seconds / 2 + 1)
-            hanging.may_answer.set()
-            await until(lambda: bool(hanging.applied))
-            await until(is_committed)
+    with capture_logs() as logs:
+        async with running(consumer_of(policy, hanging)):
+            await until(lambda: hanging.calls == 1)
+            async with running(consumer_of(policy, healthy)):
+                await until(lambda: "partitions_given_up_undrained" in {e["event"] for e in logs})
+                hanging.may_answer.set()
+                await until(lambda: bool(hanging.applied))
+                await until(is_committed)
 
     assert len(hanging.applied) + len(healthy.applied) >= 2
 

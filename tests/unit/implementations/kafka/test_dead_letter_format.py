@@ -106,6 +106,12 @@ def test_an_envelope_nested_deeper_than_can_be_written_is_passed_on_as_it_is() -
     assert original_record(message.value, message.headers).value == payload
 
 
+def test_a_correlation_id_that_is_known_goes_before_that_of_the_payload() -> None:
+    message = wrap(replace(LETTER, correlation_id="c2"), NOON)
+
+    assert dict(message.headers)["bcs_dlq-correlation-id"] == b"c2"
+
+
 @pytest.mark.parametrize("payload", [b"\xff\xfe", b"not json", b'"a string"', b"", None])
 def test_without_an_object_there_is_no_envelope(payload: bytes | None) -> None:
     document = json.loads(wrap(replace(LETTER, payload=payload), NOON).value)
