@@ -43,7 +43,13 @@ async def wait_for_all(stack: Stack, batches: list[str]) -> None:
 
 
 async def assert_all_pruned(address: str, batches: list[str]) -> None:
+    """Wait for answers from the whole state: just after an outage they are still degraded."""
     for batch in batches:
+
+        async def is_answered_whole(batch: str = batch) -> bool:
+            return not (await ask(address, batch))["degraded"]
+
+        await eventually(is_answered_whole, what="an answer that is not degraded")
         answer = await ask(address, batch)
         assert answer["final_pipeline"] == ["cj_assessment"]
         assert answer["phases"][0]["evidence"]["completed"] == len(ESSAYS)

@@ -23,7 +23,8 @@ def settings(**values: object) -> Settings:
         "pipeline_config_path": PIPELINES,
         "kafka_enable_idempotence": False,
         "kafka_consumer_group_id": f"group-{uuid4().hex}",
-        "shutdown_timeout_seconds": 10,
+        # A group that is only just forming is left only once it has formed.
+        "shutdown_timeout_seconds": 30,
     }
     return Settings.model_validate(common | values)
 
