@@ -131,6 +131,14 @@ class BatchStateArchiveProtocol(Protocol):
 class AtomicRedisClientProtocol(Protocol):
     """Redis as the repository needs it: atomic reads, optimistic transactions, scripts."""
 
+    @property
+    def life(self) -> str:
+        """The run of the server that the newest connection is to; a restart gives it another.
+
+        What was written in an earlier one is there again without its end, for all that is known.
+        """
+        ...
+
     async def read(self, commands: Sequence[RedisCommand]) -> list[Any]:
         """Run the commands in one round trip, as one atomic snapshot."""
         ...

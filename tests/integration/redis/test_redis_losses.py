@@ -208,3 +208,18 @@ class TestWithoutRedis:
         async with redis_repository("redis://127.0.0.1:1") as setup:
             with pytest.raises(StoreUnavailableError):
                 await setup.repository.apply([NINE_OF_TEN])
+
+
+async def test_what_an_earlier_run_of_the_server_left_is_merged_with_postgres(
+    setup: RedisSetup, archive: PostgresBatchStateRepository, redis: Redis
+) -> None:
+    """A server that lost the end of its file agrees with itself, and knows no failure."""
+    failure = update("batch", evidence("essay-1", "failed", minutes(1)))
+    await setup.repository.apply([NINE_OF_TEN])
+    await persist(archive, NINE_OF_TEN, failure)
+    await redis.hset("bcs:batch:batch:summary", "life", "an earlier one")
+
+    summary = (await setup.repository.get_summary(BATCH)).summary
+
+    assert (summary.steps[SPELLCHECK].completed, summary.steps[SPELLCHECK].failed) == (8, 1)
+    assert await redis.hget("bcs:batch:batch:summary", "life") == setup.client.life

@@ -77,7 +77,7 @@ class RedisCachedBatchStateRepositoryImpl:
         except StoreUnavailableError:
             state = await self._load_archived(batch_id)
             return SummaryReading(summary=state.summarise(), is_degraded=True)
-        summary = readings.find_summary(batch_id, fields, counts)
+        summary = readings.find_summary(batch_id, fields, counts, self._life)
         return SummaryReading(summary=summary or await self._recover(batch_id))
 
     async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
@@ -89,6 +89,11 @@ class RedisCachedBatchStateRepositoryImpl:
         except StoreUnavailableError:
             return (await self._load_archived(batch_id)).essays()
         return whole.state.essays()
+
+    @property
+    def _life(self) -> str | None:
+        """What batches have to be of; without an archive there is nothing to merge them with."""
+        return self._redis.life if self._archive else None
 
     async def _apply_together(
         self, updates: Sequence[BatchUpdate], archived: Archived
@@ -130,6 +135,7 @@ class RedisCachedBatchStateRepositoryImpl:
             self._policy,
             self._clock.now(),
             is_whole=batch.is_whole,
+            life=self._life,
         )
         return [*written, *plans.queue_entry(queued, self._policy)]
 
@@ -151,6 +157,7 @@ class RedisCachedBatchStateRepositoryImpl:
                 keys.essay_state_prefix(update.batch_id),
                 mode,
                 encode_update(queued) if self._policy.is_queued else "",
+                self._life or "",
             ],
         )
         if entry_id is None:
@@ -160,7 +167,7 @@ class RedisCachedBatchStateRepositoryImpl:
     async def _read(self, updates: Sequence[BatchUpdate]) -> list[BatchReading]:
         commands = [command for u in updates for command in readings.reading_commands(u)]
         replies = iter(await self._redis.read(commands))
-        return [readings.parse_reading(update, replies) for update in updates]
+        return [readings.parse_reading(update, replies, self._life) for update in updates]
 
     async def _recover(self, batch_id: BatchId) -> BatchCompletionSummary:
         """Return the summary of a batch that Redis does not know whole, and keep it there."""

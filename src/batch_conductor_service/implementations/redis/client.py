@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
+from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
@@ -37,7 +39,13 @@ class RedisPolicy:
     backoff_seconds: float = 0.005
 
 
-def connect(url: str, policy: RedisPolicy, *, decode_responses: bool = True) -> Redis:
+def connect(
+    url: str,
+    policy: RedisPolicy,
+    *,
+    decode_responses: bool = True,
+    on_connect: Callable[[Connection], Awaitable[None]] | None = None,
+) -> Redis:
     """Return a client with a pool of its own; opens no connection yet.
 
     One retry only, for a pooled connection that the server has closed since: waiting longer is for
@@ -52,6 +60,7 @@ def connect(url: str, policy: RedisPolicy, *, decode_responses: bool = True) -> 
         retry=Retry(NoBackoff(), 1),
         decode_responses=decode_responses,
         encoding_errors="replace",
+        redis_connect_func=on_connect,
     )
     return Redis.from_pool(pool)
 
@@ -87,9 +96,14 @@ class RedisClient:
     def __init__(self, url: str, policy: RedisPolicy, metrics: Metrics) -> None:
         self._policy = policy
         self._metrics = metrics
-        self._redis = connect(url, policy)
-        self._transactions = connect(url, policy)
+        self._life = ""
+        self._redis = connect(url, policy, on_connect=self._learn_life)
+        self._transactions = connect(url, policy, on_connect=self._learn_life)
         self._scripts: dict[str, AsyncScript] = {}
+
+    @property
+    def life(self) -> str:
+        return self._life
 
     async def close(self) -> None:
         """Close all connections."""
@@ -125,6 +139,14 @@ class RedisClient:
                 keys=list(keys), args=list(arguments)
             )
             return result
+
+    async def _learn_life(self, connection: Connection) -> None:
+        """Learn the run of the server before anything is asked of it over the connection."""
+        await connection.on_connect()
+        await connection.send_command("INFO", "server")
+        reply = await connection.read_response()
+        text = reply.decode() if isinstance(reply, bytes) else str(reply)
+        [self._life] = re.findall(r"^run_id:(\w+)", text, re.MULTILINE)
 
     async def _try_once(
         self, watch: Sequence[str], compose: Callable[[], Awaitable[Sequence[RedisCommand]]]

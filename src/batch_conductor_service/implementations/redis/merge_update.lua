@@ -4,6 +4,7 @@
 -- KEYS  the batch's summary, counts, index, expected, outcomes, registrations (keys.batch_keys); the queue
 -- ARGV  1 the update (codec.encode_update)    2 now      3 TTL in seconds   4 prefix of essay documents
 --       5 'difference', 'whole' or 'partial'  6 payload of the queue entry, '' for none
+--       7 the run of the server
 -- Returns the id of the queue entry, '' when there is none, or nil when the batch is not whole any more.
 local summary, counts, index, expected, outcomes, registrations, queue = unpack(KEYS)
 local update, now, ttl, prefix, mode = cjson.decode(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -241,6 +242,7 @@ for step in pairs(steps) do
 end
 if mode ~= 'difference' then
   fields.whole = mode == 'whole' and '1' or '0'
+  fields.life = ARGV[7]
 end
 fields.essays = redis.call('SCARD', index)
 fields.expected = redis.call('SCARD', expected)

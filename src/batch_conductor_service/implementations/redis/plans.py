@@ -83,6 +83,7 @@ def write_whole(
     now: datetime,
     *,
     is_whole: bool,
+    life: str | None,
 ) -> list[RedisCommand]:
     """Return the commands that write all of a batch anew; nothing when nothing is known of it."""
     everything = state.as_update()
@@ -91,7 +92,7 @@ def write_whole(
         return []
     registration = latest_registration(everything.registrations)
     members = registration.essay_ids if registration else ()
-    fields = _summary_fields(state.summarise(), is_whole=is_whole)
+    fields = _summary_fields(state.summarise(), is_whole=is_whole) | {readings.LIFE: life or ""}
     sizes = (len(essays), len(members), len(everything.outcomes), len(everything.registrations))
     fields |= {name: str(size) for name, size in zip(readings.SIZES, sizes, strict=True)}
     batch_id = state.batch_id

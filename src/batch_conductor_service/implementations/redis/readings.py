@@ -22,6 +22,7 @@ from batch_conductor_service.protocols import RedisCommand
 
 # Fields of the summary hash; those of a step are written `field:step`.
 WHOLE = "whole"
+LIFE = "life"  # the run of the server in which the batch was last merged with the archive
 REGISTERED_TOTAL = "registered_total"
 REPORTED_TOTAL = "reported_total"
 COMPLETED = "completed"
@@ -43,6 +44,7 @@ class BatchReading:
     documents: Mapping[EssayId, EssayDocument | None]
     indexed: frozenset[EssayId]
     expected: frozenset[EssayId]
+    life: str | None = None
 
     @property
     def is_consistent(self) -> bool:
@@ -55,6 +57,7 @@ class BatchReading:
         )
         return (
             is_whole(self.fields, self.counts)
+            and is_of_life(self.fields, self.life)
             and sizes == tuple(str(size) for size in self.sizes)
             and not strange
         )
@@ -65,6 +68,15 @@ def is_whole(fields: Mapping[str, str], counts: Mapping[str, str]) -> bool:
     prefix = f"{COMPLETED}:"
     own = {name.removeprefix(prefix): n for name, n in fields.items() if name.startswith(prefix)}
     return fields.get(WHOLE) == "1" and own == dict(counts)
+
+
+def is_of_life(fields: Mapping[str, str], life: str | None) -> bool:
+    """Whether nothing can have been lost from the end since the archive was heard.
+
+    A server that came back may have lost the last it had acknowledged, and what is left agrees with
+    itself. A life of None says that there is no archive to hear.
+    """
+    return life is None or fields.get(LIFE) == life
 
 
 def summary_commands(batch_id: BatchId) -> list[RedisCommand]:
@@ -94,7 +106,9 @@ def reading_commands(update: BatchUpdate) -> list[RedisCommand]:
     return commands
 
 
-def parse_reading(update: BatchUpdate, replies: Iterator[Any]) -> BatchReading:
+def parse_reading(
+    update: BatchUpdate, replies: Iterator[Any], life: str | None = None
+) -> BatchReading:
     """Take the replies to `reading_commands` from the iterator."""
     fields, counts = next(replies), next(replies)
     sizes = tuple(next(replies) for _ in SIZES)
@@ -106,6 +120,7 @@ def parse_reading(update: BatchUpdate, replies: Iterator[Any]) -> BatchReading:
         batch_id=update.batch_id,
         fields=fields,
         counts=counts,
+        life=life,
         sizes=sizes,
         indexed=frozenset(essay for essay, is_in in zip(essays, indexed, strict=True) if is_in),
         expected=frozenset(essay for essay, is_in in zip(essays, expected, strict=True) if is_in),
@@ -122,10 +137,13 @@ def touched_essays(update: BatchUpdate) -> Sequence[EssayId]:
 
 
 def find_summary(
-    batch_id: BatchId, fields: Mapping[str, str], counts: Mapping[str, str]
+    batch_id: BatchId,
+    fields: Mapping[str, str],
+    counts: Mapping[str, str],
+    life: str | None = None,
 ) -> BatchCompletionSummary | None:
     """Return the summary that the two hashes hold, or None where they do not say all."""
-    if not is_whole(fields, counts):
+    if not (is_whole(fields, counts) and is_of_life(fields, life)):
         return None
     names = {StepName(name.partition(":")[2]) for name in fields if ":" in name}
     try:
