@@ -21,7 +21,7 @@ export PDM_CHECK_UPDATE := false
 export PDM_IGNORE_ACTIVE_VENV := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test fmt lint types containers clean
+.PHONY: help run test faults soak fmt lint types containers clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ run: $(VENV_READY) ## Run the service and all it needs here, show its main job, 
 
 test: $(VENV_READY) ## Run every check and every test, as CI does
 	@$(PDM) run check
+
+faults: $(VENV_READY) ## Break all it stands on, with real servers: SEED=n replays, FAULT_TRIALS=n tries more
+	@SEED=$(SEED) FAULT_TRIALS=$(FAULT_TRIALS) $(PDM) run test-faults
+
+soak: $(VENV_READY) ## Break things under steady load: MINUTES=n
+	@MINUTES=$(or $(MINUTES),30) $(PDM) run test-soak
 
 fmt: $(VENV_READY) ## Format, and repair what can be repaired
 	@$(PDM) run fmt
