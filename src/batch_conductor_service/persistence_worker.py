@@ -15,6 +15,7 @@ from batch_conductor_service.backoff import Backoff
 from batch_conductor_service.codec import encode_update
 from batch_conductor_service.events.topics import PERSISTENCE_BASE_TOPIC
 from batch_conductor_service.exceptions import RefusedUpdateError, TransientError
+from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchUpdate
 from batch_conductor_service.protocols import (
@@ -107,10 +108,13 @@ class PersistenceWorker:
         """Bring the entries to Postgres; acknowledge what is held there or dead-lettered."""
         if not entries:
             return
+        failpoint("persist.read")
         refused = await self._write(entries)
+        failpoint("persist.written")
         kept = {entry.entry_id for entry in refused if not await self._dead_letter(entry)}
         handled = [entry.entry_id for entry in entries if entry.entry_id not in kept]
         await self._queue.acknowledge(handled)
+        failpoint("persist.acknowledged")
         self._metrics.postgres_persistence.labels("success").inc(len(handled))
         self._backoff.reset()
 
@@ -156,6 +160,7 @@ class PersistenceWorker:
         except TransientError as exc:
             logger.warning("dead_letter_delayed", entry_id=entry.entry_id, error=str(exc))
             return False
+        failpoint("persist.dead_lettered")
         logger.error("update_dead_lettered", entry_id=entry.entry_id, batch_id=batch_id)
         return True
 

@@ -75,7 +75,10 @@ def test_only_the_settings_read_the_environment() -> None:
 
     readers = [name(path) for path in service if "os.environ" in path.read_text()]
 
-    assert readers == ["src/batch_conductor_service/config.py"]
+    assert readers == [
+        "src/batch_conductor_service/config.py",
+        "src/batch_conductor_service/failpoints.py",  # no setting: it is there for tests alone
+    ]
 
 
 def test_the_migrations_directory_does_not_shadow_the_library() -> None:

@@ -16,6 +16,7 @@ from batch_conductor_service.exceptions import (
     InvalidMessageError,
     RefusedUpdateError,
 )
+from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchUpdate, RecordPosition
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol, DlqProducerProtocol
@@ -69,10 +70,12 @@ class PollHandler:
             DeadLetterLimitError: too many of the latest records are invalid; none of these is
                 dead-lettered.
         """
+        failpoint("ingest.polled")
         started = time.perf_counter()
         poll = _sort(records)
         self._window.observe(valid=len(poll.updates), invalid=len(poll.rejected))
         await self._apply(poll, records, retry)
+        failpoint("ingest.applied")
         for record, error in poll.rejected:
             await self._dead_letter(record, error, retry)
         self._count(records, poll, time.perf_counter() - started)
@@ -113,7 +116,9 @@ class PollHandler:
         self, record: Record, error: ConductorError, retry: UntilAvailable
     ) -> None:
         letter = to_dead_letter(record, error, self._group_id)
+        failpoint("dead_letter.unsent")
         await retry(lambda: self._dlq.publish(letter))
+        failpoint("dead_letter.acknowledged")
 
     def _count(self, records: Sequence[Record], poll: _SortedPoll, seconds: float) -> None:
         for record in records:

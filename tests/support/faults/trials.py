@@ -15,8 +15,8 @@ SEED = int(os.environ.get("SEED") or "1")
 TRIALS = int(os.environ.get("FAULT_TRIALS") or ("1" if os.environ.get("SEED") else "20"))
 RECORD = os.environ.get("FAULT_RECORD")  # a file that one line for each trial is appended to
 
-BATCHES = 12
-ESSAYS = 8
+BATCHES = 16
+ESSAYS = 11
 SENDING_SECONDS = 2.0
 LONGEST_FAULT_SECONDS = 1.5
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.implementations.postgres import statements
 from batch_conductor_service.implementations.postgres.errors import translated_errors
 from batch_conductor_service.implementations.postgres.rows import (
@@ -71,8 +72,11 @@ class PostgresBatchStateRepository:
 async def _write(connection: AsyncConnection, states: dict[BatchId, BatchState]) -> None:
     batch_ids = sorted(states)
     await connection.execute(statements.LOCK_BATCHES, {"batch_ids": batch_ids})
+    failpoint("postgres.locked")
     for statement, parameters in compose_merges(states.values()):
         await connection.execute(statement, parameters)
+    failpoint("postgres.merged")
     for start in range(0, len(batch_ids), BATCHES_PER_RECOUNT):
         counted = {"batch_ids": batch_ids[start : start + BATCHES_PER_RECOUNT]}
         await connection.execute(statements.RECOUNT, counted)
+    failpoint("postgres.uncommitted")

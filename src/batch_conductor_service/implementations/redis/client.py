@@ -18,6 +18,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError, ResponseError, WatchError
 
 from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import RedisCommand
 
@@ -154,8 +155,12 @@ class RedisClient:
         try:
             async with translated(), self._transactions.pipeline(transaction=True) as pipe:
                 await pipe.watch(*watch)
+                failpoint("redis.watched")
                 commands = await compose()
-                return await execute(pipe, commands) if commands else []
+                failpoint("redis.composed")
+                results = await execute(pipe, commands) if commands else []
+                failpoint("redis.executed")
+                return results
         except StoreUnavailableError as exc:
             if isinstance(exc.__cause__, WatchError):
                 return None

@@ -15,6 +15,7 @@ from batch_conductor_service.codec import (
 )
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.exceptions import TransientError
+from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.documents import EssayDocument, read_document
 from batch_conductor_service.implementations.redis.readings import BatchReading
@@ -107,7 +108,9 @@ async def load_whole(
         for reading, (_, _, indexed) in zip(found, hashes, strict=True)
         if reading.is_consistent and documents[reading.batch_id].keys() >= set(indexed)
     }
+    failpoint("hydrate.read")
     await archived.load([r.batch_id for r in found if r.batch_id not in intact])
+    failpoint("hydrate.loaded")
     return [
         _combine(
             reading,

@@ -1,0 +1,36 @@
+"""Places where the process can be made to die, for tests of what survives that.
+
+`BCS_FAILPOINT=name` ends the process, as a power cut would, at the failpoint of that name; with
+`name:3` when it is passed for the third time. A failpoint that is not named does nothing.
+"""
+
+import os
+import sys
+
+from batch_conductor_service.config import ENV_PREFIX
+
+EXIT_CODE = 137  # as of a process that was killed
+
+
+class _Armed:
+    """The one failpoint that is armed, read from the environment once."""
+
+    def __init__(self, text: str) -> None:
+        self.name, _, turn = text.partition(":")
+        self._passes_left = int(turn or 1)
+
+    def strike(self) -> None:
+        self._passes_left -= 1
+        if self._passes_left == 0:
+            sys.stderr.write(f"failpoint {self.name}\n")
+            sys.stderr.flush()
+            os._exit(EXIT_CODE)
+
+
+_armed = _Armed(os.environ.get(f"{ENV_PREFIX}FAILPOINT", ""))
+
+
+def failpoint(name: str) -> None:
+    """Die here, if this failpoint is armed."""
+    if name == _armed.name:
+        _armed.strike()
