@@ -52,8 +52,7 @@ class Watermark:
     """Up to where the queue has reached Postgres.
 
     `generation` names one life of one Redis with its queue. An entry id of another generation
-    proves
-    nothing: Redis may have come back without its last second, or empty.
+    proves nothing: Redis may have come back without its last second, or empty.
     """
 
     generation: str
@@ -133,10 +132,7 @@ class AtomicRedisClientProtocol(Protocol):
 
     @property
     def life(self) -> str:
-        """The run of the server that the newest connection is to; a restart gives it another.
-
-        What was written in an earlier one is there again without its end, for all that is known.
-        """
+        """The run of the server that the newest connection is to; a restart gives it another."""
         ...
 
     async def read(self, commands: Sequence[RedisCommand]) -> list[Any]:
@@ -148,9 +144,7 @@ class AtomicRedisClientProtocol(Protocol):
         ...
 
     async def transact(
-        self,
-        watch: Sequence[str],
-        compose: Callable[[], Awaitable[Sequence[RedisCommand]]],
+        self, watch: Sequence[str], compose: Callable[[], Awaitable[Sequence[RedisCommand]]]
     ) -> list[Any] | None:
         """WATCH the keys, compose the commands from what is read then, and execute them together.
 
