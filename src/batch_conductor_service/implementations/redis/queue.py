@@ -6,7 +6,7 @@ names it.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,12 +20,15 @@ from batch_conductor_service.implementations.redis.client import (
     script_text,
     translated,
 )
+from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.protocols import (
     QueueBacklog,
     QueueEntry,
     RedisCommand,
     Watermark,
 )
+
+ENTRIES_PER_LOOK = 500  # when looking for what waits of a batch
 
 RawEntry = tuple[bytes, dict[bytes, bytes] | None]
 
@@ -94,6 +97,20 @@ class RedisPersistenceQueue:
         now_ms = seconds * 1000 + microseconds / 1000
         age_ms = max(0.0, now_ms - _parts(oldest[0][0])[0])
         return QueueBacklog(depth=depth, oldest_age_seconds=age_ms / 1000)
+
+    async def find_queued(self, batch_ids: Collection[BatchId]) -> list[BatchUpdate]:
+        """Return what waits, or is in a worker's hands, of these batches. Walks the queue."""
+        queued: list[BatchUpdate] = []
+        start = b"-"
+        while True:
+            [entries] = await self._run(
+                ("XRANGE", keys.PERSISTENCE_QUEUE, start, "+", "COUNT", ENTRIES_PER_LOOK)
+            )
+            updates = [self._entry(entry_id, fields).update for entry_id, fields in entries]
+            queued += [one for one in updates if one is not None and one.batch_id in batch_ids]
+            if len(entries) < ENTRIES_PER_LOOK:
+                return queued
+            start = b"(" + entries[-1][0]
 
     async def close(self) -> None:
         """Leave the group, so that nothing waits for this worker, and close the connections."""

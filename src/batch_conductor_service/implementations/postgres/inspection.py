@@ -1,0 +1,107 @@
+"""What Postgres alone knows of batches, with the counts that it keeps beside the evidence."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.domain.drift import ArchivedBatch
+from batch_conductor_service.domain.drift_texts import StepCounts
+from batch_conductor_service.implementations.postgres import statements
+from batch_conductor_service.implementations.postgres.batch_state import (
+    PostgresBatchStateRepository,
+)
+from batch_conductor_service.implementations.postgres.errors import translated_errors
+from batch_conductor_service.implementations.postgres.rows import read_states
+from batch_conductor_service.models import BatchId, BatchUpdate, StepName
+
+_SELECT_COUNTS = text("""
+    SELECT batch_id, step_name, completed_count, failed_count, essays_total, last_observed_at
+    FROM processing_pipeline_state WHERE batch_id = ANY (CAST(:batch_ids AS text[]))
+""")
+
+# Each table gives its own first batches by its primary key; the first of all are among them.
+_LIST_BATCHES = text("""
+    SELECT batch_id FROM (
+        (SELECT DISTINCT batch_id FROM essay_step_evidence
+            WHERE batch_id > :after ORDER BY batch_id LIMIT :count)
+        UNION
+        (SELECT DISTINCT batch_id FROM phase_outcomes
+            WHERE batch_id > :after ORDER BY batch_id LIMIT :count)
+        UNION
+        (SELECT DISTINCT batch_id FROM batch_registrations
+            WHERE batch_id > :after ORDER BY batch_id LIMIT :count)
+        UNION
+        (SELECT DISTINCT batch_id FROM processing_pipeline_state
+            WHERE batch_id > :after ORDER BY batch_id LIMIT :count)
+    ) AS known ORDER BY batch_id LIMIT :count
+""")
+
+_FIND_KNOWN = text("""
+    SELECT batch_id FROM unnest(CAST(:batch_ids AS text[])) AS asked (batch_id)
+    WHERE EXISTS (SELECT FROM essay_step_evidence AS e WHERE e.batch_id = asked.batch_id)
+        OR EXISTS (SELECT FROM phase_outcomes AS o WHERE o.batch_id = asked.batch_id)
+        OR EXISTS (SELECT FROM batch_registrations AS r WHERE r.batch_id = asked.batch_id)
+        OR EXISTS (SELECT FROM processing_pipeline_state AS s WHERE s.batch_id = asked.batch_id)
+""")
+
+
+class PostgresBatchRecords:
+    """`BatchRecordsProtocol`."""
+
+    def __init__(self, engine: AsyncEngine, store: PostgresBatchStateRepository) -> None:
+        self._store = store
+        # What one transaction reads is of one moment: counts are compared with their evidence.
+        self._reader = engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+
+    async def read(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, ArchivedBatch]:
+        parameters = {"batch_ids": list(batch_ids)}
+        with translated_errors():
+            async with self._reader.connect() as connection:
+                evidence = await connection.execute(statements.SELECT_EVIDENCE, parameters)
+                outcomes = await connection.execute(statements.SELECT_OUTCOMES, parameters)
+                registrations = await connection.execute(
+                    statements.SELECT_REGISTRATIONS, parameters
+                )
+                counted = (await connection.execute(_SELECT_COUNTS, parameters)).all()
+        states = read_states(evidence, outcomes, registrations)
+        counts = _by_batch(counted)
+        return {
+            batch_id: ArchivedBatch(
+                state=states.get(batch_id) or BatchState(batch_id),
+                counts=counts.get(batch_id, {}),
+            )
+            for batch_id in states.keys() | counts.keys()
+        }
+
+    async def list_batches(self, after: BatchId | None, count: int) -> Sequence[BatchId]:
+        return await self._find_ids(_LIST_BATCHES, after=after or "", count=count)
+
+    async def find_known(self, batch_ids: Sequence[BatchId]) -> set[BatchId]:
+        return set(await self._find_ids(_FIND_KNOWN, batch_ids=list(batch_ids)))
+
+    async def recount(self, batch_ids: Sequence[BatchId]) -> None:
+        """Count as every write does, by a write that says nothing."""
+        await self._store.apply([BatchUpdate(batch_id=batch_id) for batch_id in batch_ids])
+
+    async def _find_ids(self, statement: TextClause, **parameters: object) -> list[BatchId]:
+        with translated_errors():
+            async with self._reader.connect() as connection:
+                rows = await connection.execute(statement, parameters)
+                return [BatchId(row[0]) for row in rows]
+
+
+def _by_batch(rows: Iterable[Sequence[Any]]) -> dict[BatchId, dict[StepName, StepCounts]]:
+    counts: dict[BatchId, dict[StepName, StepCounts]] = {}
+    for batch_id, step, completed, failed, essays_total, last_observed_at in rows:
+        counts.setdefault(BatchId(batch_id), {})[StepName(step)] = StepCounts(
+            completed=completed,
+            failed=failed,
+            essays_total=essays_total,
+            last_observed_at=last_observed_at,
+        )
+    return counts
