@@ -40,6 +40,7 @@ from batch_conductor_service.protocols import (
     DlqProducerProtocol,
     PersistenceQueueProtocol,
 )
+from batch_conductor_service.services.replaying import ReplayRequestsProtocol
 
 logger = structlog.get_logger(__name__)
 
@@ -84,6 +85,10 @@ class EventConsumer:
         self._in_hand = asyncio.Lock()
         self._checkpoint_due = 0.0  # monotonic seconds
         self._stall_check_due = 0.0  # monotonic seconds
+
+    def obey(self, requests: ReplayRequestsProtocol) -> None:
+        """Look for requests to read again, with every checkpoint."""
+        self._checkpoints.obey(requests)
 
     @property
     def condition(self) -> ConsumerCondition:

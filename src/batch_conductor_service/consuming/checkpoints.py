@@ -8,8 +8,10 @@ from batch_conductor_service.consuming.condition import ConditionRecorder, Consu
 from batch_conductor_service.consuming.connection import KafkaConnection, PartitionsLostError
 from batch_conductor_service.consuming.durability import DurabilityTracker, QueueReplacedError
 from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.consuming.replaying import Rewinder
 from batch_conductor_service.exceptions import TransientError
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.services.replaying import ReplayRequestsProtocol
 
 DRAIN_POLL_SECONDS = 0.05  # between two looks while draining
 
@@ -30,6 +32,11 @@ class Checkpoints:
         self._tracker = tracker
         self._condition = condition
         self._metrics = metrics
+        self._rewinder: Rewinder | None = None
+
+    def obey(self, requests: ReplayRequestsProtocol) -> None:
+        """Look for requests to read again, too."""
+        self._rewinder = Rewinder(requests, self._tracker)
 
     async def take(self, connection: KafkaConnection) -> None:
         """Commit what is held, pause or resume, and refresh the lag."""
@@ -37,6 +44,8 @@ class Checkpoints:
             await self._commit(connection)
             await self._regulate(connection)
             await self._measure(connection)
+            if self._rewinder is not None:
+                await self._rewinder.obey(connection)
         except PartitionsLostError:
             # The rebalance that follows forgets what is in flight; whoever owns it reads it again.
             logger.info("checkpoint_lost_to_rebalance")

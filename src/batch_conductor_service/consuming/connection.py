@@ -101,6 +101,21 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
             if partition in assigned:
                 self._consumer.seek(TopicPartition(*partition), offset)
 
+    def is_assigned(self, partition: Partition) -> bool:
+        """Whether the partition is this member's."""
+        return partition in self._consumer.assignment()
+
+    async def get_committed(self, partition: Partition) -> int | None:
+        """Return the committed offset, asked of the broker; None where nothing is committed.
+
+        Raises:
+            BrokerUnavailableError: the broker does not say.
+        """
+        committed: int | None = await self._bounded(
+            self._consumer.committed(TopicPartition(*partition))
+        )
+        return committed
+
     @property
     def is_paused(self) -> bool:
         """Whether any partition is paused; a rebalance ends it."""

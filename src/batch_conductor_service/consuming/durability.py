@@ -5,7 +5,7 @@ generation is learnt before the first record is applied, and when it has changed
 proves anything any more: Redis came back without its tail, or empty, or is another server.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from batch_conductor_service.consuming.offset_ledger import OffsetLedger, Partition
 from batch_conductor_service.exceptions import ConductorError
@@ -79,6 +79,10 @@ class DurabilityTracker:
     def discard(self, committed: Mapping[Partition, int]) -> None:
         """Forget what is committed."""
         self._ledger.discard(committed)
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Forget what is in flight of these partitions: it will be read again."""
+        self._ledger.forget(partitions)
 
     def clear(self) -> None:
         """Forget all records in flight: whoever is given the partitions reads them again."""

@@ -4,7 +4,7 @@ Pure. The rule of all commits stands here: never past a record that is not known
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
 
 from batch_conductor_service.models import RecordPosition
@@ -59,6 +59,11 @@ class OffsetLedger:
             pairs = self._in_flight.get(partition, deque())
             while pairs and pairs[0][0] < offset:
                 pairs.popleft()
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Forget all pairs of these partitions: they are to be read again."""
+        for partition in partitions:
+            self._in_flight.pop(partition, None)
 
     def clear(self) -> None:
         """Forget all pairs: they are another's to read, or to be read again."""

@@ -15,6 +15,9 @@ PERSISTENCE_GROUP = "bcs:persistence:workers"
 # A random name given when the queue was made. No TTL: when it is gone, so is what the queue held.
 PERSISTENCE_EPOCH = "bcs:persistence:epoch"
 
+# Hash `topic:partition` -> offset to read again from, for running consumers; one hour.
+REPLAY_REQUEST = "bcs:replay"
+
 
 def essay_state(batch_id: BatchId, essay_id: EssayId) -> str:
     """JSON document of one essay; seven days, renewed when written."""

@@ -1,0 +1,73 @@
+"""What running consumers are asked to read again: one hash, gone by itself after an hour."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.protocols import AtomicRedisClientProtocol, RedisCommand
+from batch_conductor_service.services.replaying import Partition, ReplayRequest
+
+TTL_SECONDS = 3600
+ID = "id"
+OBEYED = "obeyed"  # stands in place of the offset
+
+
+class RedisReplayRequests:
+    """`ReplayRequestsProtocol`: a field for each partition, with the offset or that it is done."""
+
+    def __init__(self, redis: AtomicRedisClientProtocol) -> None:
+        self._redis = redis
+
+    async def submit(self, offsets: Mapping[Partition, int]) -> str:
+        request_id = secrets.token_hex(8)
+
+        async def compose() -> list[RedisCommand]:
+            earlier = await self.find()
+            wanted = dict(offsets)
+            for partition, offset in earlier.offsets.items() if earlier else ():
+                wanted[partition] = min(offset, wanted.get(partition, offset))
+            fields = [part for p, offset in wanted.items() for part in (_field(p), offset)]
+            return [
+                ("DEL", keys.REPLAY_REQUEST),
+                ("HSET", keys.REPLAY_REQUEST, ID, request_id, *fields),
+                ("EXPIRE", keys.REPLAY_REQUEST, TTL_SECONDS),
+            ]
+
+        await self._change(compose)
+        return request_id
+
+    async def find(self) -> ReplayRequest | None:
+        [fields] = await self._redis.read([("HGETALL", keys.REPLAY_REQUEST)])
+        if ID not in fields:
+            return None
+        request_id = fields.pop(ID)
+        return ReplayRequest(
+            request_id=request_id,
+            offsets={_partition(f): int(said) for f, said in fields.items() if said != OBEYED},
+            obeyed=frozenset(_partition(f) for f, said in fields.items() if said == OBEYED),
+        )
+
+    async def settle(self, request_id: str, partitions: Sequence[Partition]) -> None:
+        async def compose() -> list[RedisCommand]:
+            request = await self.find()
+            if request is None or request.request_id != request_id:
+                return []
+            fields = [part for p in partitions for part in (_field(p), OBEYED)]
+            return [("HSET", keys.REPLAY_REQUEST, *fields)]
+
+        await self._change(compose)
+
+    async def _change(self, compose: Callable[[], Awaitable[list[RedisCommand]]]) -> None:
+        if await self._redis.transact([keys.REPLAY_REQUEST], compose) is None:
+            raise StoreUnavailableError("The request is written too often to be changed.")
+
+
+def _field(partition: Partition) -> str:
+    topic, number = partition
+    return f"{topic}:{number}"
+
+
+def _partition(field: str) -> Partition:
+    topic, _, number = field.rpartition(":")
+    return topic, int(number)
