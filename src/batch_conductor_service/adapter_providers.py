@@ -57,6 +57,8 @@ from batch_conductor_service.protocols import (
     PersistenceQueueProtocol,
     SkipEventPublisherProtocol,
 )
+from batch_conductor_service.services.drift_sampling import NotingRepository
+from batch_conductor_service.services.replaying import ReplayRequestsProtocol
 
 RedisAddress = NewType("RedisAddress", str)
 
@@ -201,17 +203,27 @@ class KafkaProvider(Provider):
         yield producer
         await producer.stop()
 
+    repository = provide(NotingRepository)
+
     @provide
     def consumer(
         self,
         settings: Settings,
-        repository: BatchStateRepositoryProtocol,
+        repository: NotingRepository,
         queue: PersistenceQueueProtocol | None,
         dlq: DlqProducerProtocol,
         metrics: Metrics,
         clock: ClockProtocol,
-    ) -> BackgroundTaskProtocol:
+    ) -> EventConsumer:
         return EventConsumer(consumer_policy(settings), repository, queue, dlq, metrics, clock)
+
+    @provide
+    def consumer_task(
+        self, consumer: EventConsumer, requests: ReplayRequestsProtocol | None
+    ) -> BackgroundTaskProtocol:
+        if requests is not None:
+            consumer.obey(requests)
+        return consumer
 
 
 class NoKafkaProvider(Provider):

@@ -131,6 +131,11 @@ class Settings(BaseSettings):
         default=50_000, gt=0, description="Queue depth that pauses consumption; half of it resumes."
     )
 
+    audit_interval_seconds: Seconds = Field(
+        default=60,
+        description="Time between audits of some recently written batches, in seconds.",
+    )
+
     @property
     def uses_memory(self) -> bool:
         """Whether batch state is kept in memory instead of Redis; never in docker."""

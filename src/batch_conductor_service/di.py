@@ -15,6 +15,13 @@ from batch_conductor_service.adapter_providers import (
 )
 from batch_conductor_service.api.limits import RequestGate
 from batch_conductor_service.api.resolving import ResolutionDesk
+from batch_conductor_service.audit_providers import (
+    MemoryAuditProvider,
+    NoPostgresAuditProvider,
+    PostgresAuditProvider,
+    RedisAuditProvider,
+    ReplayProvider,
+)
 from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.config import Environment, Settings
@@ -41,6 +48,7 @@ from batch_conductor_service.services.announcing import (
     AnnouncementDropsProtocol,
     ResolutionAnnouncer,
 )
+from batch_conductor_service.services.drift_sampling import RecentBatches
 from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
 from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
 from batch_conductor_service.supervisor import Supervisor
@@ -53,15 +61,18 @@ def make_providers(settings: Settings) -> Sequence[Provider]:
     the worker has persisted what it consumed.
     """
     common = (SettingsProvider(), InfrastructureProvider(), ServiceProvider(), ApiProvider())
+    in_memory = (MemoryProvider(), MemoryAuditProvider())
+    in_redis = (RedisProvider(), RedisAuditProvider())
+    kafka = (KafkaProvider(), ReplayProvider())
     match settings.uses_memory, settings.environment, settings.postgres_enabled:
         case True, Environment.TESTING, _:
-            chosen: tuple[Provider, ...] = (MemoryProvider(), NoKafkaProvider())
+            chosen: tuple[Provider, ...] = (*in_memory, NoKafkaProvider())
         case True, _, _:
-            chosen = (MemoryProvider(), KafkaProvider())
+            chosen = (*in_memory, *kafka)
         case False, _, False:
-            chosen = (RedisProvider(), NoPostgresProvider(), KafkaProvider())
+            chosen = (*in_redis, NoPostgresProvider(), NoPostgresAuditProvider(), *kafka)
         case _:
-            chosen = (RedisProvider(), KafkaProvider(), PostgresProvider())
+            chosen = (*in_redis, *kafka, PostgresProvider(), PostgresAuditProvider())
     return *common, *chosen, AnnouncingProvider()
 
 
@@ -84,6 +95,10 @@ class InfrastructureProvider(Provider):
     breakers = provide(CircuitBreakers)
     tasks = collect(BackgroundTaskProtocol, provides=Sequence[BackgroundTaskProtocol])
     probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
+
+    @provide
+    def recent(self) -> RecentBatches:
+        return RecentBatches()
 
     @provide
     def supervisor(self, tasks: Sequence[BackgroundTaskProtocol], metrics: Metrics) -> Supervisor:

@@ -132,6 +132,12 @@ class Metrics:
             "Age of the oldest change that Postgres has not; the one to alert on.",
             registry=registry,
         )
+        # Anything but 0 is a fault of ours, or somebody changed a store by hand: `bcs audit`.
+        self.state_drift = Gauge(
+            "bcs_state_drift",
+            "Of the batches audited last, those that Redis and Postgres do not agree on.",
+            registry=registry,
+        )
 
     def _health(self, registry: CollectorRegistry) -> None:
         self.dependency_up = Gauge(

@@ -4,6 +4,7 @@ from batch_conductor_service.config import Settings
 from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
 from batch_conductor_service.implementations.redis.client import RedisPolicy
 from batch_conductor_service.services.announcing import AnnouncementPolicy
+from batch_conductor_service.services.drift_sampling import SamplingPolicy
 
 # Of the shutdown's time. What runs beside the requests stops after the last of them, one after the
 # other, so the shares of all of them together leave some.
@@ -46,6 +47,11 @@ def redis_policy(settings: Settings) -> RedisPolicy:
         timeout_seconds=settings.redis_timeout_seconds,
         max_connections=settings.redis_max_connections,
     )
+
+
+def sampling_policy(settings: Settings) -> SamplingPolicy:
+    """Return how often a sample is audited."""
+    return SamplingPolicy(interval_seconds=settings.audit_interval_seconds)
 
 
 def announcement_policy(settings: Settings) -> AnnouncementPolicy:

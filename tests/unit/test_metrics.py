@@ -25,6 +25,7 @@ PINNED = {
     "bcs_postgres_persistence_total": ("outcome",),
     "bcs_persistence_queue_depth": (),
     "bcs_persistence_worker_lag_seconds": (),
+    "bcs_state_drift": (),
     "bcs_dependency_up": ("dependency",),
     "bcs_circuit_breaker_state": ("dependency",),
     "bcs_task_up": ("task",),

@@ -47,6 +47,9 @@ def test_commands_are_those_the_documents_name() -> None:
         ("serve",),
         ("migrate",),
         ("local",),
+        ("audit",),
+        ("rebuild",),
+        ("replay",),
         ("pipelines",),
         ("pipelines", "validate"),
     }
