@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
+from typing import NamedTuple
 
 import httpx
 from aiokafka import AIOKafkaProducer
@@ -37,6 +38,11 @@ class Relay:
             tasks.append(asyncio.create_task(self._send_one(event)))
             await asyncio.sleep(pause)
         await asyncio.gather(*tasks)
+
+    async def send_raw(self, event: RecordedEvent) -> None:
+        """Send what is no event: nothing is to follow from it but a dead letter."""
+        await self._producer.send_and_wait(event.topic, key=event.key, value=event.value)
+        self._journal.note("nonsense", topic=event.topic)
 
     async def _send_one(self, event: RecordedEvent) -> None:
         self._model.send(event)
@@ -74,6 +80,13 @@ async def open_relay(
         await producer.stop()
 
 
+class Answer(NamedTuple):
+    """What was answered: the steps to skip, and whether that was said to be with care."""
+
+    skipped: list[str]
+    is_degraded: bool
+
+
 class Caller:
     """Asks for pipelines and holds every answer against the model."""
 
@@ -97,8 +110,8 @@ class Caller:
                 await self.ask(random.choice(batches), random.choice(PIPELINES), address)
             await asyncio.sleep(ASK_EVERY_SECONDS)
 
-    async def ask(self, batch: BatchId, pipeline: str, address: str) -> list[str] | None:
-        """Return the steps that are skipped, or None where there was no answer."""
+    async def ask(self, batch: BatchId, pipeline: str, address: str) -> Answer | None:
+        """Return the answer, held against the model; None where there was none."""
         question = {"batch_id": batch, "requested_pipeline": pipeline}
         try:
             response = await self._client.post(
@@ -110,15 +123,15 @@ class Caller:
         self.statuses[str(response.status_code)] += 1
         if response.status_code != httpx.codes.OK:
             return None
-        answer = response.json()
-        skipped = [phase["name"] for phase in answer["phases"] if phase["verdict"] == "skip"]
-        self._judge(batch, pipeline, skipped, is_degraded=answer["degraded"])
-        return skipped
+        body = response.json()
+        skipped = [phase["name"] for phase in body["phases"] if phase["verdict"] == "skip"]
+        answer = Answer(skipped, is_degraded=body["degraded"])
+        self._judge(batch, pipeline, answer)
+        return answer
 
-    def _judge(
-        self, batch: BatchId, pipeline: str, skipped: Sequence[str], *, is_degraded: bool
-    ) -> None:
-        self._journal.note("answered", batch=batch, skipped=list(skipped), degraded=is_degraded)
+    def _judge(self, batch: BatchId, pipeline: str, answer: Answer) -> None:
+        skipped, is_degraded = answer
+        self._journal.note("answered", batch=batch, skipped=skipped, degraded=is_degraded)
         self.statuses["degraded"] += is_degraded
         for step in self._model.false_greens(batch, pipeline, skipped):
             self._journal.note("false_green", batch=batch, step=step, degraded=is_degraded)

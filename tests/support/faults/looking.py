@@ -1,6 +1,7 @@
 """What the stores hold, looked at past the proxies, and whether anything is still on its way."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import text
+from sqlalchemy import literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.breakers import CircuitBreakers
@@ -119,6 +120,37 @@ class Onlooker:
         essays = list(await self.cache.get_essays(batch))
         counts = await self.redis.hgetall(keys.pipeline_state(batch))
         return summary, essays, {str(step): int(count) for step, count in counts.items()}
+
+    async def load_everything(self, batch: BatchId) -> dict[str, object]:
+        """Return all of the batch in both stores, byte for byte, but for when it was written."""
+        names = [*keys.batch_keys(batch)]
+        names += sorted(map(str, await self.redis.keys(f"{keys.essay_state_prefix(batch)}*")))
+        found: dict[str, object] = {name: await self._read_key(name) for name in names}
+        tables = {
+            "essay_step_evidence": "batch_id, essay_id, step_name, source, status, occurred_at",
+            "phase_outcomes": "batch_id, step_name, fingerprint, occurred_at, status, verdict",
+            "batch_registrations": "batch_id, fingerprint, occurred_at, essays_total, essay_ids",
+            "processing_pipeline_state": "batch_id, step_name, completed_count, failed_count",
+        }
+        async with self.engine.connect() as connection:
+            for table, columns in tables.items():
+                listed = [literal_column(column) for column in columns.split(", ")]
+                query = select(*listed).select_from(text(table))
+                rows = await connection.execute(query.where(literal_column("batch_id") == batch))
+                found[table] = sorted(map(str, rows))
+        return found
+
+    async def _read_key(self, name: str) -> object:
+        match await self.redis.type(name):
+            case "hash":
+                return {k: v for k, v in (await self.redis.hgetall(name)).items() if k != "life"}
+            case "set":
+                return sorted(await self.redis.smembers(name))
+            case "string":
+                document = json.loads(await self.redis.get(name) or "{}")
+                return {k: v for k, v in document.items() if k != "last_updated"}
+            case kind:
+                return kind
 
 
 class _Unheard:

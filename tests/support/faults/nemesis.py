@@ -5,7 +5,7 @@ A seed chooses which, when and how long.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from random import Random
 
@@ -19,7 +19,7 @@ from tests.support.faults.servers import is_paused, pause, process_of, resume
 from tests.support.faults.world import World
 from tests.support.servers import plain_url
 
-Fault = Callable[[World, float], Awaitable[None]]  # the world, and how long in seconds
+Fault = Callable[[World, float], Coroutine[None, None, None]]  # the world, and how long in seconds
 
 
 # Redis.

@@ -10,14 +10,14 @@ from random import Random
 
 from batch_conductor_service.models import BatchId
 from tests.support.builders import RecordedEvent
-from tests.support.faults.clients import PIPELINES, Caller, Relay, open_relay
+from tests.support.faults.clients import PIPELINES, Answer, Caller, Relay, open_relay
 from tests.support.faults.journal import Journal
 from tests.support.faults.looking import Onlooker, open_onlooker
 from tests.support.faults.model import Model, evidence_of
 from tests.support.faults.servers import FaultServers, Member
 from tests.support.pipelines import service_catalog
 
-ANSWER_SECONDS = 30  # longest wait for an answer that Redis was filled for
+SURE_SECONDS = 30  # longest wait for an answer that is not degraded
 
 
 @dataclass(kw_only=True)
@@ -67,12 +67,22 @@ class World:
             with suppress(asyncio.CancelledError):
                 await asks
 
+    async def ask_everything(self) -> None:
+        """Ask about every batch once, and hold each answer against the model."""
+        for batch in self.model.batches:
+            for pipeline in PIPELINES:
+                await self.caller.ask(batch, pipeline, self.member.address)
+
     async def recover(self) -> None:
-        """Heal everything, and measure how long it takes until nothing is on its way."""
+        """Heal everything, and measure how long it takes until nothing is on its way and
+        answers are sure again.
+        """
         await self.servers.heal()
-        await self.servers.run(self.member.start)
         started = time.monotonic()
+        await self.servers.run(self.member.start)
         await self.onlooker.wait_until_quiet()
+        for batch in self.model.batches[:1]:
+            await self._ask_until_sure(batch, PIPELINES[0])
         self.recovery_seconds = time.monotonic() - started
         self.journal.note("recovered", seconds=round(self.recovery_seconds, 2))
         self.model.settle()
@@ -114,16 +124,16 @@ class World:
 
     async def _check_answers(self, batch: BatchId) -> None:
         for pipeline in PIPELINES:
-            skipped = await self._answer(batch, pipeline)
-            assert skipped == self.model.skipped(batch, pipeline), (batch, pipeline)
+            answer = await self._ask_until_sure(batch, pipeline)
+            assert answer.skipped == self.model.skipped(batch, pipeline), (batch, pipeline)
 
-    async def _answer(self, batch: BatchId, pipeline: str) -> list[str]:
-        async with asyncio.timeout(ANSWER_SECONDS):
+    async def _ask_until_sure(self, batch: BatchId, pipeline: str) -> Answer:
+        """Return an answer that rests on Redis again; breakers take a moment to close."""
+        async with asyncio.timeout(SURE_SECONDS):
             while True:
-                skipped = await self.caller.ask(batch, pipeline, self.member.address)
-                # Breakers take a moment to close; until then answers are careful, or none.
-                if skipped is not None and skipped == self.model.skipped(batch, pipeline):
-                    return skipped
+                answer = await self.caller.ask(batch, pipeline, self.member.address)
+                if answer is not None and not answer.is_degraded:
+                    return answer
                 await asyncio.sleep(0.1)
 
     async def _check_cached(self, batch: BatchId) -> None:

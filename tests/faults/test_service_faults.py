@@ -1,0 +1,127 @@
+"""The process itself dies at any line, stands still, or is told to end."""
+
+import asyncio
+import re
+from pathlib import Path
+from random import Random
+
+import httpx
+import pytest
+
+from batch_conductor_service import failpoints
+from batch_conductor_service.codec import encode_update
+from batch_conductor_service.implementations.redis import keys
+from tests.support.builders import RecordedEvent, evidence, update
+from tests.support.faults.loads import break_under_load, load
+from tests.support.faults.nemesis import FAULTS
+from tests.support.faults.servers import pause, process_of, resume
+from tests.support.faults.world import World
+from tests.support.waiting import eventually
+
+SOURCES = Path(failpoints.__file__).parent.rglob("*.py")
+NAMES = sorted(
+    name
+    for path in SOURCES
+    for name in re.findall(r'\bfailpoint\("([a-z._]+)"\)', path.read_text())
+)
+GRACE_SECONDS = 22
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_process_that_dies_at_a_failpoint_loses_nothing(world: World, name: str) -> None:
+    early, late = load(41)
+    await world.send_and_settle(early)
+    await world.servers.run(process_of(world.member).stop)
+    world.expects_dead_letters = True
+    await world.servers.run(lambda: world.member.launch(FAILPOINT=f"{name}:2"))
+
+    sending = asyncio.create_task(world.relay.send(late, over_seconds=2))
+    for number in range(3):
+        await world.relay.send_raw(late[0]._replace(value=b"nonsense %d" % number))
+        row = update("batch-refused", evidence("essay-1", storage_id=f"a\0{number}"))
+        await world.onlooker.redis.xadd(keys.PERSISTENCE_QUEUE, {"update": encode_update(row)})
+
+    async def has_died() -> bool:
+        return not process_of(world.member).is_running
+
+    await eventually(has_died, timeout_seconds=40, what=f"the end at {name}")
+    assert process_of(world.member).stop() == failpoints.EXIT_CODE
+    await sending
+    await world.recover_and_check()
+
+
+async def test_a_process_that_is_told_to_end_under_load_fails_no_request(world: World) -> None:
+    early, late = load(42)
+    await world.send_and_settle(early)
+    sending = asyncio.create_task(world.relay.send(late, over_seconds=3))
+    loop = asyncio.get_running_loop()
+    async with world.asking(Random(1)), world.asking(Random(2)):
+        await asyncio.sleep(1)
+        started = loop.time()
+        code = await world.servers.run(process_of(world.member).stop)
+        lasted = loop.time() - started
+        await asyncio.sleep(0.5)
+    await sending
+
+    assert (code, lasted < GRACE_SECONDS) == (0, True)
+    assert set(world.caller.statuses) <= {"200", "degraded", "ConnectError"}
+    await world.recover_and_check()
+
+
+async def test_two_owners_of_one_queue_entry_change_nothing_twice(world: World) -> None:
+    """A worker stands still with entries in hand until another has taken them; then it goes on."""
+    early, late = load(43)
+    await world.send_and_settle(early)
+    lock = asyncio.create_task(FAULTS["postgres_locked"](world, 2))
+    await asyncio.sleep(0.2)
+    await world.relay.send(late)
+    await asyncio.sleep(0.5)
+    pause(process_of(world.member))
+    await lock
+    await world.servers.run(world.other_member.start)
+
+    async def is_taken_over() -> bool:
+        return not await world.onlooker.redis.xlen(keys.PERSISTENCE_QUEUE)
+
+    await eventually(is_taken_over, timeout_seconds=40, what="the takeover")
+
+    resume(process_of(world.member))
+    await asyncio.sleep(1)
+    await world.recover_and_check()
+    await world.servers.run(process_of(world.other_member).stop)
+
+
+async def test_callers_that_hang_up_at_any_moment_leave_nothing_behind(world: World) -> None:
+    early, late = load(44)
+    await world.send_and_settle(early)
+    random = Random(44)
+    hung_up = 0
+    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=20)) as client:
+
+        async def hang_up() -> int:
+            question = {"batch_id": world.model.batches[0], "requested_pipeline": "nlp"}
+            try:
+                async with asyncio.timeout(random.uniform(0, 0.02)):
+                    await client.post(
+                        f"{world.member.address}/internal/v1/pipelines/define", json=question
+                    )
+            except TimeoutError:
+                return 1
+            return 0
+
+        for _ in range(60):
+            hung_up += sum(await asyncio.gather(*(hang_up() for _ in range(10))))
+    assert hung_up > 0
+
+    await break_under_load(world, asyncio.sleep(0), seed=45)
+    await world.relay.send(late)
+    await world.recover_and_check()
+
+
+async def test_events_in_any_order_end_in_the_same_state(world: World) -> None:
+    early, late = load(46)
+    events: list[RecordedEvent] = [*early, *late]
+    Random(46).shuffle(events)
+    await world.relay.send(events[::-1])
+
+    await world.recover_and_check()
