@@ -12,6 +12,7 @@ from batch_conductor_service.consuming.closing import close_consumer
 from batch_conductor_service.consuming.offset_ledger import Partition
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.exceptions import BrokerUnavailableError, TransientError
+from batch_conductor_service.failpoints import failpoint
 
 CLIENT_ID = "batch-conductor-service"
 
@@ -92,7 +93,9 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
             BrokerUnavailableError: not acknowledged in time; may be tried again.
         """
         offsets = {TopicPartition(*partition): offset for partition, offset in points.items()}
+        failpoint("offsets.uncommitted")
         await self._bounded(self._consumer.commit(offsets))
+        failpoint("offsets.committed")
 
     def rewind(self, points: Mapping[Partition, int]) -> None:
         """Read these partitions again from these offsets; one no longer assigned is left alone."""

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -12,7 +13,7 @@ from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import literal_column, select, text
+from sqlalchemy import Select, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.breakers import CircuitBreakers
@@ -134,8 +135,7 @@ class Onlooker:
         }
         async with self.engine.connect() as connection:
             for table, columns in tables.items():
-                listed = [literal_column(column) for column in columns.split(", ")]
-                query = select(*listed).select_from(text(table))
+                query: Select[Any] = select(literal_column(columns)).select_from(text(table))
                 rows = await connection.execute(query.where(literal_column("batch_id") == batch))
                 found[table] = sorted(map(str, rows))
         return found

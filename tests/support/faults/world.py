@@ -74,9 +74,7 @@ class World:
                 await self.caller.ask(batch, pipeline, self.member.address)
 
     async def recover(self) -> None:
-        """Heal everything, and measure how long it takes until nothing is on its way and
-        answers are sure again.
-        """
+        """Heal everything, and measure how long it takes until all is held and answers are sure."""
         await self.servers.heal()
         started = time.monotonic()
         await self.servers.run(self.member.start)
