@@ -38,14 +38,14 @@ class Sums:
     """What all pages come to."""
 
     def __init__(self) -> None:
-        self.audited = self.differing = self.uncached = self.unknown = 0
+        self.audited = self.differing = self.doubted = self.unknown = 0
         self.repaired: int | None = None
 
     def add(self, page: AuditedPage) -> None:
         """Count a page."""
         self.audited += page.audited
         self.differing += len(page.differing)
-        self.uncached += page.uncached
+        self.doubted += page.doubted
         self.unknown += len(page.unknown)
 
     def add_repaired(self, count: int) -> None:
@@ -110,8 +110,8 @@ class TableReport:
         told = [f"{sums.audited} batches compared", f"{sums.differing} differ"]
         if sums.repaired is not None:
             told.append(f"{sums.repaired} repaired")
-        if sums.uncached:
-            told.append(f"{sums.uncached} not in Redis, to be merged when they are next needed")
+        if sums.doubted:
+            told.append(f"{sums.doubted} to be merged when they are next needed")
         self._console.print("; ".join(told) + ".")
 
 

@@ -54,7 +54,7 @@ def rebuild(batches: Sequence[BatchId], *, is_applied: bool) -> None:
                     whole, left = whole + page.made_whole, left + len(page.left)
                     progress.update(task, advance=len(some), left=left)
         verb = "are whole now" if is_applied else "are whole already"
-        console.print(f"{whole} batches {verb}; {left} are not in Redis, or not whole there.")
+        console.print(f"{whole} batches {verb}; {left} are not in Redis, or in doubt.")
         if not is_applied:
             console.print("Nothing was changed; --apply makes all of them anew.")
         return left

@@ -42,13 +42,13 @@ class CachedBatch:
     Attributes:
         summary: what an answer would be made from; None when Redis itself does not believe it.
         faults: what Redis itself can tell to be missing.
-        is_current: whether the batch was merged with Postgres since Redis was last started.
+        is_trusted: whether Redis holds the batch for merged with Postgres, as of now.
     """
 
     state: BatchState
     summary: BatchCompletionSummary | None
     faults: tuple[str, ...] = ()
-    is_current: bool = True
+    is_trusted: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +80,9 @@ class BatchComparison:
 
     Attributes:
         missing: what Redis or Postgres lacks; merging it into both mends the evidence.
-        is_cached: whether Redis has the batch at all. That it has not is no difference: the batch
-            is merged from Postgres when it is next written or asked for.
+        is_cached: whether Redis has anything of the batch.
+        is_trusted: whether answers are made from Redis alone. A batch that Redis has forgotten or
+            holds in doubt is no difference: it is merged with Postgres when it is next needed.
         is_known: whether anybody has heard of the batch.
     """
 
@@ -89,6 +90,7 @@ class BatchComparison:
     differences: tuple[Difference, ...]
     missing: BatchUpdate
     is_cached: bool
+    is_trusted: bool
     is_known: bool
 
 
@@ -107,12 +109,13 @@ def compare(
     in_postgres = archived.state.as_update() if archived else nothing
     held = merged(batch_id, in_postgres, *queued)
     truth = merged(batch_id, in_redis, held.as_update())
-    redis_lacks = _lacking(in_redis, truth) if cached else nothing
+    trusted = cached if cached and (cached.is_trusted or archived is None) else None
+    redis_lacks = _lacking(in_redis, truth) if trusted else nothing
     postgres_lacks = _lacking(held.as_update(), truth) if archived else nothing
     differences: list[Difference] = []
-    if cached:
+    if trusted:
         differences += _tell_lacking(Place.REDIS, redis_lacks, in_redis, in_postgres)
-        differences += _tell_cache(cached, truth.summarise())
+        differences += _tell_cache(trusted, truth.summarise())
     if archived:
         differences += _tell_lacking(Place.POSTGRES, postgres_lacks, held.as_update(), in_redis)
         differences += _tell_counts(archived)
@@ -121,6 +124,7 @@ def compare(
         differences=tuple(differences),
         missing=merged(batch_id, redis_lacks, postgres_lacks).as_update(),
         is_cached=cached is not None,
+        is_trusted=trusted is not None,
         is_known=cached is not None or truth.as_update() != nothing,
     )
 

@@ -77,13 +77,13 @@ class AuditedPage:
 
     Attributes:
         audited: how many batches were compared.
-        uncached: how many of them Redis does not have; that is no difference.
+        doubted: how many of them Redis has forgotten or holds in doubt; that is no difference.
         unknown: those nobody has heard of.
         differing: those that differ.
     """
 
     audited: int
-    uncached: int = 0
+    doubted: int = 0
     unknown: tuple[BatchId, ...] = ()
     differing: tuple[BatchComparison, ...] = ()
 
@@ -125,7 +125,7 @@ class Auditor:
         suspects = [one for one in first if one.differences]
         return AuditedPage(
             audited=len(first),
-            uncached=sum(one.is_known and not one.is_cached for one in first),
+            doubted=sum(one.is_known and not one.is_trusted for one in first),
             unknown=tuple(one.batch_id for one in first if not one.is_known),
             differing=tuple(await self._confirm(suspects)) if suspects else (),
         )

@@ -86,7 +86,8 @@ def _describe(reading: BatchReading, batch: WholeBatch, life: str) -> CachedBatc
         state=batch.state,
         summary=readings.find_summary(reading.batch_id, reading.fields, reading.counts),
         faults=tuple(_find_faults(reading, batch)),
-        is_current=readings.is_of_life(reading.fields, life),
+        is_trusted=reading.fields.get(readings.WHOLE) == "1"
+        and readings.is_of_life(reading.fields, life),
     )
 
 
