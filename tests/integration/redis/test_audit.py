@@ -1,0 +1,252 @@
+"""The audit, the repair and the rebuild over a real Redis and a real Postgres."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from batch_conductor_service.breakers import CircuitBreakers
+from batch_conductor_service.domain.completeness import judge_step
+from batch_conductor_service.domain.drift import BatchComparison, Place
+from batch_conductor_service.implementations.memory.dlq_producer import NoOpDlqProducerImpl
+from batch_conductor_service.implementations.postgres.batch_state import (
+    PostgresBatchStateRepository,
+)
+from batch_conductor_service.implementations.postgres.inspection import PostgresBatchRecords
+from batch_conductor_service.implementations.redis.inspection import RedisBatchCache
+from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchId, BatchUpdate, StepName
+from batch_conductor_service.persistence_worker import PersistenceWorker
+from batch_conductor_service.services.auditing import Auditor, AuditPolicy
+from batch_conductor_service.services.repairing import Repairer
+from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
+from tests.support.repositories import RedisSetup
+
+BATCH = BatchId("batch")
+SPELLCHECK = StepName("spellcheck")
+TEN = update(
+    "batch",
+    registration(10, essays=essay_names(10)),
+    *(evidence(essay, storage_id=f"text-{essay}") for essay in essay_names(10)),
+    evidence("essay-1", step="nlp", source="report"),
+    outcome("confirms", minutes(-9), step="nlp", fingerprint="report"),
+)
+KEYS = (
+    "bcs:essay_state:batch:essay-1",
+    "batch:batch:pipeline_state",
+    "bcs:batch:batch:summary",
+    "bcs:batch:batch:essays",
+    "bcs:batch:batch:expected",
+    "bcs:batch:batch:outcomes",
+    "bcs:batch:batch:registrations",
+)
+
+
+class Bench:
+    """Both stores with all that looks after them."""
+
+    def __init__(
+        self,
+        setup: RedisSetup,
+        archive: PostgresBatchStateRepository,
+        queue: RedisPersistenceQueue,
+        engine: AsyncEngine,
+    ) -> None:
+        self.repository, self.archive, self.queue = setup.repository, archive, queue
+        cache = RedisBatchCache(setup.client, CircuitBreakers(setup.metrics))
+        records = PostgresBatchRecords(engine, archive)
+        policy = AuditPolicy(page_size=3, pause_seconds=0.05)
+        self.auditor = Auditor(cache, records, queue, policy)
+        self.repairer = Repairer(self.auditor, cache, records, setup.repository)
+
+    async def write(self, *updates: BatchUpdate) -> None:
+        """Do what consumer and worker do."""
+        await self.repository.apply(updates)
+        await self.persist()
+
+    async def persist(self) -> None:
+        """Bring what is queued to Postgres."""
+        metrics = Metrics(CollectorRegistry())
+        dlq = NoOpDlqProducerImpl()
+        await PersistenceWorker(self.queue, self.archive, dlq, metrics, batch_size=50).drain()
+
+    async def audit(self) -> list[BatchComparison]:
+        """Return what differs of all batches."""
+        pages = [await self.auditor.audit(some) async for some in self.auditor.list_batches()]
+        return [one for page in pages for one in page.differing]
+
+    async def repair(self) -> None:
+        """Repair everything, and see that nothing differs then, also once all has arrived."""
+        assert await self.repairer.repair(await self.audit()) == ()
+        await self.persist()
+        assert await self.audit() == []
+
+
+@pytest.fixture
+def bench(
+    setup: RedisSetup,
+    archive: PostgresBatchStateRepository,
+    queue: RedisPersistenceQueue,
+    migrated_engine: AsyncEngine,
+) -> Bench:
+    """Both stores, empty."""
+    return Bench(setup, archive, queue, migrated_engine)
+
+
+def places(found: list[BatchComparison]) -> set[Place]:
+    return {difference.place for one in found for difference in one.differences}
+
+
+async def test_what_the_service_writes_does_not_differ(bench: Bench) -> None:
+    await bench.write(TEN, update("other", evidence("e1")), update("bare", registration(3)))
+    await bench.write(update("batch", outcome("refutes", minutes(5))))
+    await bench.write(update("batch", evidence("essay-2", "failed", minutes(6))))
+    await bench.write(update("batch", evidence("stranger")))
+
+    assert await bench.audit() == []
+
+
+async def test_what_is_queued_or_in_a_workers_hands_does_not_differ(bench: Bench) -> None:
+    await bench.write(TEN)
+    await bench.repository.apply([update("batch", evidence("essay-1", "failed", minutes(1)))])
+    in_hand = await bench.queue.read(10, block_seconds=0)
+    await bench.repository.apply([update("new", evidence("e1"))])
+
+    assert len(in_hand) == 1
+    assert await bench.audit() == []
+
+
+@pytest.mark.parametrize("lost", [key for key in KEYS if "summary" not in key])
+async def test_a_lost_key_is_found_and_repaired(bench: Bench, redis: Redis, lost: str) -> None:
+    await bench.write(TEN)
+    assert await redis.delete(lost) == 1
+
+    assert places(await bench.audit()) == {Place.REDIS}
+    await bench.repair()
+
+    assert await redis.exists(lost)
+    assert min([await redis.ttl(key) for key in KEYS]) > 0
+    assert judge_step((await bench.repository.get_summary(BATCH)).summary, SPELLCHECK).is_complete
+
+
+async def test_a_batch_without_its_summary_is_in_doubt_and_does_not_differ(
+    bench: Bench, redis: Redis
+) -> None:
+    await bench.write(TEN)
+    await redis.delete("bcs:batch:batch:summary")
+
+    page = await bench.auditor.audit([BATCH])
+
+    assert (page.doubted, page.differing) == (1, ())
+
+
+async def test_counts_that_lie_in_both_hashes_are_found_and_repaired(
+    bench: Bench, redis: Redis
+) -> None:
+    """A false green that Redis itself cannot see."""
+    failed = update("batch", evidence("essay-1", "failed", minutes(1)))
+    await bench.write(TEN, failed)
+    await redis.hset("bcs:batch:batch:summary", "failed:spellcheck", "0")
+    await redis.hset("bcs:batch:batch:summary", "completed:spellcheck", "10")
+    await redis.hset("batch:batch:pipeline_state", "spellcheck", "10")
+    assert judge_step((await bench.repository.get_summary(BATCH)).summary, SPELLCHECK).is_complete
+
+    [found] = await bench.audit()
+    await bench.repair()
+
+    assert [d.subject for d in found.differences] == ["counts of spellcheck"]
+    summary = (await bench.repository.get_summary(BATCH)).summary
+    assert summary.steps[SPELLCHECK].failed == 1
+
+
+async def test_rows_that_postgres_lost_are_queued_for_it_again(
+    bench: Bench, migrated_engine: AsyncEngine
+) -> None:
+    await bench.write(TEN)
+    async with migrated_engine.begin() as connection:
+        await connection.execute(text("DELETE FROM essay_step_evidence WHERE essay_id = 'essay-3'"))
+        await connection.execute(text("DELETE FROM batch_registrations"))
+
+    found = await bench.audit()
+    await bench.repair()
+
+    assert places(found) == {Place.POSTGRES}
+    assert (await bench.archive.load_states([BATCH]))[BATCH].summarise().registered_total == 10
+
+
+async def test_a_batch_that_postgres_never_got_is_found_in_redis(
+    bench: Bench, redis: Redis
+) -> None:
+    await bench.repository.apply([TEN, update("bare", registration(3))])
+    await redis.delete(*[key async for key in redis.scan_iter("bcs:persistence:*")])
+
+    found = await bench.audit()
+    await bench.repair()
+
+    assert {one.batch_id for one in found} == {"batch", "bare"}
+    assert (await bench.archive.load_states([BATCH]))[BATCH].summarise().registered_total == 10
+
+
+async def test_counts_that_lie_in_postgres_are_counted_anew(
+    bench: Bench, migrated_engine: AsyncEngine
+) -> None:
+    await bench.write(TEN)
+    async with migrated_engine.begin() as connection:
+        await connection.execute(text("UPDATE processing_pipeline_state SET completed_count = 3"))
+
+    found = await bench.audit()
+    await bench.repair()
+
+    assert places(found) == {Place.POSTGRES}
+
+
+async def test_a_document_of_an_earlier_version_is_queued_for_postgres(
+    bench: Bench, redis: Redis
+) -> None:
+    await redis.set(
+        KEYS[0],
+        '{"batch_id": "batch", "completed_steps": ["spellcheck"], "step_metadata": {},'
+        ' "created_at": "2025-01-01T00:00:00Z"}',
+    )
+    await redis.hset("batch:batch:pipeline_state", "spellcheck", "1")
+
+    found = await bench.audit()
+    await bench.repair()
+
+    assert places(found) == {Place.POSTGRES}
+    assert len((await bench.archive.load_states([BATCH]))[BATCH].as_update().evidence) == 1
+
+
+async def test_a_wiped_redis_does_not_differ_and_is_rebuilt(bench: Bench, redis: Redis) -> None:
+    others = [update(f"other-{number}", evidence("e1")) for number in range(8)]
+    await bench.write(TEN, *others)
+    failed = update("batch", evidence("essay-1", "failed", minutes(1)))
+    await bench.repository.apply([failed])
+    await redis.delete(*[key async for key in redis.scan_iter("b*:*") if "persistence" not in key])
+
+    assert await bench.audit() == []
+    await bench.persist()
+    rebuilt = [await bench.repairer.rebuild(some) async for some in bench.auditor.list_batches()]
+
+    assert sum(page.made_whole for page in rebuilt) == 9
+    step = (await bench.repository.get_summary(BATCH)).summary.steps[SPELLCHECK]
+    assert (step.completed, step.failed) == (9, 1)
+    assert await bench.audit() == []
+
+
+async def test_an_empty_service_has_nothing_to_audit(bench: Bench) -> None:
+    assert await bench.audit() == []
+    assert (await bench.auditor.audit([BATCH])).unknown == (BATCH,)
+
+
+async def test_the_queue_is_searched_beyond_its_first_page(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batch_conductor_service.implementations.redis.queue.ENTRIES_PER_LOOK", 2)
+    await bench.repository.apply([update(f"b-{number}", evidence("e1")) for number in range(7)])
+
+    queued = await bench.queue.find_queued({BatchId("b-0"), BatchId("b-6")})
+
+    assert [one.batch_id for one in queued] == ["b-0", "b-6"]
