@@ -50,6 +50,7 @@ class Member:
         self.port = find_free_port()
         self.log_path = directory / f"{name}.log"
         self._settings = {**settings, "HTTP_PORT": self.port}
+        self._changes: Mapping[str, object] = {}
         self.process = self._make({})
 
     @property
@@ -67,8 +68,15 @@ class Member:
     def launch(self, **changes: object) -> None:
         """Start it and do not wait."""
         if not self.process.is_running:
+            self._changes = changes
             self.process = self._make(changes)
             self.process.start()
+
+    def reset(self) -> None:
+        """Have it run, with no settings but its own."""
+        if self._changes:
+            self.process.stop()
+        self.start()
 
     def _make(self, changes: Mapping[str, object]) -> ServerProcess:
         values = {f"BCS_{name}": str(v) for name, v in {**self._settings, **changes}.items()}

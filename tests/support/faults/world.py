@@ -148,7 +148,7 @@ class World:
 async def open_world(servers: FaultServers, journal_path: Path) -> AsyncIterator[World]:
     """Give a world in which everything runs; tell its trace when the test fails."""
     await servers.heal()
-    await servers.run(servers.members[0].start)
+    await servers.run(servers.members[0].reset)
     model, journal = Model(service_catalog()), Journal(journal_path)
     caller = Caller([servers.members[0].address], model, journal)
     try:
