@@ -4,6 +4,7 @@ What is opened here is closed here, in reverse order.
 """
 
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator
 from typing import NewType
@@ -118,10 +119,11 @@ class RedisProvider(Provider):
         archive: BatchStateArchiveProtocol | None,
         breakers: CircuitBreakers,
         clock: ClockProtocol,
+        queue: PersistenceQueueProtocol | None,
         settings: Settings,
     ) -> BatchStateRepositoryProtocol:
         return RedisCachedBatchStateRepositoryImpl(
-            redis, archive, breakers, clock, ttl_seconds=settings.redis_ttl_seconds
+            redis, archive, breakers, clock, ttl_seconds=settings.redis_ttl_seconds, queue=queue
         )
 
 
@@ -150,7 +152,7 @@ class PostgresProvider(Provider):
         queue = RedisPersistenceQueue(
             address,
             policy,
-            worker_name=f"{socket.gethostname()}-{os.getpid()}",
+            worker_name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
             takeover_seconds=settings.persistence_takeover_seconds,
         )
         yield queue

@@ -148,6 +148,7 @@ class BatchCompletionSummary:
     Attributes:
         registered_total: essays of the batch by its latest registration.
         reported_total: the largest number of essays that an outcome or a summary has said.
+        essays_known: essays that anything was ever said of.
         is_whole: whether all that was ever persisted of the batch is in here. An answer from a
             part of the evidence could miss a failure, so it must not prune.
     """
@@ -155,5 +156,6 @@ class BatchCompletionSummary:
     batch_id: BatchId
     registered_total: int | None = None
     reported_total: int | None = None
+    essays_known: int = 0
     steps: Mapping[StepName, StepCompletionSummary] = field(default_factory=dict)
     is_whole: bool = True

@@ -19,10 +19,10 @@ from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchUpdate
 from batch_conductor_service.protocols import (
-    BatchStateRepositoryProtocol,
     DeadLetter,
     DlqProducerProtocol,
     PersistenceQueueProtocol,
+    PersistenceStoreProtocol,
     QueueEntry,
 )
 
@@ -50,7 +50,7 @@ class PersistenceWorker:
     def __init__(
         self,
         queue: PersistenceQueueProtocol,
-        store: BatchStateRepositoryProtocol,
+        store: PersistenceStoreProtocol,
         dlq: DlqProducerProtocol,
         metrics: Metrics,
         *,
@@ -138,6 +138,8 @@ class PersistenceWorker:
             parts = _parts(rows)
             if len(parts) > 1:
                 return [entry for part in parts for entry in await self._write_or_isolate(part)]
+            # A migration that this version does not fit refuses every row, and is no row's fault.
+            await self._store.check_schema()
             [(entry_id, update)] = rows
             payload = encode_update(update)
             return [RefusedEntry(entry_id=entry_id, payload=payload, update=update, error=exc)]

@@ -119,6 +119,18 @@ class BatchStateRepositoryProtocol(Protocol):
         ...
 
 
+class PersistenceStoreProtocol(BatchStateRepositoryProtocol, Protocol):
+    """Where the queue is emptied into."""
+
+    async def check_schema(self) -> None:
+        """Return if rows that are beyond doubt are taken.
+
+        Raises:
+            StoreUnavailableError: they are not: what is refused is not the fault of a row.
+        """
+        ...
+
+
 class BatchStateArchiveProtocol(Protocol):
     """Where whole batches can be had from when the cache has lost them."""
 
@@ -176,6 +188,11 @@ class PersistenceQueueProtocol(Protocol):
 
     async def get_backlog(self) -> QueueBacklog:
         """Return how much waits."""
+        ...
+
+    @property
+    def was_empty(self) -> bool:
+        """Whether nothing waited when the backlog was last asked for; false before."""
         ...
 
 

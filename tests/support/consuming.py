@@ -54,6 +54,10 @@ class ControlledQueue:
         depth = self.queued - self.held + self.extra_depth
         return QueueBacklog(depth=depth, oldest_age_seconds=0)
 
+    @property
+    def was_empty(self) -> bool:
+        return self.queued == self.held
+
 
 class ControlledRepository(MockBatchStateRepositoryImpl):
     """Hangs, fails, or refuses some batches for good, and remembers what it was given."""

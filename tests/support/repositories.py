@@ -13,7 +13,7 @@ from batch_conductor_service.implementations.redis.batch_state import (
 )
 from batch_conductor_service.implementations.redis.client import RedisClient, RedisPolicy
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.protocols import BatchStateArchiveProtocol
+from batch_conductor_service.protocols import BatchStateArchiveProtocol, PersistenceQueueProtocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,18 @@ async def redis_repository(
     *,
     policy: RedisPolicy | None = None,
     ttl_seconds: int = 600,
+    queue: PersistenceQueueProtocol | None = None,
 ) -> AsyncIterator[RedisSetup]:
     """Open a repository on Redis; `max_attempts=0` in the policy makes it write by the script."""
     metrics = Metrics(CollectorRegistry())
     client = RedisClient(url, policy or RedisPolicy(), metrics)
     repository = RedisCachedBatchStateRepositoryImpl(
-        client, archive, CircuitBreakers(metrics), SystemClock(), ttl_seconds=ttl_seconds
+        client,
+        archive,
+        CircuitBreakers(metrics),
+        SystemClock(),
+        ttl_seconds=ttl_seconds,
+        queue=queue,
     )
     yield RedisSetup(repository=repository, client=client, metrics=metrics)
     await client.close()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from batch_conductor_service.consuming.connection import Record
@@ -20,7 +21,7 @@ from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchUpdate, RecordPosition
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol, DlqProducerProtocol
-from batch_conductor_service.services.phase_tracking import group_by_batch, to_update
+from batch_conductor_service.services.phase_tracking import bound_in_time, group_by_batch, to_update
 
 Result = TypeVar("Result")
 
@@ -136,7 +137,8 @@ def _sort(records: Sequence[Record]) -> _SortedPoll:
     for record in records:
         position = _position(record)
         try:
-            poll.updates[position] = to_update(decode_event(record.topic, record.value), position)
+            update = to_update(decode_event(record.topic, record.value), position)
+            poll.updates[position] = _bound(update, record)
         except InvalidMessageError as exc:
             poll.rejected.append((record, exc))
     return poll
@@ -144,3 +146,9 @@ def _sort(records: Sequence[Record]) -> _SortedPoll:
 
 def _position(record: Record) -> RecordPosition:
     return RecordPosition(topic=record.topic, partition=record.partition, offset=record.offset)
+
+
+def _bound(update: BatchUpdate, record: Record) -> BatchUpdate:
+    if record.timestamp <= 0:  # an old format has none
+        return update
+    return bound_in_time(update, datetime.fromtimestamp(record.timestamp / 1000, UTC))

@@ -97,6 +97,7 @@ class BatchState:
             registered_total=registration.essays_total if registration else None,
             reported_total=max((o.reported_total for o in self._outcomes.values()), default=0)
             or None,
+            essays_known=len(self._evidence),
             steps={name: self._summarise_step(name, essays) for name in sorted(names)},
         )
 

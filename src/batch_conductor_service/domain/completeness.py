@@ -61,6 +61,8 @@ def judge_step(
     known = summary.steps.get(step, StepCompletionSummary())
     total = essays_total(summary, requested_total)
     reason = _reason(known, total) if summary.is_whole else Reason.STATE_UNKNOWN
+    if reason is Reason.ALREADY_COMPLETED and _has_more_essays(summary, total):
+        reason = Reason.INCOMPLETE
     return StepProgress(
         reason=reason,
         completed=known.completed,
@@ -82,6 +84,15 @@ def _reason(known: StepCompletionSummary, total: int | None) -> Reason:
         complete = 0 < total == known.completed
         return Reason.ALREADY_COMPLETED if complete else Reason.INCOMPLETE
     return Reason.ALREADY_COMPLETED if _is_confirmed(known) else Reason.TOTAL_UNKNOWN
+
+
+def _has_more_essays(summary: BatchCompletionSummary, total: int | None) -> bool:
+    """Whether essays are known that a number which was only said leaves out.
+
+    Who sums up counts the essays that are done; one that is still at work is missing there.
+    """
+    is_registered = summary.registered_total is not None
+    return not is_registered and total is not None and summary.essays_known > total
 
 
 def _is_confirmed(known: StepCompletionSummary) -> bool:

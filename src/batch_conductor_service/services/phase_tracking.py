@@ -7,7 +7,7 @@ with a new event id and a new time.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
 
@@ -39,6 +39,9 @@ SPELLCHECK = StepName("spellcheck")
 CJ_ASSESSMENT = StepName("cj_assessment")
 PHASE_SUCCEEDED = "completed_successfully"
 PARTLY_FAILED = "completed_with_failures"
+
+MAX_CLOCK_SKEW = timedelta(days=1)  # between a sender and its broker
+_FAILURES = frozenset({OutcomeVerdict.PARTIAL, OutcomeVerdict.REFUTES})
 ASSESSMENT_SUCCEEDED = frozenset({"completed_successfully", "completed", "success"})
 
 _Essays = dict[str, tuple[ProcessingStepStatus, str | None]]  # status and storage id
@@ -59,10 +62,43 @@ def to_update(event: DecodedEvent, position: RecordPosition) -> BatchUpdate:
         case CJAssessmentCompletedV1() as data:
             update = _from_assessment(data)
         case ELSBatchPhaseOutcomeV1() as data:
-            update = _from_phase_outcome(data, event.sent_at)
+            run = data.correlation_id or event.correlation_id
+            update = _from_phase_outcome(data, event.sent_at, run)
         case data:  # only a registration is left, or the type checker says so
             update = _from_registration(data, event.sent_at)
     return replace(update, positions=(position,))
+
+
+def bound_in_time(update: BatchUpdate, recorded_at: datetime) -> BatchUpdate:
+    """Return the update without times that a clock days ahead has made.
+
+    A success from the future would outrank every later failure for as long, so it counts from when
+    it was recorded; anything else keeps as much of its time as a clock may be off.
+    """
+    latest = recorded_at + MAX_CLOCK_SKEW
+
+    def bound(occurred_at: datetime, *, is_success: bool) -> datetime:
+        if occurred_at <= latest:
+            return occurred_at
+        return recorded_at if is_success else latest
+
+    return replace(
+        update,
+        evidence=tuple(
+            replace(item, evidence=replace(e, occurred_at=bound(e.occurred_at, is_success=done)))
+            for item in update.evidence
+            for e in (item.evidence,)
+            for done in (e.status is ProcessingStepStatus.COMPLETED,)
+        ),
+        outcomes=tuple(
+            replace(o, occurred_at=bound(o.occurred_at, is_success=o.verdict not in _FAILURES))
+            for o in update.outcomes
+        ),
+        registrations=tuple(
+            replace(one, occurred_at=bound(one.occurred_at, is_success=True))
+            for one in update.registrations
+        ),
+    )
 
 
 def group_by_batch(updates: Iterable[BatchUpdate]) -> list[BatchUpdate]:
@@ -117,11 +153,13 @@ def _from_assessment(data: CJAssessmentCompletedV1) -> BatchUpdate:
     )
 
 
-def _from_phase_outcome(data: ELSBatchPhaseOutcomeV1, sent_at: datetime) -> BatchUpdate:
+def _from_phase_outcome(
+    data: ELSBatchPhaseOutcomeV1, sent_at: datetime, correlation_id: str
+) -> BatchUpdate:
     step = StepName(data.phase_name)
     processed = {essay.essay_id: essay.text_storage_id for essay in data.processed_essays}
     essays = _by_essay(processed, data.failed_essay_ids)
-    content = (data.batch_id, step, data.phase_status, data.correlation_id)
+    content = (data.batch_id, step, data.phase_status, correlation_id)
     fingerprint = _fingerprint(content, sorted(essays.items()))
     succeeded = data.phase_status == PHASE_SUCCEEDED and not data.failed_essay_ids
     outcome = PhaseOutcome(

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.codec import decode_update
 from batch_conductor_service.exceptions import BrokerUnavailableError, StoreUnavailableError
@@ -142,6 +144,24 @@ async def test_a_refused_row_is_dead_lettered_alone(
     assert (refused.evidence, refused.outcomes, refused.registrations) == ((POISON,), (), ())
     assert (letter.base_topic, letter.reason) == ("huleedu.bcs.persistence", "refused_by_database")
     assert (await completed(archive), await depth(queue)) == (500, 0)
+
+
+async def test_a_schema_that_takes_no_row_dead_letters_none(
+    setup: RedisSetup,
+    worker: PersistenceWorker,
+    dlq: KeptDeadLetters,
+    queue: RedisPersistenceQueue,
+    migrated_engine: AsyncEngine,
+) -> None:
+    """A newer version's migration, while this version still runs: its rows are not at fault."""
+    async with migrated_engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE phase_outcomes ADD COLUMN newer int NOT NULL"))
+    await setup.repository.apply([update("batch", outcome()), *one_by_one(20)])
+
+    with pytest.raises(StoreUnavailableError):
+        await worker.drain()
+
+    assert (dlq.letters, await depth(queue)) == ([], 21)
 
 
 async def test_bytes_that_are_no_update_are_dead_lettered_as_they_are(

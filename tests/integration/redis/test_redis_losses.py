@@ -11,9 +11,11 @@ from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
+from batch_conductor_service.implementations.redis.client import RedisPolicy
+from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
-from tests.support.repositories import RedisSetup, redis_repository
+from tests.support.repositories import BY_SCRIPT, RedisSetup, redis_repository
 
 BATCH = BatchId("batch")
 SPELLCHECK = StepName("spellcheck")
@@ -42,8 +44,15 @@ class UnreachableArchive:
 
 
 async def persist(archive: PostgresBatchStateRepository, *updates: BatchUpdate) -> None:
-    """Do what the worker does."""
+    """Have Postgres hold what Redis may never have heard of."""
     await archive.apply(updates)
+
+
+async def drain(queue: RedisPersistenceQueue, archive: PostgresBatchStateRepository) -> None:
+    """Do what the worker does."""
+    entries = await queue.read(100, block_seconds=0)
+    await archive.apply([entry.update for entry in entries if entry.update])
+    await queue.acknowledge([entry.entry_id for entry in entries])
 
 
 @pytest.mark.parametrize("lost", KEYS)
@@ -55,6 +64,7 @@ async def persist(archive: PostgresBatchStateRepository, *updates: BatchUpdate) 
 async def test_a_replay_over_a_lost_key_counts_nothing_twice(
     setup: RedisSetup,
     archive: PostgresBatchStateRepository,
+    queue: RedisPersistenceQueue,
     redis: Redis,
     lost: str,
     replayed: BatchUpdate,
@@ -63,7 +73,7 @@ async def test_a_replay_over_a_lost_key_counts_nothing_twice(
     for said in (NINE_OF_TEN, replayed):
         model.merge(said)
     await setup.repository.apply([NINE_OF_TEN])
-    await persist(archive, NINE_OF_TEN)
+    await drain(queue, archive)
 
     assert await redis.delete(lost) == 1
     await setup.repository.apply([replayed])
@@ -101,12 +111,48 @@ async def test_without_an_archive_a_lost_failure_keeps_the_step_running(
     assert judge_step(summary, SPELLCHECK).reason is Reason.STATE_UNKNOWN
 
 
+async def test_what_still_waits_for_the_archive_is_not_taken_for_nothing(
+    setup: RedisSetup,
+    archive: PostgresBatchStateRepository,
+    queue: RedisPersistenceQueue,
+    redis: Redis,
+) -> None:
+    """The failure is in the queue alone; when it is in Postgres, the batch is whole again."""
+    ten = update("batch", registration(10), *(evidence(essay) for essay in essay_names(10)))
+    await setup.repository.apply([ten, update("batch", evidence("essay-3", "failed", minutes(1)))])
+    await persist(archive, ten)
+    await redis.delete(*KEYS, *(f"bcs:essay_state:batch:{essay}" for essay in essay_names(10)))
+
+    waiting = (await setup.repository.get_summary(BATCH)).summary
+    await drain(queue, archive)
+    drained = (await setup.repository.get_summary(BATCH)).summary
+
+    assert judge_step(waiting, SPELLCHECK).reason is Reason.STATE_UNKNOWN
+    assert judge_step(drained, SPELLCHECK).reason is Reason.FAILED_ESSAYS
+
+
+async def test_the_script_does_not_believe_a_batch_that_lost_a_document(
+    redis_url: str, redis: Redis
+) -> None:
+    async with redis_repository(redis_url, policy=BY_SCRIPT) as setup:
+        await setup.repository.apply([update("batch", evidence("essay-1", "failed"))])
+        await redis.delete(KEYS[0])
+        await setup.repository.apply([update("batch", outcome("confirms", minutes(1)))])
+        summary = (await setup.repository.get_summary(BATCH)).summary
+
+    assert judge_step(summary, SPELLCHECK).reason is Reason.STATE_UNKNOWN
+
+
 @pytest.mark.parametrize("broken", KEYS[1:3])
 async def test_hashes_that_disagree_are_not_believed(
-    setup: RedisSetup, archive: PostgresBatchStateRepository, redis: Redis, broken: str
+    setup: RedisSetup,
+    archive: PostgresBatchStateRepository,
+    queue: RedisPersistenceQueue,
+    redis: Redis,
+    broken: str,
 ) -> None:
     await setup.repository.apply([NINE_OF_TEN])
-    await persist(archive, NINE_OF_TEN)
+    await drain(queue, archive)
     field = "spellcheck" if broken == KEYS[1] else "completed:spellcheck"
     await redis.hset(broken, field, 10)
 
@@ -117,10 +163,14 @@ async def test_hashes_that_disagree_are_not_believed(
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"step_metadata": 5}', "\xff"])
 async def test_a_document_that_cannot_be_read_is_made_anew(
-    setup: RedisSetup, archive: PostgresBatchStateRepository, redis: Redis, text: str
+    setup: RedisSetup,
+    archive: PostgresBatchStateRepository,
+    queue: RedisPersistenceQueue,
+    redis: Redis,
+    text: str,
 ) -> None:
     await setup.repository.apply([NINE_OF_TEN])
-    await persist(archive, NINE_OF_TEN)
+    await drain(queue, archive)
     await redis.set(KEYS[0], text)
     await setup.repository.apply([update("batch", evidence("essay-1", "failed", minutes(1)))])
 
@@ -130,11 +180,14 @@ async def test_a_document_that_cannot_be_read_is_made_anew(
 
 
 async def test_a_wiped_redis_answers_from_postgres_and_knows_the_batch_again(
-    setup: RedisSetup, archive: PostgresBatchStateRepository, redis: Redis
+    setup: RedisSetup,
+    archive: PostgresBatchStateRepository,
+    queue: RedisPersistenceQueue,
+    redis: Redis,
 ) -> None:
     ten = update("batch", registration(10), *(evidence(essay) for essay in essay_names(10)))
     await setup.repository.apply([ten])
-    await persist(archive, ten)
+    await drain(queue, archive)
     await redis.flushall()
 
     reading = await setup.repository.get_summary(BATCH)
@@ -155,13 +208,17 @@ async def test_a_batch_that_only_postgres_knows_is_merged_with_what_comes(
 
 
 async def test_while_the_archive_cannot_be_asked_nothing_is_pruned(
-    redis_url: str, setup: RedisSetup
+    redis_url: str,
+    setup: RedisSetup,
+    archive: PostgresBatchStateRepository,
+    queue: RedisPersistenceQueue,
 ) -> None:
     """It might know of a failure. Later it is asked again."""
     ten = update("batch", registration(10), *(evidence(essay) for essay in essay_names(10)))
     async with redis_repository(redis_url, UnreachableArchive()) as cut_off:
         await cut_off.repository.apply([ten])
         blind = (await cut_off.repository.get_summary(BATCH)).summary
+    await drain(queue, archive)
     whole = (await setup.repository.get_summary(BATCH)).summary
 
     assert judge_step(blind, SPELLCHECK).reason is Reason.STATE_UNKNOWN
@@ -194,6 +251,25 @@ class TestWithoutRedis:
         assert reading.summary.steps[SPELLCHECK].completed == 9
         assert len(essays) == 9
 
+    @pytest.mark.parametrize("waited", [True, False])
+    async def test_what_waited_when_redis_was_last_seen_keeps_postgres_from_pruning(
+        self, archive: PostgresBatchStateRepository, redis_url: str, *, waited: bool
+    ) -> None:
+        ten = update("batch", registration(10), *(evidence(essay) for essay in essay_names(10)))
+        await persist(archive, ten)
+        queue = RedisPersistenceQueue(
+            redis_url, RedisPolicy(), worker_name="w", takeover_seconds=30
+        )
+        if waited:
+            async with redis_repository(redis_url, archive) as before:
+                await before.repository.apply([update("batch", evidence("essay-1", "failed"))])
+        await queue.get_backlog()
+        async with redis_repository("redis://127.0.0.1:1", archive, queue=queue) as setup:
+            summary = (await setup.repository.get_summary(BATCH)).summary
+        await queue.close()
+
+        assert judge_step(summary, SPELLCHECK).is_complete is not waited
+
     async def test_without_postgres_there_is_no_answer(self) -> None:
         async with redis_repository("redis://127.0.0.1:1", UnreachableArchive()) as setup:
             with pytest.raises(StoreUnavailableError):
@@ -211,12 +287,16 @@ class TestWithoutRedis:
 
 
 async def test_what_an_earlier_run_of_the_server_left_is_merged_with_postgres(
-    setup: RedisSetup, archive: PostgresBatchStateRepository, redis: Redis
+    setup: RedisSetup,
+    archive: PostgresBatchStateRepository,
+    queue: RedisPersistenceQueue,
+    redis: Redis,
 ) -> None:
     """A server that lost the end of its file agrees with itself, and knows no failure."""
     failure = update("batch", evidence("essay-1", "failed", minutes(1)))
     await setup.repository.apply([NINE_OF_TEN])
-    await persist(archive, NINE_OF_TEN, failure)
+    await drain(queue, archive)
+    await persist(archive, failure)
     await redis.hset("bcs:batch:batch:summary", "life", "an earlier one")
 
     summary = (await setup.repository.get_summary(BATCH)).summary

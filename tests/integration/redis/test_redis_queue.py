@@ -161,6 +161,49 @@ async def test_a_worker_that_leaves_with_empty_hands_is_forgotten(
     assert await redis.xinfo_consumers(STREAM, "bcs:persistence:workers") == []
 
 
+async def test_a_worker_that_leaves_with_an_entry_in_hand_stays_in_the_group(
+    setup: RedisSetup, redis_url: str, hasty: RedisPersistenceQueue
+) -> None:
+    """Removed with it, the entry would be nobody's, and the watermark would pass it."""
+    ids = await enqueue(setup, 1)
+    queue = RedisPersistenceQueue(redis_url, RedisPolicy(), worker_name="w", takeover_seconds=30)
+    await queue.read(10, block_seconds=0)
+    await queue.close()
+
+    assert not (await hasty.get_watermark()).holds(ids[0])
+    assert [entry.entry_id for entry in await hasty.read(10, block_seconds=0)] == ids
+
+
+async def test_an_acknowledgement_from_an_earlier_life_forgets_nothing(
+    setup: RedisSetup, queue: RedisPersistenceQueue, hasty: RedisPersistenceQueue, redis: Redis
+) -> None:
+    await enqueue(setup, 1)
+    [entry] = await queue.read(10, block_seconds=0)
+    await redis.flushall()
+    await hasty.get_watermark()
+    await redis.xadd(STREAM, {"update": "another"}, id=entry.entry_id)
+    await hasty.read(10, block_seconds=0)
+
+    await queue.acknowledge([entry.entry_id])
+
+    assert await redis.xlen(STREAM) == 1
+    assert not (await hasty.get_watermark()).holds(entry.entry_id)
+
+
+async def test_what_waits_is_counted_by_batch_and_only_once(
+    setup: RedisSetup, queue: RedisPersistenceQueue, hasty: RedisPersistenceQueue, redis: Redis
+) -> None:
+    ids = [*await enqueue(setup, 2), *await enqueue(setup, 1)]
+    waiting = await redis.hgetall("bcs:persistence:waiting")
+    await queue.read(10, block_seconds=0)
+    await hasty.read(10, block_seconds=0)  # takes over what the other is still at
+    await queue.acknowledge(ids[1:])
+    await hasty.acknowledge(ids[1:])
+
+    assert waiting == {"batch-0": "2", "batch-1": "1"}
+    assert await redis.hgetall("bcs:persistence:waiting") == {"batch-0": "1"}
+
+
 async def test_without_redis_every_call_says_so() -> None:
     policy = RedisPolicy(timeout_seconds=0.5)
     queue = RedisPersistenceQueue(

@@ -142,6 +142,15 @@ def test_what_completed_before_a_refutation_has_to_complete_again() -> None:
     assert judge(*known, *redone).is_complete
 
 
+def test_an_essay_at_work_is_missing_in_a_number_that_was_only_said() -> None:
+    """A summary counts the nine that it compared; the tenth has only begun."""
+    summed_up = outcome("reports", minutes(2), step="cj_assessment", total=9)
+
+    progress = judge(*done(9), evidence("essay-10", "pending"), summed_up)
+
+    assert (progress.reason, progress.total) == (Reason.INCOMPLETE, 9)
+
+
 def test_a_later_success_does_not_revive_what_it_does_not_list() -> None:
     report = evidence("essay-1", at=minutes(2), source="success")
     success = outcome("confirms", minutes(2), fingerprint="success")

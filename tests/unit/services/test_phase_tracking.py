@@ -1,4 +1,6 @@
+import json
 import re
+from datetime import datetime
 
 import pytest
 
@@ -8,11 +10,17 @@ from batch_conductor_service.models import (
     OBSERVED,
     BatchRegistration,
     BatchUpdate,
+    EssayEvidence,
     OutcomeVerdict,
     PhaseOutcome,
     RecordPosition,
 )
-from batch_conductor_service.services.phase_tracking import group_by_batch, to_update
+from batch_conductor_service.services.phase_tracking import (
+    MAX_CLOCK_SKEW,
+    bound_in_time,
+    group_by_batch,
+    to_update,
+)
 from tests.support.builders import (
     RecordedEvent,
     assessed,
@@ -282,3 +290,59 @@ class TestGrouping:
 
     def test_nothing_is_grouped_into_nothing(self) -> None:
         assert group_by_batch([]) == []
+
+
+class TestTimesFromTheFuture:
+    """A clock days ahead must not outrank what comes after it."""
+
+    RECORDED = minutes(0)
+    FAR = minutes(60 * 24 * 365)
+
+    def bounded(self, item: EssayEvidence | PhaseOutcome | BatchRegistration) -> BatchUpdate:
+        return bound_in_time(update("batch", item), self.RECORDED)
+
+    @pytest.mark.parametrize(
+        ("status", "at"), [("completed", RECORDED), ("failed", RECORDED + MAX_CLOCK_SKEW)]
+    )
+    def test_evidence_is_bound_and_a_success_most(self, status: str, at: datetime) -> None:
+        [item] = self.bounded(evidence("essay", status, self.FAR)).evidence
+
+        assert item.evidence.occurred_at == at
+
+    @pytest.mark.parametrize(
+        ("verdict", "at"),
+        [
+            ("confirms", RECORDED),
+            ("reports", RECORDED),
+            ("partial", RECORDED + MAX_CLOCK_SKEW),
+            ("refutes", RECORDED + MAX_CLOCK_SKEW),
+        ],
+    )
+    def test_so_are_outcomes(self, verdict: str, at: datetime) -> None:
+        [told] = self.bounded(outcome(verdict, self.FAR)).outcomes
+
+        assert told.occurred_at == at
+
+    def test_so_are_registrations(self) -> None:
+        [told] = self.bounded(registration(3, self.FAR)).registrations
+
+        assert told.occurred_at == self.RECORDED
+
+    def test_what_a_clock_may_be_off_is_left_alone(self) -> None:
+        said = update("batch", evidence("essay", at=self.RECORDED + MAX_CLOCK_SKEW))
+
+        assert bound_in_time(said, self.RECORDED) == said
+
+
+def test_an_outcome_without_a_correlation_id_has_that_of_its_envelope() -> None:
+    """Two runs that say the same are two outcomes."""
+    told = phase_outcome("batch", [], status="failed_critically")
+    fingerprints = set()
+    for run in ("2f0d5a8e-0000-4000-8000-000000000001", "2f0d5a8e-0000-4000-8000-000000000002"):
+        envelope = json.loads(told.value) | {"correlation_id": run}
+        del envelope["data"]["correlation_id"]
+        fingerprints.add(
+            only_outcome(told._replace(value=json.dumps(envelope).encode())).fingerprint
+        )
+
+    assert len(fingerprints) == 2

@@ -1,10 +1,12 @@
 """Batch state in Postgres: what every other store of it can be rebuilt from."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.exceptions import RefusedUpdateError, StoreUnavailableError
 from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.implementations.postgres import statements
 from batch_conductor_service.implementations.postgres.errors import translated_errors
@@ -13,7 +15,19 @@ from batch_conductor_service.implementations.postgres.rows import (
     merge_by_batch,
     read_states,
 )
-from batch_conductor_service.models import BatchId, BatchUpdate, EssayProcessingState
+from batch_conductor_service.models import (
+    BatchId,
+    BatchRegistration,
+    BatchUpdate,
+    EssayEvidence,
+    EssayId,
+    EssayProcessingState,
+    OutcomeVerdict,
+    PhaseOutcome,
+    ProcessingStepStatus,
+    StepEvidence,
+    StepName,
+)
 from batch_conductor_service.protocols import SummaryReading
 
 BATCHES_PER_RECOUNT = 100  # so that no number of batches times out
@@ -40,6 +54,20 @@ class PostgresBatchStateRepository:
                 async with self._engine.begin() as connection:
                     await _write(connection, states)
         return [None] * len(updates)
+
+    async def check_schema(self) -> None:
+        """Write a row of each kind and take it back.
+
+        Raises:
+            StoreUnavailableError: not even these are taken: the schema is not of this version.
+        """
+        try:
+            with translated_errors():
+                async with self._engine.connect() as connection:
+                    await _write(connection, merge_by_batch([_specimen()]))
+                    await connection.rollback()
+        except RefusedUpdateError as exc:
+            raise StoreUnavailableError("The database refuses every row.") from exc
 
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
         return SummaryReading(summary=(await self._load(batch_id)).summarise())
@@ -80,3 +108,24 @@ async def _write(connection: AsyncConnection, states: dict[BatchId, BatchState])
         counted = {"batch_ids": batch_ids[start : start + BATCHES_PER_RECOUNT]}
         await connection.execute(statements.RECOUNT, counted)
     failpoint("postgres.uncommitted")
+
+
+def _specimen() -> BatchUpdate:
+    """Return an update with a row for each table; what is wrong with it is not its fault."""
+    step, at = StepName("step"), datetime.now(UTC)
+    evidence = StepEvidence(status=ProcessingStepStatus.COMPLETED, occurred_at=at)
+    return BatchUpdate(
+        batch_id=BatchId("specimen"),
+        evidence=(EssayEvidence(essay_id=EssayId("essay"), step=step, evidence=evidence),),
+        outcomes=(
+            PhaseOutcome(
+                step=step,
+                fingerprint="specimen",
+                occurred_at=at,
+                status="completed_successfully",
+                verdict=OutcomeVerdict.CONFIRMS,
+                reported_total=1,
+            ),
+        ),
+        registrations=(BatchRegistration(fingerprint="specimen", occurred_at=at, essays_total=1),),
+    )

@@ -33,6 +33,7 @@ from batch_conductor_service.protocols import (
     AtomicRedisClientProtocol,
     BatchStateArchiveProtocol,
     ClockProtocol,
+    PersistenceQueueProtocol,
     RedisCommand,
     SummaryReading,
 )
@@ -55,11 +56,13 @@ class RedisCachedBatchStateRepositoryImpl:
         clock: ClockProtocol,
         *,
         ttl_seconds: int,
+        queue: PersistenceQueueProtocol | None = None,
     ) -> None:
         self._redis = redis
         self._archive = archive
         self._breakers = breakers
         self._clock = clock
+        self._queue = queue
         self._policy = WritePolicy(ttl_seconds=ttl_seconds, is_queued=archive is not None)
         self._locks = KeyedLocks()
 
@@ -75,10 +78,12 @@ class RedisCachedBatchStateRepositoryImpl:
         try:
             fields, counts = await self._breakers.call("redis", lambda: self._redis.read(commands))
         except StoreUnavailableError:
-            state = await self._load_archived(batch_id)
-            return SummaryReading(summary=state.summarise(), is_degraded=True)
-        summary = readings.find_summary(batch_id, fields, counts, self._life)
-        return SummaryReading(summary=summary or await self._recover(batch_id))
+            summary = (await self._load_archived(batch_id)).summarise()
+            # What waited when Redis was last seen, Postgres has not: it may be a failure.
+            summary = replace(summary, is_whole=self._queue is None or self._queue.was_empty)
+            return SummaryReading(summary=summary, is_degraded=True)
+        known = readings.find_summary(batch_id, fields, counts, self._life)
+        return SummaryReading(summary=known or await self._recover(batch_id))
 
     async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
         update = BatchUpdate(batch_id=batch_id)
@@ -142,14 +147,14 @@ class RedisCachedBatchStateRepositoryImpl:
     async def _apply_by_script(self, update: BatchUpdate, archived: Archived) -> str | None:
         [reading] = await self._read([update])
         mode, said, queued = "difference", update, update
-        if not reading.is_consistent:
+        if _is_written_anew(update, reading):
             [batch] = await load_whole(self._redis, [reading], archived)
             batch.state.merge(update)
             mode, said = "whole" if batch.is_whole else "partial", batch.state.as_update()
             queued = replace(update, evidence=(*update.evidence, *batch.unqueued))
         entry_id = await self._redis.run_script(
             "merge_update",
-            [*keys.batch_keys(update.batch_id), keys.PERSISTENCE_QUEUE],
+            [*keys.batch_keys(update.batch_id), keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_WAITING],
             [
                 encode_update(said),
                 time_text(self._clock.now()),

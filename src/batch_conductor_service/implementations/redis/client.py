@@ -3,7 +3,7 @@
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -87,6 +87,11 @@ async def translated() -> AsyncIterator[None]:
         raise StoreUnavailableError("Redis cannot be reached or refuses.") from exc
 
 
+def life_of(info: Mapping[str, Any]) -> str:
+    """Return what names one unbroken life of the data: the process, and whom it took over from."""
+    return f"{info['run_id']}:{info['master_replid']}"
+
+
 class RedisClient:
     """`AtomicRedisClientProtocol` on redis-py.
 
@@ -144,10 +149,10 @@ class RedisClient:
     async def _learn_life(self, connection: Connection) -> None:
         """Learn the run of the server before anything is asked of it over the connection."""
         await connection.on_connect()
-        await connection.send_command("INFO", "server")
+        await connection.send_command("INFO")
         reply = await connection.read_response()
         text = reply.decode() if isinstance(reply, bytes) else str(reply)
-        [self._life] = re.findall(r"^run_id:(\w+)", text, re.MULTILINE)
+        self._life = life_of(dict(re.findall(r"^(\w+):(\w+)", text, re.MULTILINE)))
 
     async def _try_once(
         self, watch: Sequence[str], compose: Callable[[], Awaitable[Sequence[RedisCommand]]]

@@ -12,6 +12,9 @@ from batch_conductor_service.models import BatchId, EssayId
 PERSISTENCE_QUEUE = "bcs:persistence:queue"
 PERSISTENCE_GROUP = "bcs:persistence:workers"
 
+# Hash batch id -> entries of the batch that the queue holds. No TTL: a field leaves with the last.
+PERSISTENCE_WAITING = "bcs:persistence:waiting"
+
 # A random name given when the queue was made. No TTL: when it is gone, so is what the queue held.
 PERSISTENCE_EPOCH = "bcs:persistence:epoch"
 

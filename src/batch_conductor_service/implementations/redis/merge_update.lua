@@ -1,12 +1,13 @@
 -- Merges an update into a batch, as plans.py does under WATCH, for a batch so contended that WATCH lost.
 -- One script, since a plain write in its place would lose what others wrote in between.
 --
--- KEYS  the batch's summary, counts, index, expected, outcomes, registrations (keys.batch_keys); the queue
+-- KEYS  the batch's summary, counts, index, expected, outcomes, registrations (keys.batch_keys); the queue;
+--       what waits in it
 -- ARGV  1 the update (codec.encode_update)    2 now      3 TTL in seconds   4 prefix of essay documents
 --       5 'difference', 'whole' or 'partial'  6 payload of the queue entry, '' for none
 --       7 the run of the server
 -- Returns the id of the queue entry, '' when there is none, or nil when the batch is not whole any more.
-local summary, counts, index, expected, outcomes, registrations, queue = unpack(KEYS)
+local summary, counts, index, expected, outcomes, registrations, queue, waiting = unpack(KEYS)
 local update, now, ttl, prefix, mode = cjson.decode(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local RANK = { completed = 0, pending = 1, failed = 2 }
 local SEVERITY = { confirms = 0, partial = 1, refutes = 2 }
@@ -122,7 +123,7 @@ local function count(fields, document, by, is_new)
 end
 
 -- The summary's fields: kept when counting by difference, made anew otherwise.
-local recount = mode ~= 'difference' or #update.registrations + #update.outcomes > 0
+local recount = mode ~= 'difference'
 local fields, known = {}, redis.call('HGETALL', summary)
 for i = 1, #known, 2 do
   local is_count = known[i]:find('^completed:') or known[i]:find('^failed:')
@@ -263,4 +264,5 @@ end
 if ARGV[6] == '' then
   return ''
 end
-return redis.call('XADD', queue, '*', 'update', ARGV[6])
+redis.call('HINCRBY', waiting, update.batch_id, 1)
+return redis.call('XADD', queue, '*', 'batch', update.batch_id, 'update', ARGV[6])

@@ -109,7 +109,7 @@ def write_whole(
 
 
 def queue_entry(update: BatchUpdate, policy: WritePolicy) -> list[RedisCommand]:
-    """Return the command that queues the update for Postgres, always the last of a plan.
+    """Return the commands that queue the update for Postgres, always the last of a plan.
 
     The entry carries what the events said, not what changed in Redis: an event that Redis knows
     already may be one that Postgres never got.
@@ -117,7 +117,13 @@ def queue_entry(update: BatchUpdate, policy: WritePolicy) -> list[RedisCommand]:
     says_something = update.evidence or update.outcomes or update.registrations
     if not (policy.is_queued and says_something):
         return []
-    return [("XADD", keys.PERSISTENCE_QUEUE, "*", "update", encode_update(update))]
+    return [
+        ("HINCRBY", keys.PERSISTENCE_WAITING, update.batch_id, 1),
+        (
+            *("XADD", keys.PERSISTENCE_QUEUE, "*"),
+            *("batch", update.batch_id, "update", encode_update(update)),
+        ),
+    ]
 
 
 def _changed_essays(

@@ -17,6 +17,7 @@ from batch_conductor_service.implementations.redis.client import (
     RedisPolicy,
     connect,
     execute,
+    life_of,
     script_text,
     translated,
 )
@@ -52,12 +53,16 @@ class RedisPersistenceQueue:
     ) -> None:
         self._redis = connect(url, policy, decode_responses=False)
         self._ensure_queue = self._redis.register_script(script_text("ensure_queue"))
+        self._acknowledge = self._redis.register_script(script_text("acknowledge"))
+        self._leave = self._redis.register_script(script_text("leave"))
+        self._epoch = b""  # of the queue that the entries in hand were read from
+        self._depth: int | None = None  # at the last look
         self._longest_block_seconds = policy.timeout_seconds / 2
         self._worker_name = worker_name
         self._takeover_ms = int(takeover_seconds * 1000)
 
     async def read(self, count: int, *, block_seconds: float) -> Sequence[QueueEntry]:
-        await self._ensure_group()
+        self._epoch = await self._ensure_group()
         async with translated():
             entries = await self._claim(count) or await self._read_new(count, block_seconds)
         return [self._entry(entry_id, fields) for entry_id, fields in entries]
@@ -65,15 +70,16 @@ class RedisPersistenceQueue:
     async def acknowledge(self, entry_ids: Sequence[str]) -> None:
         if not entry_ids:
             return
-        await self._run(
-            ("XACK", keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP, *entry_ids),
-            ("XDEL", keys.PERSISTENCE_QUEUE, *entry_ids),
-        )
+        async with translated():
+            await self._acknowledge(
+                keys=[keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_EPOCH, keys.PERSISTENCE_WAITING],
+                args=[keys.PERSISTENCE_GROUP, self._epoch, *entry_ids],
+            )
 
     async def get_watermark(self) -> Watermark:
         await self._ensure_group()
         server, epoch, pending, groups = await self._run(
-            ("INFO", "server"),
+            ("INFO",),
             ("GET", keys.PERSISTENCE_EPOCH),
             ("XPENDING", keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP),
             ("XINFO GROUPS", keys.PERSISTENCE_QUEUE),
@@ -81,7 +87,7 @@ class RedisPersistenceQueue:
         lowest = pending["min"]
         [group] = [g for g in groups if g["name"] == keys.PERSISTENCE_GROUP.encode()]
         return Watermark(
-            generation=f"{server['run_id']}:{(epoch or b'').decode()}",
+            generation=f"{life_of(server)}:{(epoch or b'').decode()}",
             held_through=_before(lowest) if lowest else _parts(group["last-delivered-id"]),
         )
 
@@ -91,12 +97,17 @@ class RedisPersistenceQueue:
             ("XRANGE", keys.PERSISTENCE_QUEUE, "-", "+", "COUNT", 1),
             ("TIME",),
         )
+        self._depth = depth
         if not oldest:
             return QueueBacklog(depth=0, oldest_age_seconds=0)
         # Both times are the server's: an entry id begins with its milliseconds.
         now_ms = seconds * 1000 + microseconds / 1000
         age_ms = max(0.0, now_ms - _parts(oldest[0][0])[0])
         return QueueBacklog(depth=depth, oldest_age_seconds=age_ms / 1000)
+
+    @property
+    def was_empty(self) -> bool:
+        return self._depth == 0
 
     async def find_queued(self, batch_ids: Collection[BatchId]) -> list[BatchUpdate]:
         """Return what waits, or is in a worker's hands, of these batches. Walks the queue."""
@@ -116,19 +127,24 @@ class RedisPersistenceQueue:
         """Leave the group, so that nothing waits for this worker, and close the connections."""
         with suppress(StoreUnavailableError):  # what it leaves behind is taken over, only later
             async with translated():
-                await self._leave()
+                await self._leave(
+                    keys=[keys.PERSISTENCE_QUEUE],
+                    args=[keys.PERSISTENCE_GROUP, self._worker_name],
+                )
         await self._redis.aclose()
 
     async def _run(self, *commands: RedisCommand) -> list[Any]:
         async with translated(), self._redis.pipeline(transaction=True) as pipe:
             return await execute(pipe, commands)
 
-    async def _ensure_group(self) -> None:
+    async def _ensure_group(self) -> bytes:
+        """Return the epoch of the queue, which is made where it is missing."""
         async with translated():
-            await self._ensure_queue(
-                keys=[keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_EPOCH],
+            epoch: bytes = await self._ensure_queue(
+                keys=[keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_EPOCH, keys.PERSISTENCE_WAITING],
                 args=[keys.PERSISTENCE_GROUP, secrets.token_hex(8)],
             )
+            return epoch
 
     async def _claim(self, count: int) -> list[RawEntry]:
         """Take over what a worker has left, this worker's own earlier tries among it."""
@@ -152,15 +168,6 @@ class RedisPersistenceQueue:
             block=max(1, block_ms),
         )
         return [entry for _, entries in streams for entry in entries]
-
-    async def _leave(self) -> None:
-        mine = await self._redis.xpending_range(
-            keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP, "-", "+", 1, self._worker_name
-        )
-        if not mine:
-            await self._redis.xgroup_delconsumer(
-                keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP, self._worker_name
-            )
 
     @staticmethod
     def _entry(entry_id: bytes, fields: dict[bytes, bytes] | None) -> QueueEntry:

@@ -151,6 +151,7 @@ def find_summary(
             batch_id=batch_id,
             registered_total=_integer(fields.get(REGISTERED_TOTAL)),
             reported_total=_integer(fields.get(REPORTED_TOTAL)),
+            essays_known=int(fields["essays"]),
             steps={name: _parse_step(fields, name) for name in sorted(names)},
         )
     except (ValueError, KeyError):

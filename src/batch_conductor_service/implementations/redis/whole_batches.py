@@ -97,15 +97,15 @@ async def load_whole(
     """Return the whole batches, in two round trips for all of them and one statement a table."""
     commands = [command for reading in found for command in _hash_commands(reading.batch_id)]
     replies = iter(await redis.read(commands))
-    hashes = [(next(replies), next(replies), next(replies)) for _ in found]
+    hashes = [(next(replies), next(replies), next(replies), next(replies)) for _ in found]
     essays = [
         await _find_essays(redis, reading, indexed)
-        for reading, (_, _, indexed) in zip(found, hashes, strict=True)
+        for reading, (_, _, indexed, _) in zip(found, hashes, strict=True)
     ]
     documents = await _read_documents(redis, found, essays)
     intact = {
         reading.batch_id
-        for reading, (_, _, indexed) in zip(found, hashes, strict=True)
+        for reading, (_, _, indexed, _) in zip(found, hashes, strict=True)
         if reading.is_consistent and documents[reading.batch_id].keys() >= set(indexed)
     }
     failpoint("hydrate.read")
@@ -121,9 +121,11 @@ async def load_whole(
                 outcomes=tuple(text_values(outcomes, outcome_from)),
                 registrations=tuple(text_values(registrations, registration_from)),
             ),
-            is_intact=reading.batch_id in intact,
+            # What is lost here and still waits for the archive, neither of the two can tell.
+            is_whole=reading.batch_id in intact
+            or (archived.completes(reading) and waiting is None),
         )
-        for reading, (outcomes, registrations, _) in zip(found, hashes, strict=True)
+        for reading, (outcomes, registrations, _, waiting) in zip(found, hashes, strict=True)
     ]
 
 
@@ -132,6 +134,7 @@ def _hash_commands(batch_id: BatchId) -> list[RedisCommand]:
         ("HVALS", keys.batch_outcomes(batch_id)),
         ("HVALS", keys.batch_registrations(batch_id)),
         ("SMEMBERS", keys.batch_index(batch_id)),
+        ("HGET", keys.PERSISTENCE_WAITING, batch_id),
     ]
 
 
@@ -171,7 +174,7 @@ def _combine(
     documents: Mapping[EssayId, EssayDocument],
     reports: BatchUpdate,
     *,
-    is_intact: bool,
+    is_whole: bool,
 ) -> WholeBatch:
     evidence = tuple(item for document in documents.values() for item in _evidence(document.state))
     state = BatchState(reading.batch_id)
@@ -182,7 +185,7 @@ def _combine(
     return WholeBatch(
         state=state,
         documents=documents,
-        is_whole=is_intact or archived.completes(reading),
+        is_whole=is_whole,
         unqueued=tuple(item for essay in earlier for item in _evidence(essay)),
     )
 

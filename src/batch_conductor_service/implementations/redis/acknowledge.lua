@@ -1,0 +1,21 @@
+-- Forgets entries that Postgres holds, and counts what still waits of their batches.
+--
+-- KEYS  the stream; the epoch; what waits, by batch      ARGV  the group; the epoch at reading; entry ids
+-- Returns how many entries were forgotten: none of a queue of another life, whose ids mean other entries.
+-- Atomic, so that of two workers that had an entry only one counts it.
+if redis.call('GET', KEYS[2]) ~= ARGV[2] then
+  return 0
+end
+local forgotten = 0
+for i = 3, #ARGV do
+  local found = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])
+  if redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) == 1 then
+    redis.call('XDEL', KEYS[1], ARGV[i])
+    forgotten = forgotten + 1
+    local fields = found[1] and found[1][2] or {}
+    if fields[1] == 'batch' and redis.call('HINCRBY', KEYS[3], fields[2], -1) <= 0 then
+      redis.call('HDEL', KEYS[3], fields[2])
+    end
+  end
+end
+return forgotten
