@@ -4,51 +4,26 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.consuming.condition import ConsumerState
 from batch_conductor_service.consuming.connection import KafkaConnection
-from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.events.topics import EventName, topic_name
-from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.local.kafka import KafkaBroker
 from batch_conductor_service.local.ports import find_free_port
-from batch_conductor_service.metrics import Metrics
 from tests.support.builders import spellchecked
-from tests.support.consuming import ControlledDlq, ControlledRepository
+from tests.support.consuming import ControlledRepository
 from tests.support.kafka import (
     committed_offsets,
     create_consumed_topics,
     create_topics,
     produce,
     running,
-    unique,
     until,
 )
+from tests.support.membership import consumer_of, policy_for
 
 SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
-
-
-def policy_for(servers: str) -> ConsumerPolicy:
-    """Return a policy that does not make tests wait."""
-    return ConsumerPolicy(
-        bootstrap_servers=servers,
-        group_id=unique("group"),
-        commit_interval_seconds=0.1,
-        drain_timeout_seconds=1,
-        metadata_max_age_seconds=1,
-        max_backoff_seconds=0.2,
-        request_timeout_seconds=3,
-        session_timeout_seconds=3,
-    )
-
-
-def consumer_of(policy: ConsumerPolicy, repository: ControlledRepository) -> EventConsumer:
-    """Return a consumer whose effects are durable once applied."""
-    metrics = Metrics(CollectorRegistry())
-    return EventConsumer(policy, repository, None, ControlledDlq(), metrics, SystemClock())
 
 
 async def test_nothing_is_lost_when_members_join_and_leave(own_kafka: KafkaBroker) -> None:

@@ -1,0 +1,30 @@
+"""Consumers over a real broker whose effects are durable once applied."""
+
+from prometheus_client import CollectorRegistry
+
+from batch_conductor_service.clock import SystemClock
+from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.kafka_consumer import EventConsumer
+from batch_conductor_service.metrics import Metrics
+from tests.support.consuming import ControlledDlq, ControlledRepository
+from tests.support.kafka import unique
+
+
+def policy_for(servers: str) -> ConsumerPolicy:
+    """Return a policy that does not make tests wait."""
+    return ConsumerPolicy(
+        bootstrap_servers=servers,
+        group_id=unique("group"),
+        commit_interval_seconds=0.1,
+        drain_timeout_seconds=1,
+        metadata_max_age_seconds=1,
+        max_backoff_seconds=0.2,
+        request_timeout_seconds=3,
+        session_timeout_seconds=3,
+    )
+
+
+def consumer_of(policy: ConsumerPolicy, repository: ControlledRepository) -> EventConsumer:
+    """Return a consumer without a queue."""
+    metrics = Metrics(CollectorRegistry())
+    return EventConsumer(policy, repository, None, ControlledDlq(), metrics, SystemClock())
