@@ -30,9 +30,6 @@ from batch_conductor_service.health import HealthMonitor
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.policies import (
-    announcement_policy,
-)
 from batch_conductor_service.protocols import (
     BackgroundTaskProtocol,
     ClockProtocol,
@@ -155,6 +152,5 @@ class AnnouncingProvider(Provider):
         skips: SkipEventPublisherProtocol,
         dlq: DlqProducerProtocol,
         drops: AnnouncementDropsProtocol,
-        settings: Settings,
     ) -> ResolutionAnnouncer:
-        return ResolutionAnnouncer(skips, dlq, drops, announcement_policy(settings))
+        return ResolutionAnnouncer(skips, dlq, drops)

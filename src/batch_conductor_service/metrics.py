@@ -66,7 +66,8 @@ class Metrics:
             ["step"],
             registry=registry,
         )
-        # outcome: published, failed (the broker did not acknowledge), dropped (too many waited).
+        # outcome: published, failed (the broker did not acknowledge), dropped (too many waited, or
+        # there was no time left at the stop).
         self.phase_skipped_events = Counter(
             "bcs_phase_skipped_events_total",
             "PhaseSkipped events by what became of them.",

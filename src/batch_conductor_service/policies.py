@@ -3,7 +3,6 @@
 from batch_conductor_service.config import Settings
 from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
 from batch_conductor_service.implementations.redis.client import RedisPolicy
-from batch_conductor_service.services.announcing import AnnouncementPolicy
 from batch_conductor_service.services.drift_sampling import SamplingPolicy
 
 # Of the shutdown's time. What runs beside the requests stops after the last of them, one after the
@@ -52,8 +51,3 @@ def redis_policy(settings: Settings) -> RedisPolicy:
 def sampling_policy(settings: Settings) -> SamplingPolicy:
     """Return how often a sample is audited."""
     return SamplingPolicy(interval_seconds=settings.audit_interval_seconds)
-
-
-def announcement_policy(settings: Settings) -> AnnouncementPolicy:
-    """Return how long what is to be told may take at the end."""
-    return AnnouncementPolicy(drain_timeout_seconds=DRAIN_SHARE * settings.shutdown_timeout_seconds)

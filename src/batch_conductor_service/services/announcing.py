@@ -1,13 +1,15 @@
 """What others are told of a resolution: beside the answer, never before it.
 
 Telling is best effort and bounded in memory and time. What cannot be told is counted and logged.
+At the stop the broker is waited for as long as there is time.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -24,6 +26,9 @@ from batch_conductor_service.protocols import (
 
 logger = structlog.get_logger(__name__)
 
+DRAINING_PUBLISHERS = 16  # at the stop no announcement waits for one that cannot be told
+MAX_DRAINING_BACKOFF_SECONDS = 0.5  # the broker may come back in the last moment
+
 
 class AnnouncementDropsProtocol(Protocol):
     """Who counts what was never tried to be told."""
@@ -39,15 +44,11 @@ class AnnouncementDropsProtocol(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnouncementPolicy:
-    """How much may wait to be told, how often and with what pauses it is tried.
-
-    `drain_timeout_seconds` bounds the telling of what still waits at the stop.
-    """
+    """How much may wait to be told, how often and with what pauses it is tried before the stop."""
 
     queue_size: int = 1000
     max_tries: int = 5
     max_backoff_seconds: float = 5
-    drain_timeout_seconds: float = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class ResolutionAnnouncer:
         self._policy = policy or AnnouncementPolicy()
         self._queue: asyncio.Queue[_Announcement] = asyncio.Queue(self._policy.queue_size)
         self._stopping = asyncio.Event()
+        self._dropped_at_stop = 0
 
     def announce(self, resolution: Resolution) -> None:
         """Have the skip events of the resolution published; there may be none."""
@@ -95,18 +97,23 @@ class ResolutionAnnouncer:
         )
 
     async def run(self) -> None:
-        """Publish until `stop`; then what still waits, within the drain's time."""
-        publishing = asyncio.create_task(self._publish_all(), name="publish announcements")
-        stopping = asyncio.create_task(self._stopping.wait())
+        """Publish until `stop`; then all that still waits, for as long as it takes.
+
+        Whoever has no more time cancels, and what is not told by then is dropped.
+        """
+        publishers = [self._start_publisher()]
+        signals: list[asyncio.Task[Any]] = [asyncio.create_task(self._stopping.wait())]
         try:
-            await asyncio.wait({publishing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if publishing.done():
-                await publishing  # it ends by raising only; the supervisor starts it again
-            await self._drain()
+            await _first_of([*publishers, *signals])
+            publishers += [self._start_publisher() for _ in range(DRAINING_PUBLISHERS)]
+            signals.append(asyncio.create_task(self._queue.join()))
+            await _first_of([*publishers, signals[-1]])
         finally:
-            publishing.cancel()
-            stopping.cancel()
-            await asyncio.gather(publishing, stopping, return_exceptions=True)
+            for task in (*publishers, *signals):
+                task.cancel()
+            await asyncio.gather(*publishers, *signals, return_exceptions=True)
+            if self._stopping.is_set():
+                self._drop_the_rest()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -123,37 +130,60 @@ class ResolutionAnnouncer:
             drop()
             logger.warning("announcement_dropped", batch_id=request.batch_id)
 
+    def _start_publisher(self) -> asyncio.Task[None]:
+        return asyncio.create_task(self._publish_all(), name="publish announcements")
+
     async def _publish_all(self) -> None:
         while True:
             announcement = await self._queue.get()
             try:
                 await self._publish(announcement)
-            except asyncio.CancelledError:
-                announcement.drop()
+            except BaseException:  # cut off, or a fault of ours
+                self._drop(announcement)
                 raise
             finally:
                 self._queue.task_done()
 
     async def _publish(self, announcement: _Announcement) -> None:
-        """Try a bounded number of times: the publishers count what failed."""
+        """Try a bounded number of times, at the stop without bound; publishers count failures."""
         backoff = Backoff(self._policy.max_backoff_seconds)
-        for tries_left in reversed(range(self._policy.max_tries)):
+        tries_left = self._policy.max_tries
+        while True:
             try:
-                await announcement.publish()
-            except BrokerUnavailableError:
-                if tries_left:
-                    await asyncio.sleep(backoff.next_delay())
-            else:
-                return
-        logger.warning("announcement_given_up", batch_id=announcement.batch_id)
+                return await announcement.publish()
+            except BrokerUnavailableError as exc:
+                tries_left -= 1
+                if tries_left <= 0 and not self._stopping.is_set():
+                    batch_id, reason = announcement.batch_id, str(exc)
+                    logger.warning("announcement_given_up", batch_id=batch_id, reason=reason)
+                    return None
+            await self._pause(backoff.next_delay())
 
-    async def _drain(self) -> None:
-        try:
-            await asyncio.wait_for(self._queue.join(), self._policy.drain_timeout_seconds)
-        except TimeoutError:
-            logger.warning("announcements_dropped_at_stop", count=self._queue.qsize())
-            while not self._queue.empty():
-                self._queue.get_nowait().drop()
+    async def _pause(self, seconds: float) -> None:
+        """Wait that long, or until the stop; at the stop never long."""
+        if self._stopping.is_set():
+            await asyncio.sleep(min(seconds, MAX_DRAINING_BACKOFF_SECONDS))
+        else:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _drop(self, announcement: _Announcement) -> None:
+        announcement.drop()
+        if self._stopping.is_set():
+            self._dropped_at_stop += 1
+
+    def _drop_the_rest(self) -> None:
+        while not self._queue.empty():
+            self._drop(self._queue.get_nowait())
+        if self._dropped_at_stop:
+            logger.error("announcements_dropped_at_stop", count=self._dropped_at_stop)
+
+
+async def _first_of(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Return when one of the tasks has ended; raise what it raised."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
 
 
 def _failure_letter(request: ResolutionRequest, error: Exception) -> DeadLetter:

@@ -4,12 +4,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from batch_conductor_service.domain.resolution import Resolution
 from batch_conductor_service.exceptions import BrokerUnavailableError, UnknownPipelineError
+from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import StepName
 from batch_conductor_service.services.announcing import AnnouncementPolicy, ResolutionAnnouncer
+from batch_conductor_service.supervisor import Supervisor
 from tests.support.consuming import ControlledDlq
+from tests.support.kafka import until
 from tests.support.resolutions import request_for, resolution_of
 
 
@@ -50,18 +55,13 @@ class CountedDrops:
 class Bench:
     """An announcer and all it speaks to."""
 
-    def __init__(self, **policy: float) -> None:
+    def __init__(self, *, queue_size: int = 10) -> None:
         self.skips, self.dlq, self.drops = ControlledSkips(), ControlledDlq(), CountedDrops()
         self.announcer = ResolutionAnnouncer(
             self.skips,
             self.dlq,
             self.drops,
-            AnnouncementPolicy(
-                queue_size=int(policy.get("queue_size", 10)),
-                max_tries=3,
-                max_backoff_seconds=0.001,
-                drain_timeout_seconds=policy.get("drain_timeout_seconds", 5),
-            ),
+            AnnouncementPolicy(queue_size=queue_size, max_tries=3, max_backoff_seconds=0.001),
         )
 
     @asynccontextmanager
@@ -115,6 +115,7 @@ async def test_after_the_last_try_the_next_announcement_has_its_turn() -> None:
     async with bench.running():
         bench.announcer.announce(resolution_of("b1", "spellcheck"))
         bench.announcer.announce(resolution_of("b2", "spellcheck"))
+        await until(lambda: bench.skips.published != [])
 
     assert [told.request.batch_id for told in bench.skips.published] == ["b2"]
 
@@ -129,17 +130,50 @@ async def test_what_does_not_fit_the_queue_is_dropped_and_counted() -> None:
     assert bench.drops.reasons == ["unknown_pipeline"]
 
 
-async def test_what_cannot_be_told_in_the_time_of_the_stop_is_dropped_and_counted() -> None:
-    bench = Bench(drain_timeout_seconds=0.05)
-    bench.skips.may_answer.clear()
-    bench.announcer.announce(resolution_of("b1", "spellcheck"))
-    bench.announcer.announce(resolution_of("b2", "nlp", "spellcheck"))
+async def test_the_stop_waits_for_a_broker_that_comes_back() -> None:
+    bench = Bench()
+    bench.skips.failures = 20
+
+    async with bench.running():
+        bench.announcer.announce(resolution_of("b1", "spellcheck"))
+
+    assert len(bench.skips.published) == 1
+    assert bench.drops.steps == []
+
+
+async def test_at_the_stop_one_that_cannot_be_told_keeps_no_other_back() -> None:
+    bench = Bench()
+    bench.dlq.failures = 1_000_000
+    run = asyncio.create_task(bench.announcer.run())
+    bench.announcer.announce_failure(request_for("b1"), UnknownPipelineError("both", []))
+    bench.announcer.announce(resolution_of("b2", "spellcheck"))
     bench.announcer.stop()
 
-    await asyncio.wait_for(bench.announcer.run(), 5)
+    await until(lambda: bench.skips.published != [])
+    run.cancel()
+    await asyncio.wait({run})
 
-    assert sorted(bench.drops.steps) == ["nlp", "spellcheck", "spellcheck"]
+    assert bench.drops.reasons == ["unknown_pipeline"]
+    assert bench.drops.steps == []
+
+
+async def test_what_cannot_be_told_at_the_stop_is_dropped_counted_and_no_clean_end() -> None:
+    bench = Bench()
+    bench.skips.may_answer.clear()
+    supervisor = Supervisor([bench.announcer], Metrics(CollectorRegistry()))
+    supervisor.start()
+    for n in range(3):
+        bench.announcer.announce(resolution_of(f"b{n}", "spellcheck"))
+    await asyncio.sleep(0.01)
+
+    with capture_logs() as logs:
+        is_clean = await supervisor.stop(timeout_seconds=0.05)
+
+    assert not is_clean
     assert bench.skips.published == []
+    assert bench.drops.steps == ["spellcheck"] * 3
+    (line,) = [entry for entry in logs if entry["event"] == "announcements_dropped_at_stop"]
+    assert line["count"] == 3
 
 
 async def test_a_fault_of_ours_ends_the_run_and_the_next_run_goes_on() -> None:

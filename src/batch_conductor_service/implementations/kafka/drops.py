@@ -1,4 +1,4 @@
-"""Counting what was never sent because too much was waiting."""
+"""Counting what was given up before it was sent: too much waited, or the process had to end."""
 
 from collections.abc import Sequence
 
