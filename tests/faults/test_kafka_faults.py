@@ -9,8 +9,9 @@ from aiokafka import AIOKafkaConsumer
 from batch_conductor_service.events.topics import consumed_topics
 from tests.support.builders import RecordedEvent, essay_names, registered, spellchecked
 from tests.support.faults.loads import break_under_load, load
-from tests.support.faults.nemesis import member_comes_and_goes
+from tests.support.faults.proxy import kafka_produce
 from tests.support.faults.servers import GROUP, process_of
+from tests.support.faults.service_faults import member_comes_and_goes
 from tests.support.faults.world import World
 from tests.support.waiting import eventually
 
@@ -152,6 +153,24 @@ async def test_poison_of_every_kind_is_dead_lettered_and_stops_nobody(world: Wor
 
     dead = await world.onlooker.count_dead_letters() - world.dead_letters_before
     assert dead == len(poison)
+
+
+async def test_a_dead_letter_whose_acknowledgement_is_lost_is_sent_again(world: World) -> None:
+    early, late = load(37)
+    world.expects_dead_letters = True
+    await world.send_and_settle(early)
+    world.servers.kafka_proxy.lose_replies(kafka_produce, every=2)
+    fired = world.servers.kafka_proxy.fired
+    poison = [RecordedEvent(consumed_topics()[0], b"key", b"nonsense")] * 5
+    await _send_raw(world, poison)
+    await world.relay.send(late)
+    await asyncio.sleep(3)
+
+    await world.recover_and_check()
+
+    assert world.servers.kafka_proxy.fired > fired
+    dead = await world.onlooker.count_dead_letters() - world.dead_letters_before
+    assert dead >= len(poison)
 
 
 async def _send_raw(world: World, events: list[RecordedEvent]) -> None:
