@@ -33,7 +33,7 @@ async def test_a_process_that_dies_at_a_failpoint_loses_nothing(world: World, na
     await world.send_and_settle(early)
     await world.servers.run(process_of(world.member).stop)
     world.expects_dead_letters = True
-    await world.servers.run(lambda: world.member.launch(FAILPOINT=f"{name}:2"))
+    await world.servers.run(lambda: world.member.launch(FAILPOINT=name))
 
     sending = asyncio.create_task(world.relay.send(late, over_seconds=2))
     for number in range(3):
