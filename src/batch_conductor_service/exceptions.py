@@ -118,10 +118,22 @@ class PipelineConfigurationError(ConductorError):
         )
 
 
-class DeadLetterLimitError(ConductorError):
+class HaltError(ConductorError):
+    """A person has to look: to go on would do harm, or lead to the same place again."""
+
+    code = "halted"
+
+
+class DeadLetterLimitError(HaltError):
     """Most records would be dead-lettered, so consumption stopped."""
 
     code = "dead_letter_limit"
+
+
+class UnreadableRecordError(HaltError):
+    """A record cannot be read from its partition, so consumption stopped."""
+
+    code = "unreadable_record"
 
 
 class UncleanShutdownError(ConductorError):

@@ -27,10 +27,14 @@ from batch_conductor_service.consuming.durability import DurabilityTracker
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.patience import Patience, PollAbandonedError
 from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.consuming.unreadable_records import (
+    UnreadablePollError,
+    UnreadableRecords,
+)
 from batch_conductor_service.events.topics import consumed_topics
 from batch_conductor_service.exceptions import (
     BrokerUnavailableError,
-    DeadLetterLimitError,
+    HaltError,
     TransientError,
 )
 from batch_conductor_service.metrics import Metrics
@@ -77,6 +81,7 @@ class EventConsumer:
         self._tracker = DurabilityTracker(queue)
         self._condition = ConditionRecorder(clock)
         self._checkpoints = Checkpoints(policy, self._tracker, self._condition, metrics)
+        self._unreadable = UnreadableRecords()
         self._patience = Patience(self._condition, policy.max_backoff_seconds)
         self._backoff = Backoff(policy.max_backoff_seconds)
         self._stopping = asyncio.Event()
@@ -99,12 +104,13 @@ class EventConsumer:
         """Consume until `stop`, with a new connection whenever one is lost or stuck.
 
         Raises:
-            DeadLetterLimitError: too many records are invalid; starting again would not help.
+            HaltError: too many records are invalid, or one cannot be read; starting again would
+                not help.
         """
         try:
             while not self._stopping.is_set():
                 await self._run_connection()
-        except DeadLetterLimitError:
+        except HaltError:
             self._condition.enter(ConsumerState.HALTED)
             raise
         self._condition.enter(ConsumerState.STOPPED)
@@ -119,6 +125,10 @@ class EventConsumer:
         connection = KafkaConnection(self._policy, consumed_topics(), self._give_up_partitions)
         try:
             await self._consume(connection)
+        except UnreadablePollError as exc:
+            # What the poll had of other partitions is lost with it, so it begins anew, too.
+            logger.exception("poll_unreadable")
+            self._unreadable.observe(exc)
         except TransientError as exc:
             self._condition.enter(ConsumerState.CONNECTING)
             # The cause's type tells a broker that is away from a setting that it refuses.

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import structlog
 
-from batch_conductor_service.exceptions import DeadLetterLimitError
+from batch_conductor_service.exceptions import HaltError
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import BackgroundTaskProtocol
 
@@ -101,7 +101,7 @@ class Supervisor:
             started = loop.time()
             self._set(task, TaskStatus.RUNNING)
             error = await _run_once(task)
-            if isinstance(error, DeadLetterLimitError):
+            if isinstance(error, HaltError):
                 return self._halt(task, error)
             if not self._stopping.is_set():
                 lasted = loop.time() - started >= self._policy.reset_after_seconds
@@ -113,7 +113,7 @@ class Supervisor:
         self._set(task, TaskStatus.STOPPED)
         return error is None
 
-    def _halt(self, task: BackgroundTaskProtocol, error: DeadLetterLimitError) -> bool:
+    def _halt(self, task: BackgroundTaskProtocol, error: HaltError) -> bool:
         logger.critical("background_task_halted", task=task.name, error=str(error))
         self._set(task, TaskStatus.HALTED)
         return True

@@ -3,7 +3,11 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.exceptions import DeadLetterLimitError, TransientError
+from batch_conductor_service.exceptions import (
+    DeadLetterLimitError,
+    TransientError,
+    UnreadableRecordError,
+)
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.supervisor import RestartPolicy, Supervisor
 from tests.support.tasks import ScriptedTask
@@ -62,8 +66,11 @@ async def test_the_death_of_one_task_does_not_touch_another(registry: CollectorR
     await supervisor.stop(timeout_seconds=1)
 
 
-async def test_too_many_dead_letters_halt_a_task_for_good(registry: CollectorRegistry) -> None:
-    task = ScriptedTask("consumer", [DeadLetterLimitError()])
+@pytest.mark.parametrize("error", [DeadLetterLimitError(), UnreadableRecordError()])
+async def test_what_a_person_has_to_look_at_halts_a_task_for_good(
+    registry: CollectorRegistry, error: Exception
+) -> None:
+    task = ScriptedTask("consumer", [error])
     supervisor = supervise(registry, task)
 
     supervisor.start()

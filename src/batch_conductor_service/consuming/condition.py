@@ -15,7 +15,7 @@ class ConsumerState(StrEnum):
     CONSUMING = "consuming"
     WAITING = "waiting"  # a store or the dead letters cannot be reached; nothing is skipped
     PAUSED = "paused"  # too much waits for Postgres
-    HALTED = "halted"  # too many records are invalid; a person has to look
+    HALTED = "halted"  # too many records are invalid, or one is unreadable; a person has to look
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,18 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    CorruptRecordException,
+    IllegalStateError,
+    KafkaError,
+    UnsupportedCodecError,
+)
 
 from batch_conductor_service.consuming.closing import close_consumer
 from batch_conductor_service.consuming.offset_ledger import Partition
 from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.consuming.unreadable_records import UnreadablePollError
 from batch_conductor_service.exceptions import BrokerUnavailableError, TransientError
 from batch_conductor_service.failpoints import failpoint
 
@@ -73,14 +80,20 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         """Return the next records, or none after the commit interval.
 
         Raises:
+            UnreadablePollError: what was fetched is not what it should be; what the same poll had
+                of other partitions is lost, so this connection is of no more use.
             BrokerUnavailableError: the group or a partition cannot be read.
         """
         try:
             batches = await self._consumer.getmany(
                 timeout_ms=int(self._policy.commit_interval_seconds * 1000)
             )
+        except (UnsupportedCodecError, CorruptRecordException) as exc:
+            raise await self._unreadable(exc) from exc
         except KafkaError as exc:
             raise BrokerUnavailableError from exc
+        except Exception as exc:  # each codec raises its own errors, and so does a bad header
+            raise await self._unreadable(exc) from exc
         # aiokafka drains its buffer and returns without giving up control in between, so here the
         # count is still that of the assignment the records came under.
         return Poll([record for batch in batches.values() for record in batch], self.assignment)
@@ -165,6 +178,13 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         """Note that there is an assignment, perhaps of nothing. Called by aiokafka."""
         del assigned
         self.is_rebalancing = False
+
+    async def _unreadable(self, error: Exception) -> UnreadablePollError:
+        unread = [partition for partition, count in (await self.get_lag()).items() if count]
+        offsets = {
+            p: await self._bounded(self._consumer.position(TopicPartition(*p))) for p in unread
+        }
+        return UnreadablePollError(offsets, is_final=isinstance(error, UnsupportedCodecError))
 
     async def _count_unread(self, ends: Mapping[TopicPartition, int]) -> dict[Partition, int]:
         # Where the end is known something was fetched, so the position is known without waiting.

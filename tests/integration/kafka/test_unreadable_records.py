@@ -1,14 +1,27 @@
 """Records as other producers make them: compressed in any way, or not to be read at all."""
 
-import pytest
-from aiokafka import AIOKafkaProducer
+import asyncio
 
+import aiokafka.codec
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+
+from batch_conductor_service.consuming.condition import ConsumerState
+from batch_conductor_service.events.topics import EventName, topic_name
+from batch_conductor_service.exceptions import UnreadableRecordError
 from batch_conductor_service.local.kafka import KafkaBroker
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledRepository
 from tests.support.kafka import create_consumed_topics, running, until
 from tests.support.membership import consumer_of, policy_for
 
+CHECKSUM_OFFSET, CHECKED_OFFSET = 17, 21  # in a batch of Kafka's format 2
+
+SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
 CODECS = (None, "gzip", "lz4", "snappy", "zstd")
 
 
@@ -23,6 +36,36 @@ async def produce_compressed(servers: str, codec: str | None, essay: str) -> Non
         await producer.stop()
 
 
+def batch_with_header_name(name: bytes) -> bytes:
+    """Return a batch of one record with a header whose name need not be text."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=1000,
+    )
+    placeholder = "n" * len(name)
+    builder.append(0, timestamp=1, key=b"key", value=b"value", headers=[(placeholder, b"")])
+    batch = builder.build().replace(placeholder.encode(), name)
+    checksum = calc_crc32c(bytes(batch[CHECKED_OFFSET:])).to_bytes(4, "big")
+    return bytes(batch[:CHECKSUM_OFFSET] + checksum + batch[CHECKED_OFFSET:])
+
+
+async def produce_batch(servers: str, topic: str, batch: bytes) -> None:
+    """Produce a batch as it is to the topic's only partition."""
+    client = AIOKafkaClient(bootstrap_servers=servers)
+    await client.bootstrap()
+    try:
+        await client.add_topic(topic)
+        leader = client.cluster.leader_for_partition(TopicPartition(topic, 0))
+        await client.send(leader, ProduceRequest(None, -1, 5000, [(topic, [(0, batch)])]))
+    finally:
+        await client.close()
+
+
 async def test_records_of_every_compression_are_read(own_kafka: KafkaBroker) -> None:
     servers = own_kafka.bootstrap_servers
     await create_consumed_topics(servers, partitions=1)
@@ -34,3 +77,33 @@ async def test_records_of_every_compression_are_read(own_kafka: KafkaBroker) -> 
         await until(lambda: len(repository.applied) >= len(CODECS))
 
     assert await repository.completed("b1") == {f"of-{codec}" for codec in CODECS}
+
+
+async def test_an_unknown_compression_halts_the_consumer(
+    own_kafka: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = own_kafka.bootstrap_servers
+    await create_consumed_topics(servers, partitions=1)
+    await produce_compressed(servers, "zstd", "e1")
+    monkeypatch.setattr(aiokafka.codec, "cramjam", None)
+    consumer = consumer_of(policy_for(servers), ControlledRepository())
+
+    with pytest.raises(UnreadableRecordError, match=f"{SPELLCHECK}:0:0"):
+        await asyncio.wait_for(consumer.run(), 30)
+
+    assert consumer.condition.state is ConsumerState.HALTED
+
+
+async def test_a_record_that_stays_unreadable_halts_the_consumer(own_kafka: KafkaBroker) -> None:
+    """The library hands out no record whose header has a name that is not UTF-8."""
+    servers = own_kafka.bootstrap_servers
+    await create_consumed_topics(servers, partitions=1)
+    await produce_compressed(servers, None, "before")
+    await produce_batch(servers, SPELLCHECK, batch_with_header_name(b"\xff\xfe"))
+    await produce_compressed(servers, None, "after")
+    consumer = consumer_of(policy_for(servers), ControlledRepository())
+
+    with pytest.raises(UnreadableRecordError, match=f"{SPELLCHECK}:0:[01] "):
+        await asyncio.wait_for(consumer.run(), 30)
+
+    assert consumer.condition.state is ConsumerState.HALTED
