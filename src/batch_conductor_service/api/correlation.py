@@ -10,9 +10,10 @@ MAX_CORRELATION_LENGTH = 100  # characters
 
 
 def begin_correlation() -> None:
-    """Take the id from the header, or make one."""
+    """Take the id from the header, or make one: an altered id would lead nowhere."""
     structlog.contextvars.clear_contextvars()
-    adopt_correlation(_printable(request.headers.get(CORRELATION_HEADER, "")) or str(uuid4()))
+    given = request.headers.get(CORRELATION_HEADER, "")
+    adopt_correlation(given if _fits_header(given) else str(uuid4()))
 
 
 def adopt_correlation(correlation_id: str) -> None:
@@ -26,12 +27,13 @@ def correlation_id() -> str:
     return str(g.get("correlation_id", ""))
 
 
-def correlation_header() -> str:
-    """Return the id as a header can carry it."""
-    return _printable(correlation_id())
+def correlation_header() -> str | None:
+    """Return the id, if a header can carry it as it is."""
+    carried = correlation_id()
+    return carried if _fits_header(carried) else None
 
 
-def _printable(text: str) -> str:
-    """Return what of the text is safe in a header and in a log line, cut to a bounded length."""
-    kept = "".join(c for c in text if c.isascii() and c.isprintable())
-    return kept.strip()[:MAX_CORRELATION_LENGTH]
+def _fits_header(text: str) -> bool:
+    """Whether the text arrives unaltered in a header, and is bounded."""
+    is_printable = text.isascii() and text.isprintable() and text == text.strip()
+    return is_printable and 0 < len(text) <= MAX_CORRELATION_LENGTH

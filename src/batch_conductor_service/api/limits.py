@@ -61,9 +61,6 @@ async def within_deadline() -> AsyncIterator[None]:
 async def read_json_body() -> bytes:
     """Return the body of the current request.
 
-    A body that is too large is read on and thrown away, within reason: a caller that is cut off
-    while it sends would see a broken connection instead of the answer.
-
     Raises:
         UnsupportedMediaType: it is not said to be JSON.
         RequestEntityTooLarge: it is larger than allowed.
@@ -71,13 +68,26 @@ async def read_json_body() -> bytes:
     if request.mimetype != "application/json":
         raise UnsupportedMediaType
     body = bytearray()
-    size = 0
     async for chunk in request.body:
-        size += len(chunk)
-        if size <= MAX_BODY_BYTES:
-            body += chunk
-        elif size > MAX_DISCARDED_BYTES:
-            break
-    if size > MAX_BODY_BYTES:
-        raise RequestEntityTooLarge
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise RequestEntityTooLarge
     return bytes(body)
+
+
+async def discard_body() -> bool:
+    """Throw away what is not yet read of the body, within reason; return whether that was all.
+
+    An answer before the end of the request makes the server cut the connection: under the caller's
+    hands while it sends, or under its next request.
+    """
+    size = 0
+    try:
+        async with within_deadline():
+            async for chunk in request.body:
+                size += len(chunk)
+                if size > MAX_DISCARDED_BYTES:
+                    return False
+    except DeadlineExceededError:
+        return False
+    return True

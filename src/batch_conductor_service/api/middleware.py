@@ -4,16 +4,16 @@ import hmac
 from time import perf_counter
 
 import structlog
-from quart import Quart, Response, g, request
+from quart import Quart, Response, current_app, g, request
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Unauthorized
+from werkzeug.exceptions import MethodNotAllowed, Unauthorized
 
 from batch_conductor_service.api.correlation import (
     CORRELATION_HEADER,
     begin_correlation,
     correlation_header,
 )
-from batch_conductor_service.api.limits import begin_deadline
+from batch_conductor_service.api.limits import begin_deadline, discard_body
 from batch_conductor_service.config import Settings
 from batch_conductor_service.health import HealthMonitor
 from batch_conductor_service.metrics import Metrics
@@ -27,7 +27,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 def register_middleware(app: Quart, settings: Settings) -> None:
     """Do before and after every request what concerns all of them."""
     token = settings.service_token
-    expected = f"Bearer {token.get_secret_value()}".encode() if token else None
+    expected = token.get_secret_value().encode() if token else None
 
     @app.before_request
     async def begin() -> None:
@@ -39,9 +39,11 @@ def register_middleware(app: Quart, settings: Settings) -> None:
 
     @app.after_request
     async def end(response: Response) -> Response:
-        response.headers[CORRELATION_HEADER] = correlation_header()
+        if carried := correlation_header():
+            response.headers[CORRELATION_HEADER] = carried
         container = g.dishka_container
-        if (await container.get(HealthMonitor)).is_shutting_down:
+        is_read = await discard_body()
+        if not is_read or (await container.get(HealthMonitor)).is_shutting_down:
             # The connection ends with this answer, so that no later request meets a closed door.
             response.headers["Connection"] = "close"
         _measure(await container.get(Metrics), response)
@@ -49,13 +51,14 @@ def register_middleware(app: Quart, settings: Settings) -> None:
 
 
 def _check_token(expected: bytes) -> None:
-    given = request.headers.get("Authorization", "").encode()
-    if not hmac.compare_digest(given, expected):
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    is_right = hmac.compare_digest(given.strip().encode(), expected)
+    if scheme.lower() != "bearer" or not is_right:
         raise Unauthorized(www_authenticate=WWWAuthenticate("bearer"))
 
 
 def _measure(metrics: Metrics, response: Response) -> None:
-    endpoint = request.url_rule.rule if request.url_rule else "unmatched"
+    endpoint = _route_pattern()
     method = request.method if request.method in METHODS else "OTHER"
     duration = perf_counter() - g.started
     metrics.http_requests.labels(
@@ -70,3 +73,15 @@ def _measure(metrics: Metrics, response: Response) -> None:
         status=response.status_code,
         duration_seconds=round(duration, 6),
     )
+
+
+def _route_pattern() -> str:
+    """Return the pattern of the route that was asked for, also with a method it does not have."""
+    if request.url_rule:
+        return str(request.url_rule.rule)
+    if isinstance(request.routing_exception, MethodNotAllowed):
+        adapter = current_app.create_url_adapter(request)
+        for method in request.routing_exception.valid_methods or ():
+            if adapter:
+                return adapter.match(method=method, return_rule=True)[0].rule
+    return "unmatched"

@@ -1,0 +1,91 @@
+"""Connections as the real server keeps them, over the loopback."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from batch_conductor_service.listener import Listener
+from tests.support.api import DEFINE, TestedApp
+
+QUESTION = b'{"batch_id": "batch-1", "requested_pipeline": "nlp"}'
+PAUSE_SECONDS = 0.05  # between the head of a request and its body
+
+
+@dataclass
+class Connection:
+    """One connection to the service, over which requests go one after the other."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def ask(
+        self, method: str, content_type: str, body: bytes, *, length: int | None = None
+    ) -> tuple[int, dict[str, str]]:
+        """Return the status and the headers; the body comes a moment after the head."""
+        head = (
+            f"{method} {DEFINE} HTTP/1.1\r\nHost: bcs\r\nContent-Type: {content_type}\r\n"
+            f"Content-Length: {length or len(body)}\r\n\r\n"
+        )
+        self.writer.write(head.encode())
+        await asyncio.sleep(PAUSE_SECONDS)
+        self.writer.write(body)
+        first, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().splitlines()[:-1]
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        await self.reader.readexactly(int(headers["content-length"]))
+        return int(first.split()[1]), headers
+
+
+@pytest.fixture
+async def connection() -> AsyncIterator[Connection]:
+    """A connection to the served application, which gives a request half a second."""
+    tested = TestedApp(http_timeout=0.5)
+    listener = Listener("127.0.0.1", 0)
+    stop = asyncio.Event()
+    config = Config()
+    config.bind = listener.hypercorn_bind
+    serving = asyncio.create_task(serve(tested.app, config, shutdown_trigger=stop.wait))
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    yield Connection(reader, writer)
+    writer.close()
+    stop.set()
+    await serving
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "content_type", "status"),
+    [("POST", "text/plain", 415), ("PUT", "application/json", 405)],
+)
+async def test_a_request_refused_by_its_head_leaves_the_connection_to_the_next(
+    connection: Connection, method: str, content_type: str, status: int
+) -> None:
+    for _ in range(3):
+        refused, _ = await connection.ask(method, content_type, QUESTION)
+        answered, _ = await connection.ask("POST", "application/json", QUESTION)
+
+        assert (refused, answered) == (status, 200)
+
+
+async def test_a_body_that_does_not_come_ends_the_connection_with_the_answer(
+    connection: Connection,
+) -> None:
+    status, headers = await connection.ask("POST", "text/plain", QUESTION, length=1000)
+
+    assert status == 415
+    assert headers["connection"] == "close"
+    assert await connection.reader.read() == b""
+
+
+async def test_a_body_beyond_reason_ends_the_connection_with_the_answer(
+    connection: Connection,
+) -> None:
+    status, headers = await connection.ask(
+        "POST", "application/json", b" " * (18 * 1024 * 1024), length=10**9
+    )
+
+    assert status == 413
+    assert headers["connection"] == "close"
