@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -21,13 +21,21 @@ def unique(name: str) -> str:
     return f"{name}-{uuid4().hex[:12]}"
 
 
-async def create_topics(servers: str, *topics: str, partitions: int = 1) -> None:
+async def create_topics(
+    servers: str,
+    *topics: str,
+    partitions: int = 1,
+    configuration: Mapping[str, str] | None = None,
+) -> None:
     """Create the topics."""
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     try:
         await admin.create_topics(
-            [NewTopic(topic, num_partitions=partitions, replication_factor=1) for topic in topics]
+            [
+                NewTopic(topic, partitions, replication_factor=1, topic_configs=configuration)
+                for topic in topics
+            ]
         )
     finally:
         await admin.close()

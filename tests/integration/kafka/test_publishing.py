@@ -2,16 +2,19 @@
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.events.topics import EventName, dlq_topic_name, topic_name
 from batch_conductor_service.exceptions import BrokerUnavailableError
+from batch_conductor_service.implementations.kafka import producer as producer_module
 from batch_conductor_service.implementations.kafka.dead_letter_format import original_record
 from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
@@ -28,6 +31,8 @@ from batch_conductor_service.models import StepName
 from batch_conductor_service.protocols import DeadLetter
 from tests.support.kafka import create_topics, read_records, unique
 from tests.support.resolutions import resolution_of
+
+TOPIC_LIMIT = 4000  # bytes
 
 
 def producer_to(servers: str, *, timeout_seconds: float = 10) -> KafkaProducerClient:
@@ -118,6 +123,35 @@ async def test_a_document_too_large_for_its_topic_is_sent_as_the_original(
     assert record.value == letter.payload
     original = original_record(record.value or b"", record.headers)
     assert original == (topic, b"\x00key", letter.payload, [("trace", b"\xff")])
+
+
+async def test_a_record_too_large_for_its_dead_letter_is_told_of_and_holds_nothing_up(
+    kafka_bootstrap_servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = unique("topic")
+    await create_topics(
+        kafka_bootstrap_servers,
+        dlq_topic_name(topic),
+        configuration={"max.message.bytes": str(TOPIC_LIMIT)},
+    )
+    monkeypatch.setattr(producer_module, "MAX_REQUEST_BYTES", 2 * TOPIC_LIMIT)
+    producer = producer_to(kafka_bootstrap_servers)
+    dlq = KafkaDlqProducerImpl(producer, Metrics(CollectorRegistry()), SystemClock())
+    try:
+        with capture_logs() as logs:
+            # Too large for the producer; and, as chance does not compress, for the topic.
+            await dlq.publish(letter_for(topic, b"x" * 2 * TOPIC_LIMIT))
+            await dlq.publish(letter_for(topic, random.Random(0).randbytes(TOPIC_LIMIT)))
+            await dlq.publish(letter_for(topic, b"small"))
+    finally:
+        await producer.stop()
+
+    first, _, last = await read_records(kafka_bootstrap_servers, f"{topic}.DLQ", 3)
+    document = json.loads(first.value or b"")
+    assert document["payload_encoding"] == "omitted"
+    assert document["additional_metadata"]["original_offset"] == 7
+    assert original_record(last.value or b"", last.headers).value == b"small"
+    assert "dead_letter_without_payload" in [e["event"] for e in logs if e["log_level"] == "error"]
 
 
 async def test_what_is_larger_than_a_producer_may_send_is_said_to_be_too_large(

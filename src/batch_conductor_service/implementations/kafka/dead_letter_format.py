@@ -2,10 +2,12 @@
 
 The value is a JSON document that a person can read; what matters is repeated in headers. Where the
 topic does not take the document, which outgrows its original, the value is the original itself and
-the document, without the payload, goes into a header.
+the document, without the payload, goes into a header. Where it takes neither, the document says
+only where the original was read, so that no record is too large to be told of.
 """
 
 import base64
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -21,6 +23,7 @@ HEADER_PREFIX = "bcs_dlq-"
 REDRIVE_COUNT_HEADER = f"{HEADER_PREFIX}redrive-count"
 DOCUMENT_HEADER = f"{HEADER_PREFIX}document"
 MAX_MESSAGE_BYTES = 900  # with its type an error stays under 1 KiB
+MAX_KEY_BYTES = 255  # of a dead letter that always fits, and of a correlation id
 MAX_DOCUMENT_BYTES = 3 * 1024 * 1024  # leaves room for the headers in what a producer may send
 
 Header = tuple[str, bytes]
@@ -46,10 +49,12 @@ class OriginalRecord(NamedTuple):
 
 
 def wrap(letter: DeadLetter, now: datetime) -> Message:
-    """Return the dead letter as a document."""
+    """Return the dead letter as a document; as its original where that is too large for one."""
     document = _document(letter, now)
     forms = (orjson.dumps(document | payload) for payload in _payload_forms(letter.payload))
-    value = next(form for form in forms if len(form) <= MAX_DOCUMENT_BYTES)
+    value = next((form for form in forms if len(form) <= MAX_DOCUMENT_BYTES), None)
+    if value is None:
+        return wrap_original(letter, now)
     return Message(dlq_topic_name(letter.base_topic), _key(letter), value, _headers(letter))
 
 
@@ -63,21 +68,47 @@ def wrap_original(letter: DeadLetter, now: datetime) -> Message:
     return Message(topic, _key(letter), letter.payload or b"", headers)
 
 
+def wrap_reference(letter: DeadLetter, now: datetime) -> Message:
+    """Return the dead letter without the record: of bounded size, whatever the record has."""
+    payload = letter.payload or b""
+    metadata = dict(letter.metadata or {}) | {
+        "original_partition": letter.partition,
+        "original_offset": letter.offset,
+        "original_timestamp": letter.timestamp_ms,
+        "payload_bytes": len(payload),
+        "payload_sha256": hashlib.sha256(payload).hexdigest(),
+        "correlation_id": _correlation_id(letter),
+    }
+    document = _document(letter, now) | {
+        "additional_metadata": metadata,
+        "payload": None,
+        "payload_encoding": "omitted",
+    }
+    key = _key(letter)
+    return Message(
+        dlq_topic_name(letter.base_topic),
+        key if key is None or len(key) <= MAX_KEY_BYTES else None,
+        orjson.dumps(document),
+        _headers(letter),
+    )
+
+
 def original_record(value: bytes, headers: Sequence[Header]) -> OriginalRecord:
     """Return the record that was dead-lettered, from the value and headers of its dead letter.
 
     Raises:
-        ValueError: this is no dead letter of ours.
+        ValueError: this is no dead letter of ours, or the record was too large for it.
     """
     described = dict(headers).get(DOCUMENT_HEADER)
     document = orjson.loads(value if described is None else described)
     try:
         metadata = document["additional_metadata"]
+        held = _original_value(document, value)
         return OriginalRecord(
             topic=document["original_topic"],
             key=_from_base64(metadata["original_key"]),
-            value=_original_value(document, value),
-            headers=[(name, _from_base64(held)) for name, held in metadata["original_headers"]],
+            value=held,
+            headers=[(name, _from_base64(one)) for name, one in metadata["original_headers"]],
         )
     except (KeyError, TypeError) as exc:
         raise ValueError("the value is not a dead letter of this service") from exc
@@ -85,6 +116,8 @@ def original_record(value: bytes, headers: Sequence[Header]) -> OriginalRecord:
 
 def _original_value(document: Mapping[str, Any], value: bytes) -> bytes | None:
     match document.get("payload_encoding"):
+        case "omitted":
+            raise ValueError("the payload was omitted; it is where the record was read")
         case "value":
             return value
         case "base64":
@@ -165,7 +198,7 @@ def _correlation_id(letter: DeadLetter) -> str | None:
     if letter.correlation_id is not None:
         return letter.correlation_id
     held = _envelope(letter.payload).get("correlation_id")
-    return held if isinstance(held, str) else None
+    return held if isinstance(held, str) and len(held) <= MAX_KEY_BYTES else None
 
 
 def _envelope(payload: bytes | None) -> dict[str, Any]:

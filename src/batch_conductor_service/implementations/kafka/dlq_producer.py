@@ -7,6 +7,7 @@ from batch_conductor_service.implementations.kafka.dead_letter_format import (
     Message,
     wrap,
     wrap_original,
+    wrap_reference,
 )
 from batch_conductor_service.implementations.kafka.producer import (
     KafkaProducerClient,
@@ -48,7 +49,22 @@ class KafkaDlqProducerImpl:
         try:
             await self._producer.send(*message)
         except MessageTooLargeError:
-            await self._producer.send(*wrap_original(letter, self._clock.now()))
+            await self._send_smaller(letter)
+
+    async def _send_smaller(self, letter: DeadLetter) -> None:
+        now = self._clock.now()
+        try:
+            await self._producer.send(*wrap_original(letter, now))
+        except MessageTooLargeError:
+            # A record that is too large for its dead letter would hold up all others for ever.
+            await self._producer.send(*wrap_reference(letter, now))
+            logger.error(  # noqa: TRY400 - the cause is said, and is no fault of the code
+                "dead_letter_without_payload",
+                topic=letter.base_topic,
+                partition=letter.partition,
+                offset=letter.offset,
+                payload_bytes=len(letter.payload or b""),
+            )
 
     def _count(self, message: Message, letter: DeadLetter, outcome: str) -> None:
         self._metrics.dlq_messages.labels(message.topic, letter.reason, outcome).inc()

@@ -15,6 +15,7 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
+    RecordListTooLargeError,
     UnknownTopicOrPartitionError,
 )
 
@@ -111,7 +112,7 @@ class KafkaProducerClient:
             return await asyncio.wait_for(awaitable, self._timeout_seconds + GRACE_SECONDS)
         except UnknownTopicOrPartitionError as exc:
             raise BrokerUnavailableError from exc  # nothing was sent, and others are served
-        except MessageSizeTooLargeError as exc:
+        except (MessageSizeTooLargeError, RecordListTooLargeError) as exc:
             # The refused batch had a sequence number: the idempotent producer's next one would
             # not follow the last that the broker took.
             self._give_up(producer)

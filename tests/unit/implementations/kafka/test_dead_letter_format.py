@@ -1,5 +1,6 @@
 """A dead letter says all it must, and gives the original back byte for byte."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from batch_conductor_service.implementations.kafka.dead_letter_format import (
     original_record,
     wrap,
     wrap_original,
+    wrap_reference,
 )
 from batch_conductor_service.protocols import DeadLetter
 from tests.support.builders import NOON
@@ -160,6 +162,35 @@ def test_an_original_of_the_largest_size_fits(payload: bytes, *, has_envelope: b
     assert len(message.value) <= MAX_DOCUMENT_BYTES
     assert ("failed_event_envelope" in json.loads(message.value)) is has_envelope
     assert original_record(message.value, message.headers).value == payload
+
+
+def test_an_original_too_large_for_any_document_is_sent_as_it_is() -> None:
+    payload = b"\xff" * MAX_DOCUMENT_BYTES
+
+    assert wrap(replace(LETTER, payload=payload), NOON).value == payload
+
+
+def test_without_the_record_a_dead_letter_is_small_and_says_where_the_record_is() -> None:
+    huge = b"x" * 2**20
+    payload = b'{"correlation_id": "%b"}' % huge
+    letter = replace(LETTER, payload=payload, key=huge, headers=(("name", huge),))
+    message = wrap_reference(letter, NOON)
+
+    document = json.loads(message.value)
+    metadata = document["additional_metadata"]
+    place = [metadata[f"original_{name}"] for name in ("partition", "offset", "timestamp")]
+    assert len(message.value) + sum(len(held) for _, held in message.headers) < 2000
+    assert (document["payload_encoding"], document["original_topic"]) == ("omitted", "topic")
+    assert place == [3, 42, 1748779200000]
+    assert metadata["payload_bytes"] == len(payload)
+    assert metadata["payload_sha256"] == hashlib.sha256(payload).hexdigest()
+    assert message.key is None
+    with pytest.raises(ValueError, match="omitted"):
+        original_record(message.value, message.headers)
+
+
+def test_without_the_record_a_dead_letter_keeps_a_key_that_is_small() -> None:
+    assert wrap_reference(LETTER, NOON).key == LETTER.key
 
 
 def test_the_error_is_one_line_of_bounded_size() -> None:
