@@ -1,10 +1,7 @@
 """One random trial: a seed gives the events, the faults, their times and the questions."""
 
 import asyncio
-import json
 import os
-import time
-from pathlib import Path
 from random import Random
 
 from tests.support.faults.nemesis import Nemesis
@@ -13,7 +10,6 @@ from tests.support.faults.world import World
 
 SEED = int(os.environ.get("SEED") or "1")
 TRIALS = int(os.environ.get("FAULT_TRIALS") or ("1" if os.environ.get("SEED") else "20"))
-RECORD = os.environ.get("FAULT_RECORD")  # a file that one line for each trial is appended to
 
 BATCHES = 16
 ESSAYS = 11
@@ -27,13 +23,11 @@ async def run_trial(world: World, seed: int) -> None:
     Raises:
         AssertionError: a promise was broken; the message has the seed and the trace.
     """
-    started = time.monotonic()
     try:
         await _run_trial(world, Random(seed))
     except BaseException as exc:
         exc.add_note(f"Replay with: make faults SEED={seed}")
         raise
-    _record(world, seed, time.monotonic() - started)
 
 
 async def _run_trial(world: World, random: Random) -> None:
@@ -47,18 +41,3 @@ async def _run_trial(world: World, random: Random) -> None:
         group.create_task(world.relay.send(late, over_seconds=SENDING_SECONDS))
         group.create_task(nemesis.strike(world, faults))
     await world.recover_and_check()
-
-
-def _record(world: World, seed: int, seconds: float) -> None:
-    if RECORD:
-        line = {
-            "seed": seed,
-            "faults": world.fired,
-            "events": world.journal.counts["acknowledged"],
-            "unknown": world.journal.counts["unknown"],
-            "answers": world.caller.statuses,
-            "recovery_seconds": round(world.recovery_seconds, 2),
-            "seconds": round(seconds, 1),
-        }
-        with Path(RECORD).open("a") as file:
-            file.write(json.dumps(line) + "\n")

@@ -1,6 +1,8 @@
 """One run: servers, neighbours and onlookers together; and what must hold at its end."""
 
 import asyncio
+import json
+import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +18,8 @@ from tests.support.faults.looking import Onlooker, open_onlooker
 from tests.support.faults.model import Model, evidence_of
 from tests.support.faults.servers import FaultServers, Member
 from tests.support.pipelines import service_catalog
+
+RECORD = os.environ.get("FAULT_RECORD")  # a file; a line for each time that every promise held
 
 SURE_SECONDS = 30  # longest wait for an answer that is not degraded
 
@@ -93,6 +97,22 @@ class World:
         """
         await self.recover()
         await self.check()
+        self._record()
+
+    def _record(self) -> None:
+        """Append what was tried, and held, to the file that the report is made from."""
+        if RECORD is None:
+            return
+        line = {
+            "test": self.journal.path.parent.name,
+            "faults": self.fired,
+            "events": self.journal.counts["acknowledged"],
+            "unknown": self.journal.counts["unknown"],
+            "answers": self.caller.statuses,
+            "recovery_seconds": round(self.recovery_seconds, 2),
+        }
+        with Path(RECORD).open("a") as file:
+            file.write(json.dumps(line) + "\n")
 
     async def check(self) -> None:
         """Hold every promise against what is there, nothing being on its way any more."""
