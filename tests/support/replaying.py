@@ -1,0 +1,36 @@
+"""Requests to read again, in memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.services.replaying import Partition, ReplayRequest
+
+
+class MemoryReplayRequests:
+    """`ReplayRequestsProtocol`; cannot settle the next times, as its `failures` says."""
+
+    def __init__(self) -> None:
+        self.request: ReplayRequest | None = None
+        self.failures = 0
+
+    async def submit(self, offsets: Mapping[Partition, int]) -> str:
+        self.request = ReplayRequest(request_id="request", offsets=offsets)
+        return "request"
+
+    async def find(self) -> ReplayRequest | None:
+        return self.request
+
+    async def settle(self, request_id: str, partitions: Sequence[Partition]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailableError
+        if self.request and self.request.request_id == request_id:
+            left = {p: o for p, o in self.request.offsets.items() if p not in partitions}
+            obeyed = self.request.obeyed | set(partitions)
+            self.request = replace(self.request, offsets=left, obeyed=obeyed)
+
+    @property
+    def waiting(self) -> set[Partition]:
+        """The partitions that nobody has rewound."""
+        return set(self.request.offsets) if self.request else set()
