@@ -31,17 +31,23 @@ def totals(records: list[Record]) -> str:
 
 
 def table(records: list[Record]) -> list[str]:
-    """Return the lines of a table: how often each fault fired, and the recovery from it."""
+    """Return the lines of a table: how often each fault fired, and the recovery from it alone."""
     alone, fired = defaultdict[str, list[float]](list), Counter[str]()
     for record in records:
         fired.update(record["faults"])
-        for fault in set(record["faults"]):
-            alone[fault].append(record["recovery_seconds"])
-    head = ["| fault | fired | recovery, median | worst |", "|---|---|---|---|"]
-    return head + [
-        f"| `{fault}` | {fired[fault]} | {statistics.median(times):.1f} s | {max(times):.1f} s |"
-        for fault, times in sorted(alone.items())
+        if len(set(record["faults"])) == 1:
+            alone[record["faults"][0]].append(record["recovery_seconds"])
+    return [
+        "| fault | fired | alone | recovery, median | worst |",
+        "|---|---|---|---|---|",
+        *(f"| `{fault}` | {fired[fault]} | {_recovery(alone[fault])} |" for fault in sorted(fired)),
     ]
+
+
+def _recovery(seconds: list[float]) -> str:
+    if not seconds:
+        return "0 | | "
+    return f"{len(seconds)} | {statistics.median(seconds):.1f} s | {max(seconds):.1f} s"
 
 
 if __name__ == "__main__":
