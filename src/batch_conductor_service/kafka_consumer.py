@@ -177,7 +177,8 @@ class EventConsumer:
 
     async def _handle(self, connection: KafkaConnection, poll: Poll) -> None:
         def is_abandoned() -> bool:
-            return self._stopping.is_set() or connection.is_rebalancing
+            is_stale = poll.assignment != connection.assignment
+            return self._stopping.is_set() or connection.is_rebalancing or is_stale
 
         async def until_available(attempt: Callable[[], Awaitable[Result]], /) -> Result:
             return await self._patience.until_available(attempt, is_abandoned)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
+import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import (
@@ -22,6 +23,8 @@ from batch_conductor_service.exceptions import BrokerUnavailableError, Transient
 from batch_conductor_service.failpoints import failpoint
 
 CLIENT_ID = "batch-conductor-service"
+
+logger = structlog.get_logger(__name__)
 
 Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
 Answer = TypeVar("Answer")
@@ -176,8 +179,8 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Note that there is an assignment, perhaps of nothing. Called by aiokafka."""
-        del assigned
         self.is_rebalancing = False
+        logger.info("partitions_assigned", partitions=len(assigned))
 
     async def _unreadable(self, error: Exception) -> UnreadablePollError:
         unread = [partition for partition, count in (await self.get_lag()).items() if count]

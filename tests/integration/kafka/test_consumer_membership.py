@@ -81,6 +81,27 @@ async def test_a_member_that_hangs_does_not_hold_the_group_up(own_kafka: KafkaBr
     assert len(hanging.applied) + len(healthy.applied) >= 2
 
 
+async def test_a_poll_whose_partitions_were_taken_by_force_is_given_up(
+    own_kafka: KafkaBroker,
+) -> None:
+    """Or the member would try for ever to apply what is another's by now, and read nothing else."""
+    servers = own_kafka.bootstrap_servers
+    await create_consumed_topics(servers, partitions=1)
+    policy = replace(policy_for(servers), rebalance_timeout_seconds=4)
+    hanging, healthy = ControlledRepository(), ControlledRepository()
+    hanging.may_answer.clear()
+    await produce(servers, [spellchecked("b1", "e1")])
+
+    with capture_logs() as logs:
+        async with running(consumer_of(policy, hanging)):
+            await until(lambda: hanging.calls == 1)
+            async with running(consumer_of(policy, healthy)):
+                await until(lambda: [e["event"] for e in logs].count("partitions_assigned") == 3)
+                hanging.failures = 10**9
+                hanging.may_answer.set()
+                await until(lambda: "poll_abandoned" in {e["event"] for e in logs})
+
+
 async def test_a_broker_that_comes_late_and_topics_that_come_later_are_waited_for(
     tmp_path: Path,
 ) -> None:
