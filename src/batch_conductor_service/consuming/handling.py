@@ -50,6 +50,10 @@ class PollHandler:
         self,
         repository: BatchStateRepositoryProtocol,
         dlq: DlqProducerProtocol,
+    def judge(self, records: Sequence[Record]) -> dict[RecordPosition, bool]:
+        """Return of each record whether it is rejected."""
+        return {_position(record): _position(record) not in self.updates for record in records}
+
         policy: ConsumerPolicy,
         metrics: Metrics,
     ) -> None:
@@ -74,7 +78,7 @@ class PollHandler:
         failpoint("ingest.polled")
         started = time.perf_counter()
         poll = _sort(records)
-        self._window.observe(valid=len(poll.updates), invalid=len(poll.rejected))
+        self._window.check(poll.judge(records))
         await self._apply(poll, records, retry)
         failpoint("ingest.applied")
         for record, error in poll.rejected:
@@ -87,6 +91,7 @@ class PollHandler:
         self, poll: _SortedPoll, records: Sequence[Record], retry: UntilAvailable
     ) -> None:
         groups = group_by_batch(tuple(poll.updates.values()))
+        self._window.add(poll.judge(records))
         if not groups:
             return
         try:

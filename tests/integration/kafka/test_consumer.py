@@ -302,6 +302,19 @@ async def test_a_flood_of_invalid_records_halts_the_consumer_before_it_is_dead_l
     assert await bench.committed() == 0
 
 
+async def test_invalid_records_that_are_read_again_do_not_halt_the_consumer(bench: Bench) -> None:
+    limit = DeadLetterLimit(max_invalid_ratio=0.5, min_invalid_records=10)
+    bench.policy = replace(bench.policy, dlq_limit=limit)
+    async with running(bench.consumer()):
+        await produce(bench.servers, [spellchecked("b1", "e1")], partition=0)
+        await produce(bench.servers, map(garbage, range(6)), partition=0)
+        await until(lambda: len(bench.dlq.letters) == 6)
+        bench.queue.replace()
+        await until(lambda: len(bench.dlq.letters) == 12)
+        bench.queue.hold_all()
+        await bench.until_committed(7)
+
+
 async def test_a_full_queue_pauses_consumption_until_half_of_it_is_persisted(
     bench: Bench,
 ) -> None:

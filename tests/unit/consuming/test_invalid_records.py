@@ -1,45 +1,76 @@
+from itertools import count
+
 import pytest
 
 from batch_conductor_service.consuming.invalid_records import InvalidRecordWindow
 from batch_conductor_service.consuming.policy import DeadLetterLimit
 from batch_conductor_service.exceptions import DeadLetterLimitError
+from batch_conductor_service.models import RecordPosition
 
 LIMIT = DeadLetterLimit(max_invalid_ratio=0.5, min_invalid_records=10, window=40)
+
+offsets = count()
+
+
+def poll(*, valid: int = 0, invalid: int = 0) -> dict[RecordPosition, bool]:
+    """Return so many new records, each with whether it is invalid."""
+    return {
+        RecordPosition(topic="topic", partition=0, offset=next(offsets)): is_invalid
+        for is_invalid in [True] * invalid + [False] * valid
+    }
+
+
+def handle(window: InvalidRecordWindow, records: dict[RecordPosition, bool]) -> None:
+    window.check(records)
+    window.add(records)
 
 
 def test_few_invalid_records_are_tolerated_whatever_their_share() -> None:
     window = InvalidRecordWindow(LIMIT)
     for _ in range(9):
-        window.observe(valid=0, invalid=1)
+        handle(window, poll(invalid=1))
 
     with pytest.raises(DeadLetterLimitError):
-        window.observe(valid=0, invalid=1)
+        window.check(poll(invalid=1))
 
 
 def test_half_of_the_records_is_not_more_than_half() -> None:
     window = InvalidRecordWindow(LIMIT)
-    window.observe(valid=20, invalid=20)
+    handle(window, poll(valid=20, invalid=20))
 
     with pytest.raises(DeadLetterLimitError):
-        window.observe(valid=0, invalid=1)
+        window.check(poll(invalid=1))
 
 
 def test_only_the_latest_records_count() -> None:
     window = InvalidRecordWindow(LIMIT)
     for _ in range(10):
-        window.observe(valid=30, invalid=5)
+        handle(window, poll(valid=30, invalid=5))
 
 
 def test_a_poll_without_invalid_records_never_halts() -> None:
     window = InvalidRecordWindow(LIMIT)
-    with pytest.raises(DeadLetterLimitError):
-        window.observe(valid=0, invalid=40)
+    window.add(poll(invalid=40))
 
-    window.observe(valid=1, invalid=0)
+    window.check(poll(valid=1))
 
 
 def test_a_ratio_of_one_is_never_exceeded() -> None:
     window = InvalidRecordWindow(
         DeadLetterLimit(max_invalid_ratio=1, min_invalid_records=1, window=10)
     )
-    window.observe(valid=0, invalid=100)
+    handle(window, poll(invalid=100))
+
+
+def test_of_a_poll_larger_than_the_window_the_invalid_records_count() -> None:
+    with pytest.raises(DeadLetterLimitError):
+        InvalidRecordWindow(LIMIT).check(poll(valid=400, invalid=30))
+
+
+def test_a_poll_that_is_tried_again_and_again_counts_once() -> None:
+    window = InvalidRecordWindow(LIMIT)
+    records = poll(invalid=9)
+    for _ in range(5):
+        window.check(records)
+    for _ in range(5):
+        handle(window, records)
