@@ -4,18 +4,44 @@ Settings build nothing; nothing else reads the environment.
 """
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSettingError
 
 from batch_conductor_service.exceptions import SettingsError
 
 ENV_PREFIX = "BCS_"
 
+SECRETS_DIR_VARIABLE = f"{ENV_PREFIX}SECRETS_DIR"
+MAX_PORT = 65535
+DEFAULT_SECRETS_DIR = Path("/run/secrets")
+
+_BROKER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
+
+
+def _check_brokers(value: str) -> str:
+    for address in value.split(","):
+        match = _BROKER.fullmatch(address.strip())
+        if match is None or not 1 <= int(match["port"]) <= MAX_PORT:
+            raise PydanticCustomError("brokers", "not host:port[,host:port...], ports 1 to 65535")
+    return value
+
+
+def _check_not_blank(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().strip():
+        raise PydanticCustomError("blank", "empty: give a token, or unset it to ask for none")
+    return value
+
+
 Seconds = Annotated[float, Field(gt=0)]
+Brokers = Annotated[str, AfterValidator(_check_brokers)]
+Token = Annotated[SecretStr, AfterValidator(_check_not_blank)]
 
 
 class Environment(StrEnum):
@@ -46,14 +72,14 @@ class Settings(BaseSettings):
     )
 
     http_host: str = Field(default="0.0.0.0", description="Address to listen on.")
-    http_port: int = Field(default=4002, ge=0, le=65535, description="Port to listen on.")
+    http_port: int = Field(default=4002, ge=0, le=MAX_PORT, description="Port to listen on.")
     http_timeout: Seconds = Field(
         default=30, description="Longest time to answer a request, in seconds."
     )
     max_concurrent_requests: int = Field(
         default=256, gt=0, description="Requests in flight before `define` answers 503."
     )
-    service_token: SecretStr | None = Field(
+    service_token: Token | None = Field(
         default=None,
         description="Bearer token that callers must send; none is asked for when unset.",
     )
@@ -61,7 +87,7 @@ class Settings(BaseSettings):
         default=20, description="Longest time from SIGTERM to the end of the process, in seconds."
     )
 
-    kafka_bootstrap_servers: str = Field(
+    kafka_bootstrap_servers: Brokers = Field(
         default="kafka:9092", description="Brokers, comma separated."
     )
     kafka_consumer_group_id: str = Field(
@@ -149,11 +175,27 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: a setting is bad; its message is one line that names each, without its value.
     """
+    secrets = _secrets_dir()
     try:
-        secrets = Path(os.environ.get("BCS_SECRETS_DIR", "/run/secrets"))
-        return Settings(_secrets_dir=secrets if secrets.is_dir() else None)
+        return Settings(_secrets_dir=secrets)
     except ValidationError as exc:
         faults = [
             f"{ENV_PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()
         ]
+    except UnreadableSettingError:
+        faults = [f"{SECRETS_DIR_VARIABLE}: a file in {secrets} cannot be read"]
     raise SettingsError("; ".join(faults))
+
+
+def _secrets_dir() -> Path | None:
+    """Return where secrets are; a directory that is named must be there, or a token would be lost.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    named = os.environ.get(SECRETS_DIR_VARIABLE)
+    if named is None:
+        return DEFAULT_SECRETS_DIR if DEFAULT_SECRETS_DIR.is_dir() else None
+    if not named or not Path(named).is_dir():
+        raise SettingsError(f"{SECRETS_DIR_VARIABLE}: not a directory")
+    return Path(named)

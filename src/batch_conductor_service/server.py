@@ -47,6 +47,12 @@ async def serve(settings: Settings) -> int:
         container = build_container(settings)
         await check_configuration(container)
         listener = Listener(settings.http_host, settings.http_port)
+        logger.info(
+            "starting",
+            environment=settings.environment.value,
+            port=listener.port,
+            service_token_required=settings.service_token is not None,
+        )
     except PipelineConfigurationError:
         return FAILURE  # the file's reader has told every fault
     except ConductorError as exc:

@@ -37,6 +37,18 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
         assert process.log[-1]["event"] == "stopped"
 
 
+@pytest.mark.parametrize(("settings", "is_required"), [({}, False), ({"SERVICE_TOKEN": "t"}, True)])
+def test_the_log_says_whether_a_token_is_asked_for(
+    settings: dict[str, str], *, is_required: bool
+) -> None:
+    with serving_process(**settings) as (process, _):
+        process.signal(signal.SIGTERM)
+        process.wait()
+
+        (line,) = [entry for entry in process.log if entry["event"] == "starting"]
+        assert line["service_token_required"] is is_required
+
+
 def test_an_idle_connection_does_not_delay_the_end() -> None:
     with serving_process() as (process, address), httpx.Client(base_url=address) as client:
         client.get("/livez")
