@@ -3,16 +3,12 @@
 Everything a plan computes comes from one reading under WATCH, so it holds when EXEC succeeds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-import orjson
-
 from batch_conductor_service.codec import (
     encode_update,
-    outcome_json,
-    registration_json,
     time_from,
     time_text,
 )
@@ -21,21 +17,16 @@ from batch_conductor_service.domain.batch_state import (
     latest_registration,
 )
 from batch_conductor_service.domain.merging import merge_evidence, standing_status
-from batch_conductor_service.implementations.redis import keys, readings
-from batch_conductor_service.implementations.redis.documents import EssayDocument, encode_document
+from batch_conductor_service.implementations.redis import keys, readings, writes
+from batch_conductor_service.implementations.redis.documents import EssayDocument
 from batch_conductor_service.implementations.redis.readings import BatchReading
 from batch_conductor_service.models import (
     OBSERVED,
-    BatchCompletionSummary,
-    BatchId,
-    BatchRegistration,
     BatchUpdate,
     EssayId,
     EssayProcessingState,
     EssayStep,
-    PhaseOutcome,
     ProcessingStepStatus,
-    StepCompletionSummary,
     StepName,
 )
 from batch_conductor_service.protocols import RedisCommand
@@ -59,7 +50,9 @@ def merge_by_difference(
     fields = _known_counts(reading, update)
     commands: list[RedisCommand] = []
     for essay, before, after in _changed_essays(reading, update):
-        commands.append(_set_document(after, reading.documents[essay], policy, now))
+        commands.append(
+            writes.set_document(after, reading.documents[essay], policy.ttl_seconds, now)
+        )
         if reading.fields["expected"] == "0" or essay in reading.expected:
             for step in after.steps:
                 if after.steps[step] != before.get(step):
@@ -70,8 +63,8 @@ def merge_by_difference(
         commands.append(("SADD", keys.batch_index(reading.batch_id), *sorted(new_essays)))
     return [
         *commands,
-        *_set_fields(reading.batch_id, fields),
-        *_renew(reading.batch_id, policy),
+        *writes.set_fields(reading.batch_id, fields),
+        *writes.renew_batch(reading.batch_id, policy.ttl_seconds),
         *queue_entry(update, policy),
     ]
 
@@ -92,19 +85,24 @@ def write_whole(
         return []
     registration = latest_registration(everything.registrations)
     members = registration.essay_ids if registration else ()
-    fields = _summary_fields(state.summarise(), is_whole=is_whole) | {readings.LIFE: life or ""}
+    fields = writes.summary_fields(state.summarise(), is_whole=is_whole) | {
+        readings.LIFE: life or ""
+    }
     sizes = (len(essays), len(members), len(everything.outcomes), len(everything.registrations))
     fields |= {name: str(size) for name, size in zip(readings.SIZES, sizes, strict=True)}
     batch_id = state.batch_id
     return [
         ("DEL", *keys.batch_keys(batch_id)),
-        *(_set_document(essay, documents.get(essay.essay_id), policy, now) for essay in essays),
-        *_add(keys.batch_index(batch_id), [essay.essay_id for essay in essays]),
-        *_add(keys.batch_expected(batch_id), members),
-        *_set_outcomes(batch_id, everything.outcomes),
-        *_set_registrations(batch_id, everything.registrations),
-        *_set_fields(batch_id, fields),
-        *_renew(batch_id, policy),
+        *(
+            writes.set_document(essay, documents.get(essay.essay_id), policy.ttl_seconds, now)
+            for essay in essays
+        ),
+        *writes.add_members(keys.batch_index(batch_id), [essay.essay_id for essay in essays]),
+        *writes.add_members(keys.batch_expected(batch_id), members),
+        *writes.set_outcomes(batch_id, everything.outcomes),
+        *writes.set_registrations(batch_id, everything.registrations),
+        *writes.set_fields(batch_id, fields),
+        *writes.renew_batch(batch_id, policy.ttl_seconds),
     ]
 
 
@@ -173,82 +171,5 @@ def _count_essay(
         fields[field] = max(fields.get(field, ""), observed_at)
 
 
-def outcome_field(outcome: PhaseOutcome) -> str:
-    """Return the field of the outcomes hash that holds the outcome."""
-    return f"{outcome.step} {outcome.fingerprint}"
-
-
-def _summary_fields(summary: BatchCompletionSummary, *, is_whole: bool) -> dict[str, str]:
-    fields = {
-        readings.WHOLE: "1" if is_whole else "0",
-        readings.REGISTERED_TOTAL: _text(summary.registered_total),
-        readings.REPORTED_TOTAL: _text(summary.reported_total),
-    }
-    for name, step in summary.steps.items():
-        fields |= _step_fields(name, step)
-    return fields
-
-
-def _step_fields(name: StepName, step: StepCompletionSummary) -> dict[str, str]:
-    fields = {
-        f"{readings.COMPLETED}:{name}": str(step.completed),
-        f"{readings.FAILED}:{name}": str(step.failed),
-    }
-    if step.last_observed_at is not None:
-        fields[f"{readings.OBSERVED_AT}:{name}"] = time_text(step.last_observed_at)
-    if step.refuted_at is not None:
-        fields[f"{readings.REFUTED_AT}:{name}"] = time_text(step.refuted_at)
-    if step.outcome is not None:
-        text = orjson.dumps(outcome_json(step.outcome)).decode()
-        fields[f"{readings.OUTCOME}:{name}"] = text
-    return fields
-
-
-def _set_fields(batch_id: BatchId, fields: Mapping[str, str]) -> list[RedisCommand]:
-    prefix = f"{readings.COMPLETED}:"
-    counts = {f.removeprefix(prefix): count for f, count in fields.items() if f.startswith(prefix)}
-    commands: list[RedisCommand] = [_hset(keys.batch_summary(batch_id), fields)]
-    if counts:
-        commands.append(_hset(keys.pipeline_state(batch_id), counts))
-    return commands
-
-
-def _set_outcomes(batch_id: BatchId, outcomes: Iterable[PhaseOutcome]) -> list[RedisCommand]:
-    texts = {outcome_field(o): orjson.dumps(outcome_json(o)).decode() for o in outcomes}
-    return [_hset(keys.batch_outcomes(batch_id), texts)] if texts else []
-
-
-def _set_registrations(
-    batch_id: BatchId, registrations: Iterable[BatchRegistration]
-) -> list[RedisCommand]:
-    texts = {r.fingerprint: orjson.dumps(registration_json(r)).decode() for r in registrations}
-    return [_hset(keys.batch_registrations(batch_id), texts)] if texts else []
-
-
-def _set_document(
-    essay: EssayProcessingState, known: EssayDocument | None, policy: WritePolicy, now: datetime
-) -> RedisCommand:
-    created_at = known.created_at if known else None
-    document = encode_document(essay, created_at=created_at, now=now)
-    key = keys.essay_state(essay.batch_id, essay.essay_id)
-    return ("SET", key, document, "EX", policy.ttl_seconds)
-
-
-def _renew(batch_id: BatchId, policy: WritePolicy) -> list[RedisCommand]:
-    return [("EXPIRE", key, policy.ttl_seconds) for key in keys.batch_keys(batch_id)]
-
-
-def _add(key: str, members: Sequence[str]) -> list[RedisCommand]:
-    return [("SADD", key, *members)] if members else []
-
-
-def _hset(key: str, fields: Mapping[str, str]) -> RedisCommand:
-    return ("HSET", key, *(part for pair in fields.items() for part in pair))
-
-
 def _steps(document: EssayDocument | None) -> Mapping[StepName, EssayStep]:
     return document.state.steps if document else {}
-
-
-def _text(number: int | None) -> str:
-    return "" if number is None else str(number)
