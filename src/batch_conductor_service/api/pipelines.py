@@ -11,6 +11,8 @@ from batch_conductor_service.api.limits import read_json_body, within_deadline
 from batch_conductor_service.api.resolving import ResolutionDesk
 from batch_conductor_service.api.schemas import DefineRequest, DefineResponse
 
+logger = structlog.get_logger(__name__)
+
 blueprint = Blueprint("pipelines", __name__, url_prefix="/internal/v1/pipelines")
 
 
@@ -25,6 +27,8 @@ async def define(desk: FromDishka[ResolutionDesk]) -> Response:
     if question.correlation_id is not None:
         adopt_correlation(question.correlation_id)
     structlog.contextvars.bind_contextvars(batch_id=question.batch_id)
-    resolution = await desk.resolve(question.as_request(correlation_id()))
+    if question.has_unusable_total:
+        logger.info("unusable_essays_total_ignored")
+    resolution = await desk.resolve(question.as_request(correlation_id(), body))
     answer = DefineResponse.of(resolution).model_dump_json()
     return Response(answer, content_type="application/json")

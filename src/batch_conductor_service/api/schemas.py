@@ -2,9 +2,16 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from batch_conductor_service.domain.completeness import Reason, essays_total, judge_step
 from batch_conductor_service.domain.identifiers import ID_PATTERN, MAX_ID_LENGTH, is_identifier
@@ -17,6 +24,9 @@ from batch_conductor_service.domain.resolution import (
 )
 from batch_conductor_service.models import BatchId, EssayProcessingState
 from batch_conductor_service.protocols import SummaryReading
+
+MAX_ESSAYS = 2**31 - 1  # as many as an event can tell of
+MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be told
 
 
 def _check_identifier(text: str) -> str:
@@ -34,11 +44,26 @@ Identifier = Annotated[
 
 
 class BatchMetadata(BaseModel):
-    """What the caller knows of the batch; only the number of essays is used."""
+    """What the caller knows of the batch; only the number of essays is used.
+
+    A number that is none is as good as unknown, which means that phases run: it refuses nothing.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
-    essays_total: Annotated[int, Field(ge=1, strict=True)] | None = None
+    essays_total: Annotated[
+        Any,
+        WithJsonSchema(
+            {"description": "Number of essays, from 1 on; anything else is as good as unknown."}
+        ),
+    ] = None
+
+    @property
+    def usable_total(self) -> int | None:
+        """The number of essays, if it is one."""
+        total = self.essays_total
+        is_number = isinstance(total, int) and not isinstance(total, bool)
+        return total if is_number and 1 <= total <= MAX_ESSAYS else None
 
 
 class DefineRequest(BaseModel):
@@ -51,14 +76,21 @@ class DefineRequest(BaseModel):
     correlation_id: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
     batch_metadata: BatchMetadata | None = None
 
-    def as_request(self, correlation_id: str) -> ResolutionRequest:
-        """Return the question as the service understands it."""
+    @property
+    def has_unusable_total(self) -> bool:
+        """Whether a number of essays was sent that is none."""
+        metadata = self.batch_metadata or BatchMetadata()
+        return metadata.essays_total is not None and metadata.usable_total is None
+
+    def as_request(self, correlation_id: str, body: bytes) -> ResolutionRequest:
+        """Return the question as the service understands it, with the body that it came in."""
         metadata = self.batch_metadata or BatchMetadata()
         return ResolutionRequest(
             batch_id=BatchId(self.batch_id),
             requested_pipeline=self.requested_pipeline,
             correlation_id=correlation_id,
-            essays_total=metadata.essays_total,
+            essays_total=metadata.usable_total,
+            body=body if len(body) <= MAX_KEPT_BODY_BYTES else None,
         )
 
 

@@ -1,7 +1,7 @@
 """The answer to the one question: which steps run, which are skipped, and why. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from batch_conductor_service.domain.completeness import Reason, StepProgress
@@ -28,12 +28,16 @@ class PhaseDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolutionRequest:
-    """What BOS asks: which steps of a pipeline are still to run for a batch."""
+    """What BOS asks: which steps of a pipeline are still to run for a batch.
+
+    `body` is the question as it was sent, where it is not too large to be kept.
+    """
 
     batch_id: BatchId
     requested_pipeline: str
     correlation_id: str
     essays_total: int | None = None
+    body: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -194,7 +194,18 @@ def _failure_letter(request: ResolutionRequest, error: Exception) -> DeadLetter:
         reason=shown.code,
         error_type=type(error).__name__,
         error_message=str(shown),
-        payload=json.dumps(asdict(request)).encode(),
+        payload=request.body or _as_question(request),
         key=request.batch_id.encode(),
         correlation_id=request.correlation_id,
     )
+
+
+def _as_question(request: ResolutionRequest) -> bytes:
+    """Return the request as it can be sent again."""
+    question = {
+        "batch_id": request.batch_id,
+        "requested_pipeline": request.requested_pipeline,
+        "correlation_id": request.correlation_id,
+        "batch_metadata": {"essays_total": request.essays_total},
+    }
+    return json.dumps(question).encode()

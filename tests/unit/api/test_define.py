@@ -1,3 +1,6 @@
+import pytest
+from structlog.testing import capture_logs
+
 from tests.support.api import DEFINE, TestedApp
 from tests.support.builders import NOON, evidence, outcome, registration, update
 
@@ -77,6 +80,28 @@ async def test_the_callers_count_of_essays_is_used_when_there_is_no_better(
     body = await (await tested.define(batch_metadata={"essays_total": 1})).get_json()
 
     assert body["final_pipeline"] == ["cj_assessment"]
+
+
+@pytest.mark.parametrize("total", [0, -1, "1", 1.0, 1.5, True, 10**30, [1], {}])
+async def test_a_count_that_is_none_is_as_good_as_unknown(tested: TestedApp, total: object) -> None:
+    await tested.repository.apply([update("batch-1", evidence("essay-1"))])
+
+    with capture_logs() as logs:
+        response = await tested.define(batch_metadata={"essays_total": total})
+
+    assert response.status_code == 200
+    body = await response.get_json()
+    assert body["final_pipeline"] == ["spellcheck", "cj_assessment"]
+    assert body["phases"][0]["reason"] == "total_unknown"
+    (line,) = [entry for entry in logs if entry["event"] == "unusable_essays_total_ignored"]
+    assert line["log_level"] == "info"
+
+
+async def test_a_count_that_is_not_given_is_nothing_to_log(tested: TestedApp) -> None:
+    with capture_logs() as logs:
+        await tested.define(batch_metadata={"essays_total": None})
+
+    assert "unusable_essays_total_ignored" not in [entry["event"] for entry in logs]
 
 
 async def test_what_bos_sends_is_taken(tested: TestedApp) -> None:

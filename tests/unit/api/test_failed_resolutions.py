@@ -28,6 +28,18 @@ async def test_an_unknown_pipeline_is_named_with_the_known_ones(tested: TestedAp
     assert await tested.sample("bcs_pipeline_resolutions_total", **unknown) == 1
 
 
+@pytest.mark.parametrize(("padding", "is_kept"), [(0, True), (64 * 1024, False)])
+async def test_a_failed_question_is_handed_on_as_it_was_sent(
+    tested: TestedApp, padding: int, *, is_kept: bool
+) -> None:
+    body = b'{"batch_id":  "b1", "requested_pipeline": "essay_painting"}' + b" " * padding
+
+    await tested.client.post(DEFINE, data=body, headers=JSON)
+
+    ((request, _),) = tested.announcer.failures
+    assert request.body == (body if is_kept else None)
+
+
 async def test_no_store_that_answers_asks_to_come_again(tested: TestedApp) -> None:
     tested.repository.error = StoreUnavailableError()
 

@@ -1,12 +1,13 @@
 import asyncio
-import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from batch_conductor_service.api.schemas import DefineRequest
 from batch_conductor_service.domain.resolution import Resolution
 from batch_conductor_service.exceptions import BrokerUnavailableError, UnknownPipelineError
 from batch_conductor_service.metrics import Metrics
@@ -200,7 +201,25 @@ async def test_a_failed_resolution_is_dead_lettered_with_its_code() -> None:
     assert letter.base_topic == "huleedu.pipelines.resolution"
     assert (letter.reason, letter.error_type) == ("unknown_pipeline", "UnknownPipelineError")
     assert (letter.key, letter.correlation_id) == (b"b1", "correlation-b1")
-    assert json.loads(letter.payload or b"")["requested_pipeline"] == "both"
+
+
+async def test_a_failed_resolution_is_dead_lettered_as_it_was_asked() -> None:
+    bench = Bench()
+    asked = replace(request_for("b1"), body=b'{"batch_id":  "b1", "of a newer caller": 1.10}')
+    async with bench.running():
+        bench.announcer.announce_failure(asked, UnknownPipelineError("both", []))
+
+    assert bench.dlq.letters[0].payload == asked.body
+
+
+async def test_a_failed_resolution_whose_text_was_not_kept_can_be_asked_again() -> None:
+    bench = Bench()
+    asked = replace(request_for("b1"), essays_total=3)
+    async with bench.running():
+        bench.announcer.announce_failure(asked, UnknownPipelineError("both", []))
+
+    again = DefineRequest.model_validate_json(bench.dlq.letters[0].payload or b"")
+    assert again.as_request(again.correlation_id or "", b"") == replace(asked, body=b"")
 
 
 async def test_a_fault_of_ours_is_dead_lettered_without_its_text() -> None:
