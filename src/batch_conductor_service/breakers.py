@@ -15,6 +15,7 @@ from purgatory.domain.model import OpenedState
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.metrics import Metrics
 
+DEPENDENCIES = ("redis", "postgresql")
 FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 2.0
 
@@ -34,6 +35,8 @@ class CircuitBreakers:
             exclude=[asyncio.CancelledError],  # the caller hung up; the dependency is fine
         )
         self._factory.add_listener(self._show)
+        for dependency in DEPENDENCIES:
+            metrics.circuit_breaker_state.labels(dependency).set(_STATES["closed"])
 
     async def call(self, dependency: str, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the dependency.
