@@ -31,8 +31,8 @@ class OutgoingEvent:
 def phase_skipped_events(resolution: Resolution, now: datetime) -> list[OutgoingEvent]:
     """Return one event for each pruned phase.
 
-    The event id follows from batch, phase and correlation id, so that whoever hears of a repeated
-    resolution can drop it.
+    The event id follows from batch, phase and correlation id, however a UUID is spelt there, so
+    that whoever hears of a repeated resolution can drop it.
     """
     return [_event(resolution, step, now) for step in resolution.skipped]
 
@@ -40,7 +40,7 @@ def phase_skipped_events(resolution: Resolution, now: datetime) -> list[Outgoing
 def _event(resolution: Resolution, step: StepName, now: datetime) -> OutgoingEvent:
     request = resolution.request
     batch_id, correlation_id = request.batch_id, request.correlation_id
-    event_id = _uuid_from(batch_id, step, correlation_id)
+    event_id = _uuid_from(batch_id, step, _normalised(correlation_id))
     timestamp = now.isoformat()
     envelope = {
         "event_id": str(event_id),
@@ -77,10 +77,19 @@ def _event(resolution: Resolution, step: StepName, now: datetime) -> OutgoingEve
 
 def _as_uuid(correlation_id: str) -> UUID:
     """Return the correlation id as the UUID that envelopes demand."""
+    return _parsed(correlation_id) or _uuid_from(correlation_id)
+
+
+def _normalised(correlation_id: str) -> str:
+    """Return a UUID in its one canonical spelling, anything else as it is."""
+    return str(_parsed(correlation_id) or correlation_id)
+
+
+def _parsed(correlation_id: str) -> UUID | None:
     try:
         return UUID(correlation_id)
     except ValueError:
-        return _uuid_from(correlation_id)
+        return None
 
 
 def _uuid_from(*parts: str) -> UUID:

@@ -1,6 +1,8 @@
 import json
 from uuid import UUID
 
+import pytest
+
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, StepName
@@ -75,6 +77,13 @@ def test_the_same_resolution_repeated_later_carries_the_same_event_ids() -> None
 
     assert [event.event_id for event in first] == [event.event_id for event in again]
     assert len({event.event_id for event in first}) == 2
+
+
+@pytest.mark.parametrize("spelt", [CORRELATION.upper(), CORRELATION.replace("-", "")])
+def test_a_uuid_spelt_otherwise_carries_the_same_event_ids(spelt: str) -> None:
+    assert [event.event_id for event in events(resolution(correlation_id=spelt))] == [
+        event.event_id for event in events(resolution())
+    ]
 
 
 def test_another_batch_or_correlation_id_makes_another_event_id() -> None:
