@@ -3,6 +3,7 @@
 No message repeats a value of the payload: it goes to logs and dead letters.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +29,9 @@ from batch_conductor_service.events.topics import EventName, find_event, topic_n
 from batch_conductor_service.exceptions import InvalidMessageError
 
 MAX_NAMED_FAULTS = 5
+SCHEMA_VERSION = 1
 
+_VERSIONED = re.compile(r"(?P<base>.+?)\.?[vV](?P<version>[0-9]+)", re.ASCII)
 _WORDS = {"uuid_parsing": "not a UUID"}  # the library's would repeat a part of the value
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -49,6 +52,7 @@ class InvalidReason(StrEnum):
     NOT_JSON = "not_json"
     UNKNOWN_EVENT = "unknown_event"
     EVENT_TYPE_MISMATCH = "event_type_mismatch"
+    UNSUPPORTED_SCHEMA_VERSION = "unsupported_schema_version"
     SCHEMA_VIOLATION = "schema_violation"
     BAD_IDENTIFIER = BAD_IDENTIFIER
     UNSTORABLE_TEXT = UNSTORABLE_TEXT
@@ -75,7 +79,9 @@ def decode_event(topic: str, payload: bytes | None) -> DecodedEvent:
     model = DATA_MODELS.get(name) if name else None
     if name is None or model is None:
         raise _invalid(InvalidReason.UNKNOWN_EVENT, "no event is consumed from this topic")
-    envelope = _validated(EventEnvelope, _parse(payload), "envelope")
+    parsed = _parse(payload)
+    _check_schema_version(parsed)
+    envelope = _validated(EventEnvelope, parsed, "envelope")
     _check_event_type(name, envelope.event_type)
     return DecodedEvent(
         name=name,
@@ -109,6 +115,29 @@ def _check_event_type(name: EventName, spelling: str) -> None:
                 InvalidReason.EVENT_TYPE_MISMATCH,
                 f"the topic of {name.value} has an event of type {other.value}",
             )
+    bases = {_split_version(own)[0] for own in (name.value, topic_name(name))}
+    base, version = _split_version(spelling)
+    if base in bases and version != SCHEMA_VERSION:
+        raise _invalid(
+            InvalidReason.UNSUPPORTED_SCHEMA_VERSION,
+            f"{name.value} in another version than {SCHEMA_VERSION}",
+        )
+
+
+def _check_schema_version(parsed: object) -> None:
+    """Refuse another version before anything in it is judged by the rules of this one."""
+    version = parsed.get("schema_version") if isinstance(parsed, dict) else None
+    if type(version) is int and version != SCHEMA_VERSION:
+        raise _invalid(
+            InvalidReason.UNSUPPORTED_SCHEMA_VERSION,
+            f"an envelope in another version than {SCHEMA_VERSION}",
+        )
+
+
+def _split_version(spelling: str) -> tuple[str, int]:
+    """Return the name without its version, and the version; a name without one is the first."""
+    match = _VERSIONED.fullmatch(spelling)
+    return (match["base"], int(match["version"])) if match else (spelling, SCHEMA_VERSION)
 
 
 def _validated(model: type[Model], value: object, part: str) -> Model:

@@ -172,7 +172,14 @@ def test_an_empty_storage_id_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "spelling", [EventName.SPELLCHECK_PHASE_COMPLETED.value, TOPIC, "spelt.otherwise"]
+    "spelling",
+    [
+        EventName.SPELLCHECK_PHASE_COMPLETED.value,
+        TOPIC,
+        TOPIC.removesuffix(".v1"),
+        "spelt.otherwise",
+        "spelt.otherwise.v2",
+    ],
 )
 def test_the_topic_decides_however_the_event_type_is_spelt(spelling: str) -> None:
     event = decode(changed(spellchecked("batch", "essay"), "event_type", spelling))
@@ -191,6 +198,39 @@ def test_an_event_of_another_topic_is_refused(other: EventName, *, is_topic: boo
 
     assert reason is InvalidReason.EVENT_TYPE_MISMATCH
     assert other.value in message
+
+
+@pytest.mark.parametrize(
+    ("event", "spelling"),
+    [
+        (spellchecked("b", "e"), "SpellcheckPhaseCompletedV2"),
+        (spellchecked("b", "e"), "huleedu.batch.spellcheck.phase.completed.v2"),
+        (spellchecked("b", "e"), "huleedu.batch.spellcheck.phase.completed.v0"),
+        (spellchecked("b", "e"), "huleedu.batch.spellcheck.phase.completed.v11"),
+        (assessed("b", ["e"]), "CJAssessmentCompletedV3"),
+        (phase_outcome("b", ["e"]), "huleedu.els.batch.phase.outcome.v2"),
+        (registered("b", 1), "BatchEssaysRegisteredV2"),
+    ],
+)
+def test_an_event_of_another_version_is_refused(event: RecordedEvent, spelling: str) -> None:
+    reason, _ = refusal_of(changed(event, "event_type", spelling))
+
+    assert reason is InvalidReason.UNSUPPORTED_SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("version", [-1, 0, 2, 10**9])
+def test_an_envelope_of_another_version_is_refused_whatever_else_it_has(version: int) -> None:
+    event = changed(spellchecked("b", "e"), "data", ...)
+
+    reason, _ = refusal_of(changed(event, "schema_version", version))
+
+    assert reason is InvalidReason.UNSUPPORTED_SCHEMA_VERSION
+
+
+def test_an_envelope_without_a_version_is_of_the_first() -> None:
+    original = spellchecked("b", "e")
+
+    assert decode(changed(original, "schema_version", ...)) == decode(original)
 
 
 @pytest.mark.parametrize("topic", ["strange", topic_name(EventName.PHASE_SKIPPED)])
@@ -239,7 +279,7 @@ CASES: list[tuple[RecordedEvent, str, list[object]]] = [
     (spellchecked("b", "e"), "correlation_id", [*BAD_TEXTS, MARK]),
     (spellchecked("b", "e"), "event_type", [*BAD_TEXTS, ""]),
     (spellchecked("b", "e"), "event_timestamp", BAD_TIMES),
-    (spellchecked("b", "e"), "schema_version", [None, 0, "1", 1.5]),
+    (spellchecked("b", "e"), "schema_version", [None, "1", 1.5, True]),
     (spellchecked("b", "e"), "data", [*BAD_TEXTS, {}]),
     (spellchecked("b", "e"), "data.entity_id", BAD_TEXTS),
     (spellchecked("b", "e"), "data.batch_id", BAD_TEXTS),
