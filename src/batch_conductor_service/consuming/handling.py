@@ -21,7 +21,15 @@ from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchUpdate, RecordPosition
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol, DlqProducerProtocol
-from batch_conductor_service.services.phase_tracking import bound_in_time, group_by_batch, to_update
+from batch_conductor_service.services.phase_tracking import (
+    MAX_CLOCK_SKEW,
+    bound_in_time,
+    group_by_batch,
+    to_update,
+)
+
+# The last that tells a time: in a count of microseconds it is the year 50 000 already.
+_LATEST_MS = (datetime.max.replace(tzinfo=UTC) - MAX_CLOCK_SKEW).timestamp() * 1000
 
 Result = TypeVar("Result")
 
@@ -42,6 +50,10 @@ class _SortedPoll:
     rejected: list[tuple[Record, ConductorError]] = field(default_factory=list)
     entry_ids: dict[RecordPosition, str | None] = field(default_factory=dict)
 
+    def judge(self, records: Sequence[Record]) -> dict[RecordPosition, bool]:
+        """Return of each record whether it is rejected."""
+        return {_position(record): _position(record) not in self.updates for record in records}
+
 
 class PollHandler:
     """Brings records to the repository, and those that never can be applied to the dead letters."""
@@ -50,10 +62,6 @@ class PollHandler:
         self,
         repository: BatchStateRepositoryProtocol,
         dlq: DlqProducerProtocol,
-    def judge(self, records: Sequence[Record]) -> dict[RecordPosition, bool]:
-        """Return of each record whether it is rejected."""
-        return {_position(record): _position(record) not in self.updates for record in records}
-
         policy: ConsumerPolicy,
         metrics: Metrics,
     ) -> None:
@@ -83,6 +91,7 @@ class PollHandler:
         failpoint("ingest.applied")
         for record, error in poll.rejected:
             await self._dead_letter(record, error, retry)
+        self._window.add(poll.judge(records))
         self._count(records, poll, time.perf_counter() - started)
         positions = map(_position, records)
         return [(position, poll.entry_ids.get(position)) for position in positions]
@@ -91,7 +100,6 @@ class PollHandler:
         self, poll: _SortedPoll, records: Sequence[Record], retry: UntilAvailable
     ) -> None:
         groups = group_by_batch(tuple(poll.updates.values()))
-        self._window.add(poll.judge(records))
         if not groups:
             return
         try:
@@ -154,6 +162,7 @@ def _position(record: Record) -> RecordPosition:
 
 
 def _bound(update: BatchUpdate, record: Record) -> BatchUpdate:
-    if record.timestamp <= 0:  # an old format has none
+    """Bound the times by when the record was made; an old format, or a strange one, tells none."""
+    if not 0 < record.timestamp <= _LATEST_MS:
         return update
     return bound_in_time(update, datetime.fromtimestamp(record.timestamp / 1000, UTC))

@@ -1,0 +1,170 @@
+"""Whatever bytes a topic has: each record ends as an update or as a dead letter with a reason."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import pytest
+from aiokafka import ConsumerRecord
+from hypothesis import example, given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from batch_conductor_service.codec import decode_update, encode_update
+from batch_conductor_service.consuming.connection import Record
+from batch_conductor_service.consuming.handling import PollHandler
+from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
+from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.domain.completeness import judge_step
+from batch_conductor_service.events.decoding import InvalidReason, decode_event
+from batch_conductor_service.events.topics import consumed_topics
+from batch_conductor_service.exceptions import InvalidMessageError
+from batch_conductor_service.implementations.kafka.dead_letter_format import original_record, wrap
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchUpdate, RecordPosition
+from batch_conductor_service.services.phase_tracking import to_update
+from tests.support.builders import (
+    RecordedEvent,
+    assessed,
+    phase_outcome,
+    registered,
+    spellchecked,
+)
+from tests.support.consuming import ControlledDlq, ControlledRepository
+from tests.support.fuzzing import STRANGE_JSON, json_values, mutated_json, tries
+
+VALID = (
+    spellchecked("batch", "essay-1"),
+    spellchecked("batch", "essay-2", "failed"),
+    assessed("batch", ["essay-1"], ["essay-2"]),
+    phase_outcome("batch", ["essay-1"], ["essay-2"]),
+    registered("batch", 2),
+)
+VALID_BYTES = st.sampled_from([event.value for event in VALID])
+TOPICS = st.sampled_from(consumed_topics())
+INT64 = st.integers(-(2**63), 2**63 - 1)
+
+CORPUS = (
+    *STRANGE_JSON,
+    b"\xef\xbb\xbf" + VALID[0].value,
+    VALID[0].value.decode().encode("utf-16"),
+    VALID[0].value + VALID[0].value,
+    VALID[0].value[:-1],
+    VALID[0].value + b"\x00",
+    b"\x00\x00\x00\x00\x01" + VALID[0].value,  # as a schema registry's serialiser begins
+    b"[" + VALID[0].value + b"]",
+)
+
+T = TypeVar("T")
+
+
+def update_or_reason(topic: str, payload: bytes | None) -> BatchUpdate | InvalidReason:
+    position = RecordPosition(topic=topic, partition=0, offset=0)
+    try:
+        return to_update(decode_event(topic, payload), position)
+    except InvalidMessageError as exc:
+        return InvalidReason(exc.reason)
+
+
+def check(topic: str, payload: bytes | None) -> None:
+    """Check that the payload is refused, or says something that can wait for Postgres."""
+    ended = update_or_reason(topic, payload)
+    if isinstance(ended, BatchUpdate):
+        assert decode_update(encode_update(ended)) == ended
+        assert ended.evidence or ended.outcomes or ended.registrations
+        state = BatchState(ended.batch_id)
+        state.merge(ended)
+        for step in (summary := state.summarise()).steps:
+            assert judge_step(summary, step).completed >= 0
+
+
+@pytest.mark.parametrize("payload", CORPUS, ids=lambda payload: repr(payload[:20]))
+@pytest.mark.parametrize("topic", consumed_topics())
+def test_every_payload_of_the_corpus_is_refused(topic: str, payload: bytes) -> None:
+    assert isinstance(update_or_reason(topic, payload), InvalidReason)
+
+
+@tries(100)
+@given(TOPICS, st.binary(max_size=300) | json_values)
+def test_any_bytes_are_read_or_refused(topic: str, payload: bytes) -> None:
+    check(topic, payload)
+
+
+@tries(250)
+@given(st.sampled_from(VALID), st.data())
+def test_a_mutated_event_is_read_or_refused(event: RecordedEvent, data: st.DataObject) -> None:
+    check(event.topic, data.draw(mutated_json(st.just(event.value))))
+
+
+def record(
+    topic: str, offset: int, value: bytes | None, *, timestamp: int = -1, key: bytes | None = None
+) -> Record:
+    return ConsumerRecord(
+        topic=topic,
+        partition=0,
+        offset=offset,
+        timestamp=timestamp,
+        timestamp_type=0,
+        key=key,
+        value=value,
+        checksum=None,
+        serialized_key_size=-1,
+        serialized_value_size=-1,
+        headers=[("a header", b"\xff")],
+    )
+
+
+async def at_once(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Try once: nothing is unavailable here."""
+    return await attempt()
+
+
+def new_handler() -> tuple[PollHandler, ControlledRepository, ControlledDlq]:
+    repository, dlq = ControlledRepository(), ControlledDlq()
+    policy = ConsumerPolicy(
+        bootstrap_servers="", group_id="group", dlq_limit=DeadLetterLimit(max_invalid_ratio=1)
+    )
+    return PollHandler(repository, dlq, policy, Metrics(CollectorRegistry())), repository, dlq
+
+
+strange_records = st.tuples(
+    TOPICS | st.just("a topic of nobody"),
+    st.none() | st.binary(max_size=50) | mutated_json(VALID_BYTES),
+    INT64,
+    st.none() | st.binary(max_size=5),
+)
+
+
+@tries(100)
+@given(st.lists(strange_records, max_size=6), st.integers(0, 6))
+@example([(VALID[0].topic, VALID[0].value, 2**63 - 1, None)], 0)
+@example([(VALID[0].topic, VALID[0].value, 253_402_300_799_000, None)], 0)
+async def test_a_poll_with_strange_records_is_handled_to_its_end(
+    strange: list[tuple[str, bytes | None, int, bytes | None]], place: int
+) -> None:
+    """None is lost: each is applied or dead-lettered so that it can be had back byte for byte."""
+    handler, repository, dlq = new_handler()
+    good = spellchecked("a-good-batch", "essay-1")
+    records = [
+        record(topic, offset, value, timestamp=timestamp, key=key)
+        for offset, (topic, value, timestamp, key) in enumerate(strange)
+    ]
+    records.insert(place, record(good.topic, len(strange), good.value))
+
+    handled = await handler.handle(records, at_once)
+
+    assert [position.offset for position, _ in handled] == [one.offset for one in records]
+    lettered = [letter.offset for letter in dlq.letters if letter.offset is not None]
+    applied = [position.offset for position in repository.applied]
+    assert sorted([*lettered, *applied]) == sorted(one.offset for one in records)
+    assert len(strange) in applied
+    by_offset = {one.offset: one for one in records}
+    for letter in dlq.letters:
+        assert InvalidReason(letter.reason)
+        message = wrap(letter, datetime.now(UTC))
+        original = original_record(message.value, message.headers)
+        assert letter.offset is not None
+        assert (original.value, original.key) == (
+            by_offset[letter.offset].value,
+            by_offset[letter.offset].key,
+        )
