@@ -49,7 +49,9 @@ class Patience:
                 result = await attempt()
             except TransientError as exc:
                 self._condition.enter(ConsumerState.WAITING)
-                logger.warning("consumer_waits_for_dependency", error=type(exc).__name__)
+                logger.warning(
+                    "consumer_waits_for_dependency", error=type(exc).__name__, reason=str(exc)
+                )
                 await self.sleep(backoff.next_delay(), is_abandoned)
                 if is_abandoned():
                     raise PollAbandonedError from exc

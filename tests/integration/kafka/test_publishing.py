@@ -15,7 +15,10 @@ from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.events.topics import EventName, dlq_topic_name, topic_name
 from batch_conductor_service.exceptions import BrokerUnavailableError
 from batch_conductor_service.implementations.kafka import producer as producer_module
-from batch_conductor_service.implementations.kafka.dead_letter_format import original_record
+from batch_conductor_service.implementations.kafka.dead_letter_format import (
+    original_record,
+    subject_of,
+)
 from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.kafka.health import KafkaProbe
@@ -60,7 +63,7 @@ def letter_for(topic: str, payload: bytes | None) -> DeadLetter:
 @pytest.mark.parametrize(
     "payload",
     [
-        pytest.param(b'{"data": {}}', id="an event"),
+        pytest.param(b'{"data": {"batch_id": "b1"}}', id="an event"),
         pytest.param(b"\xff\x00\xfe", id="not text"),
         pytest.param(None, id="no value"),
         pytest.param(b'{"a": "' + b"x" * 1_000_000 + b'"}', id="the largest"),
@@ -75,10 +78,14 @@ async def test_the_original_is_had_back_from_its_dead_letter(
     registry = CollectorRegistry()
     letter = letter_for(topic, payload)
     try:
-        await KafkaDlqProducerImpl(producer, Metrics(registry), SystemClock()).publish(letter)
+        with capture_logs() as logs:
+            await KafkaDlqProducerImpl(producer, Metrics(registry), SystemClock()).publish(letter)
     finally:
         await producer.stop()
 
+    (line,) = [entry for entry in logs if entry["event"] == "dead_letter_published"]
+    assert (line["topic"], line["partition"], line["offset"]) == (topic, 0, 7)
+    assert line.items() >= subject_of(letter).items()
     record = (await read_records(kafka_bootstrap_servers, f"{topic}.DLQ", 1))[0]
     original = original_record(record.value or b"", record.headers)
     labels = {"topic": f"{topic}.DLQ", "reason": "not_json", "outcome": "published"}
@@ -197,7 +204,7 @@ async def test_without_a_broker_everything_fails_fast_and_is_counted() -> None:
     try:
         with pytest.raises(BrokerUnavailableError):
             await KafkaProbe(producer).ping()
-        with pytest.raises(BrokerUnavailableError):
+        with pytest.raises(BrokerUnavailableError, match=r"topic\.DLQ"):
             await dlq.publish(letter_for("topic", b"x"))
         with pytest.raises(BrokerUnavailableError):
             await skips.publish_skips(resolution_of("b1", "nlp", "spellcheck"))

@@ -2,8 +2,8 @@
 
 The value is a JSON document that a person can read; what matters is repeated in headers. Where the
 topic does not take the document, which outgrows its original, the value is the original itself and
-the document, without the payload, goes into a header. Where it takes neither, the document says
-only where the original was read, so that no record is too large to be told of.
+the document, without the payload, goes into the header `bcs_dlq-document`. Where it takes neither,
+the document says only where the original was read, so that no record is too large to be told of.
 """
 
 import base64
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from batch_conductor_service.events.topics import dlq_topic_name
+from batch_conductor_service.domain.identifiers import is_identifier
+from batch_conductor_service.events.topics import EventName, dlq_topic_name, topic_name
 from batch_conductor_service.protocols import DeadLetter
 
 SCHEMA_VERSION = "v1"
@@ -91,6 +92,12 @@ def wrap_reference(letter: DeadLetter, now: datetime) -> Message:
         orjson.dumps(document),
         _headers(letter),
     )
+
+
+def subject_of(letter: DeadLetter) -> dict[str, str]:
+    """Return which batch and which correlation id the letter is about, as far as that is known."""
+    named = {"batch_id": _batch_id(letter), "correlation_id": _correlation_id(letter)}
+    return {name: text for name, text in named.items() if text is not None}
 
 
 def original_record(value: bytes, headers: Sequence[Header]) -> OriginalRecord:
@@ -192,6 +199,16 @@ def _key(letter: DeadLetter) -> bytes | None:
     data = _envelope(letter.payload).get("data")
     batch_id = data.get("batch_id") if isinstance(data, dict) else None
     return batch_id.encode() if isinstance(batch_id, str) else None
+
+
+def _batch_id(letter: DeadLetter) -> str | None:
+    """Return the batch that the payload names, else the key where keys are batches."""
+    envelope = _envelope(letter.payload)
+    data = envelope.get("data")
+    held = (data if isinstance(data, dict) else envelope).get("batch_id")
+    if held is None and letter.base_topic != topic_name(EventName.SPELLCHECK_PHASE_COMPLETED):
+        held = (letter.key or b"").decode(errors="replace")
+    return held if isinstance(held, str) and is_identifier(held) else None
 
 
 def _correlation_id(letter: DeadLetter) -> str | None:

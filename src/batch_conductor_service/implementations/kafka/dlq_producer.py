@@ -5,6 +5,7 @@ import structlog
 from batch_conductor_service.exceptions import BrokerUnavailableError
 from batch_conductor_service.implementations.kafka.dead_letter_format import (
     Message,
+    subject_of,
     wrap,
     wrap_original,
     wrap_reference,
@@ -33,9 +34,11 @@ class KafkaDlqProducerImpl:
         message = wrap(letter, self._clock.now())
         try:
             await self._send(letter, message)
-        except BrokerUnavailableError:
+        except BrokerUnavailableError as exc:
             self._count(message, letter, "failed")
-            raise
+            raise BrokerUnavailableError(
+                f"The topic '{message.topic}' does not take a dead letter now, or does not exist."
+            ) from exc
         self._count(message, letter, "published")
         logger.warning(
             "dead_letter_published",
@@ -43,6 +46,7 @@ class KafkaDlqProducerImpl:
             partition=letter.partition,
             offset=letter.offset,
             reason=letter.reason,
+            **subject_of(letter),
         )
 
     async def _send(self, letter: DeadLetter, message: Message) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from batch_conductor_service.implementations.kafka.dead_letter_format import (
     MAX_DOCUMENT_BYTES,
     OriginalRecord,
     original_record,
+    subject_of,
     wrap,
     wrap_original,
     wrap_reference,
@@ -32,6 +34,8 @@ LETTER = DeadLetter(
     timestamp_ms=1748779200000,
     consumer_group="group",
 )
+
+SPELLCHECKED = "huleedu.batch.spellcheck.phase.completed.v1"  # its keys are essays
 
 payloads = st.one_of(
     st.none(),
@@ -54,6 +58,28 @@ letters = st.builds(
     headers=st.lists(st.tuples(st.text(max_size=10), st.binary(max_size=20)), max_size=4),
     partition=st.none() | st.integers(0, 10),
 )
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject"),
+    [
+        pytest.param({}, {"batch_id": "b1", "correlation_id": "c1"}, id="an event"),
+        pytest.param(
+            {"payload": b'{"batch_id": "b2"}', "correlation_id": "c2"},
+            {"batch_id": "b2", "correlation_id": "c2"},
+            id="a question",
+        ),
+        pytest.param({"payload": b"\xff"}, {"batch_id": "key"}, id="the key"),
+        pytest.param({"payload": b"\xff", "base_topic": SPELLCHECKED}, {}, id="an essay's key"),
+        pytest.param({"payload": None, "key": None}, {}, id="nothing"),
+        pytest.param({"payload": b'{"batch_id": "a b"}', "key": None}, {}, id="no identifier"),
+        pytest.param({"payload": b'{"batch_id": [1]}', "key": None}, {}, id="no text"),
+    ],
+)
+def test_what_a_letter_is_about_is_told_where_it_is_known(
+    changes: dict[str, Any], subject: dict[str, str]
+) -> None:
+    assert subject_of(replace(LETTER, **changes)) == subject
 
 
 @given(letters)
