@@ -124,7 +124,8 @@ class EventConsumer:
         self._condition.enter(ConsumerState.CONNECTING)
         connection = KafkaConnection(self._policy, consumed_topics(), self._give_up_partitions)
         try:
-            await self._consume(connection)
+            grace = self._policy.drain_timeout_seconds + self._policy.close_timeout_seconds
+            await self._unless_stopped(self._consume(connection), grace)
         except UnreadablePollError as exc:
             # What the poll had of other partitions is lost with it, so it begins anew, too.
             logger.exception("poll_unreadable")
@@ -135,9 +136,14 @@ class EventConsumer:
             cause = type(exc.__cause__).__name__ if exc.__cause__ else None
             logger.warning("kafka_connection_lost", error=type(exc).__name__, cause=cause)
         finally:
-            await connection.close()
+            await self._close(connection)
             self._tracker.clear()
         await self._patience.sleep(self._backoff.next_delay(), self._stopping.is_set)
+
+    async def _close(self, connection: KafkaConnection) -> None:
+        grace = self._policy.close_timeout_seconds
+        if not await self._unless_stopped(connection.close(), grace):
+            await connection.abandon()
 
     async def _consume(self, connection: KafkaConnection) -> None:
         await self._unless_stopped(connection.open())
@@ -229,12 +235,15 @@ class EventConsumer:
         finally:
             self._tracker.clear()
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, Result]) -> Result | None:
-        """Return what the work returns, or None, and end it, when `stop` comes first."""
+    async def _unless_stopped(
+        self, work: Coroutine[Any, Any, Result], grace_seconds: float = 0
+    ) -> Result | None:
+        """Return what the work returns; or end it, so long after `stop`, and return None."""
         task = asyncio.create_task(work)
         stop = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task}, timeout=grace_seconds)
             return task.result() if task.done() else None
         finally:
             for each in (task, stop):

@@ -9,6 +9,7 @@ from batch_conductor_service.services.drift_sampling import SamplingPolicy
 # other, so the shares of all of them together leave some.
 REQUESTS_SHARE = 0.3
 DRAIN_SHARE = 0.15
+LEAVE_SHARE = 0.05
 TASKS_SHARE = 0.4
 CLOSE_SHARE = 0.2
 
@@ -30,6 +31,7 @@ def consumer_policy(settings: Settings) -> ConsumerPolicy:
         drain_timeout_seconds=min(
             DRAIN_SHARE * settings.shutdown_timeout_seconds, session_timeout_seconds
         ),
+        close_timeout_seconds=LEAVE_SHARE * settings.shutdown_timeout_seconds,
         stuck_timeout_seconds=settings.stuck_consumer_timeout_seconds,
         queue_high_water=settings.persistence_queue_high_water,
         dlq_limit=DeadLetterLimit(

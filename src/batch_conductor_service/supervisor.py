@@ -15,6 +15,9 @@ from batch_conductor_service.exceptions import HaltError
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import BackgroundTaskProtocol
 
+RESERVED_SHARE = 0.1  # of the time to stop in, for each task that is still to be stopped
+CANCEL_TIMEOUT_SECONDS = 1  # for a task that is cancelled to clean up
+
 logger = structlog.get_logger(__name__)
 
 
@@ -69,11 +72,14 @@ class Supervisor:
     async def stop(self, timeout_seconds: float) -> bool:
         """Stop the tasks one after the other, in the order given, all within the timeout.
 
+        One that hangs is cut off early enough for each of those after it to have its own time.
         Returns whether every task ended by itself and without an error.
         """
         self._stopping.set()
+        reserve = timeout_seconds * RESERVED_SHARE
         deadline = asyncio.get_running_loop().time() + timeout_seconds
-        return all([await self._stop_one(task, deadline) for task in self._tasks])
+        latest = [deadline - reserve * n for n in reversed(range(len(self._tasks)))]
+        return all([await self._stop_one(*stop) for stop in zip(self._tasks, latest, strict=True)])
 
     async def _stop_one(self, task: BackgroundTaskProtocol, deadline: float) -> bool:
         keeper = self._keepers.pop(task.name, None)
@@ -85,7 +91,7 @@ class Supervisor:
         if unfinished:
             logger.error("background_task_cancelled", task=task.name)
             keeper.cancel()
-            await asyncio.wait({keeper})
+            await asyncio.wait({keeper}, timeout=CANCEL_TIMEOUT_SECONDS)
             self._set(task, TaskStatus.STOPPED)
         return not unfinished and keeper.result()
 

@@ -1,8 +1,10 @@
 import asyncio
+import contextlib
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from batch_conductor_service import supervisor as supervisor_module
 from batch_conductor_service.exceptions import (
     DeadLetterLimitError,
     TransientError,
@@ -123,6 +125,58 @@ async def test_a_task_that_does_not_stop_is_cancelled_when_time_is_up(
 
     assert not is_clean
     assert supervisor.statuses() == {"consumer": "stopped"}
+
+
+class UnhurriedTask(ScriptedTask):
+    """Has something to finish before it stops."""
+
+    async def run(self) -> None:
+        await super().run()
+        await asyncio.sleep(0.02)
+        self.journal.append("finished")
+
+
+async def test_a_task_that_hangs_leaves_time_for_those_after_it(
+    registry: CollectorRegistry,
+) -> None:
+    tasks = [ScriptedTask("consumer", ignores_stop=True), UnhurriedTask("worker")]
+    supervisor = supervise(registry, *tasks)
+    supervisor.start()
+    await tasks[1].is_running.wait()
+
+    await supervisor.stop(timeout_seconds=1)
+
+    assert tasks[1].journal == ["worker", "finished"]
+
+
+class StubbornTask(ScriptedTask):
+    """Does not even heed a cancellation, until it is let go."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.let_go = asyncio.Event()
+
+    async def run(self) -> None:
+        self.is_running.set()
+        while not self.let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.let_go.wait()
+
+
+async def test_a_task_that_does_not_heed_its_cancellation_is_left_behind(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "CANCEL_TIMEOUT_SECONDS", 0.01)
+    task = StubbornTask("consumer")
+    supervisor = supervise(registry, task)
+    supervisor.start()
+    await task.is_running.wait()
+
+    is_clean = await asyncio.wait_for(supervisor.stop(timeout_seconds=0.01), 1)
+
+    assert not is_clean
+    task.let_go.set()
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
 
 
 async def test_an_error_while_stopping_is_no_clean_end(registry: CollectorRegistry) -> None:

@@ -11,13 +11,16 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
-LEFTOVER_TIMEOUT_SECONDS = 2  # for each part that `stop` did not come to
+LEFTOVER_TIMEOUT_SECONDS = 1  # for each part that `stop` did not come to
 
 
-async def close_consumer(consumer: AIOKafkaConsumer, timeout_seconds: float) -> None:
-    """Close the consumer in order, or else part by part."""
-    if await _ends_in_order(consumer.stop(), timeout_seconds):
-        return
+async def close_in_order(consumer: AIOKafkaConsumer, timeout_seconds: float) -> bool:
+    """Leave the group and close the consumer; return whether it came to its end in time."""
+    return await _ends_in_order(consumer.stop(), timeout_seconds)
+
+
+async def close_in_parts(consumer: AIOKafkaConsumer) -> None:
+    """Close what is left of a consumer that was not closed in order."""
     for closing in _leftovers(consumer):
         await _ends_in_order(closing, LEFTOVER_TIMEOUT_SECONDS)
 

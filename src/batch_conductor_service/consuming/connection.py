@@ -15,7 +15,7 @@ from aiokafka.errors import (
     UnsupportedCodecError,
 )
 
-from batch_conductor_service.consuming.closing import close_consumer
+from batch_conductor_service.consuming.closing import close_in_order, close_in_parts
 from batch_conductor_service.consuming.offset_ledger import Partition
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.consuming.unreadable_records import UnreadablePollError
@@ -73,11 +73,15 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         await self._bounded(self._consumer.start())
         self._consumer.subscribe(topics=list(self._topics), listener=self)
 
-    async def close(self) -> None:
-        """Leave the group; bounded, whatever the broker says."""
+    async def close(self) -> bool:
+        """Leave the group; return whether that was possible, which is bounded in time."""
         # A revocation may still be draining, and the goodbye may have to time out.
         bound = self._policy.drain_timeout_seconds + self._policy.request_timeout_seconds
-        await close_consumer(self._consumer, bound)
+        return await close_in_order(self._consumer, bound)
+
+    async def abandon(self) -> None:
+        """Close without a word to the broker, which will notice by the session's time-out."""
+        await close_in_parts(self._consumer)
 
     async def poll(self) -> Poll:
         """Return the next records, or none after the commit interval.

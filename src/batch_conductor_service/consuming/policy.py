@@ -26,6 +26,7 @@ class ConsumerPolicy:
             Postgres to hold what was applied. What it does not hold by then is read again.
         rebalance_timeout_seconds: how long the group waits for a member to give its partitions up;
             must exceed the drain.
+        close_timeout_seconds: longest wait at the stop for the broker to let go.
         stuck_timeout_seconds: lag without progress, or a rebalance without end, after which the
             connection is made anew; must exceed the rebalance.
         metadata_max_age_seconds: within this time a topic that appears is noticed.
@@ -41,6 +42,7 @@ class ConsumerPolicy:
     rebalance_timeout_seconds: float = 30
     commit_interval_seconds: float = 1
     drain_timeout_seconds: float = 5
+    close_timeout_seconds: float = 1
     stuck_timeout_seconds: float = 60
     metadata_max_age_seconds: float = 5
     max_backoff_seconds: float = 5

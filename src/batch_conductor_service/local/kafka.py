@@ -36,6 +36,11 @@ class KafkaBroker:
         """Whether the process is alive."""
         return self._process.is_running
 
+    @property
+    def pid(self) -> int | None:
+        """The process's id while it is alive."""
+        return self._process.pid
+
     def start(self) -> None:
         """Start it and return when it listens."""
         self._process.start()
