@@ -9,6 +9,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from batch_conductor_service.local.ports import find_free_port
 from tests.support.processes import service_process, serving_process
 
 DEFINE = "/internal/v1/pipelines/define"
@@ -47,6 +48,21 @@ def test_the_log_says_whether_a_token_is_asked_for(
 
         (line,) = [entry for entry in process.log if entry["event"] == "starting"]
         assert line["service_token_required"] is is_required
+
+
+def test_what_could_not_be_told_makes_the_end_unclean() -> None:
+    settings = {"ENVIRONMENT": "development", "USE_MOCK_REPOSITORY": True}
+    nowhere = f"127.0.0.1:{find_free_port()}"
+    with serving_process(
+        **settings, KAFKA_BOOTSTRAP_SERVERS=nowhere, SHUTDOWN_TIMEOUT_SECONDS=10
+    ) as (process, address):
+        httpx.post(address + DEFINE, json=QUESTION | {"requested_pipeline": "unknown"})
+
+        process.signal(signal.SIGTERM)
+
+        assert process.wait() == 1
+        (line,) = [e for e in process.log if e["event"] == "announcements_dropped_at_stop"]
+        assert line["count"] == 1
 
 
 def test_an_idle_connection_does_not_delay_the_end() -> None:
