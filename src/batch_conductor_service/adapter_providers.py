@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.config import Settings
 from batch_conductor_service.exceptions import SettingsError
+from batch_conductor_service.health import ProgressProtocol
 from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
 from batch_conductor_service.implementations.kafka.health import KafkaProbe
 from batch_conductor_service.implementations.kafka.producer import KafkaProducerClient
@@ -47,6 +48,7 @@ from batch_conductor_service.policies import (
     consumer_policy,
     redis_policy,
 )
+from batch_conductor_service.progress import ConsumerProgress, QueueProgress
 from batch_conductor_service.protocols import (
     AtomicRedisClientProtocol,
     BackgroundTaskProtocol,
@@ -159,6 +161,10 @@ class PostgresProvider(Provider):
         await queue.close()
 
     @provide
+    def progress(self, queue: RedisPersistenceQueue) -> ProgressProtocol:
+        return QueueProgress(queue)
+
+    @provide
     def worker(
         self,
         queue: RedisPersistenceQueue,
@@ -206,6 +212,7 @@ class KafkaProvider(Provider):
         await producer.stop()
 
     repository = provide(NotingRepository)
+    progress = provide(ConsumerProgress, provides=ProgressProtocol)
 
     @provide
     def consumer(

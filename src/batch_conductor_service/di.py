@@ -26,7 +26,7 @@ from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.config import Environment, Settings
 from batch_conductor_service.domain.pipelines import PipelineCatalog
-from batch_conductor_service.health import HealthMonitor
+from batch_conductor_service.health import HealthMonitor, ProgressProtocol
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
 from batch_conductor_service.metrics import Metrics
@@ -91,6 +91,7 @@ class InfrastructureProvider(Provider):
     clock = provide(SystemClock, provides=ClockProtocol)
     breakers = provide(CircuitBreakers)
     tasks = collect(BackgroundTaskProtocol, provides=Sequence[BackgroundTaskProtocol])
+    progress = collect(ProgressProtocol, provides=Sequence[ProgressProtocol])
     probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
 
     @provide
@@ -103,9 +104,13 @@ class InfrastructureProvider(Provider):
 
     @provide
     def monitor(
-        self, probes: Sequence[HealthProbeProtocol], supervisor: Supervisor, metrics: Metrics
+        self,
+        probes: Sequence[HealthProbeProtocol],
+        supervisor: Supervisor,
+        metrics: Metrics,
+        progress: Sequence[ProgressProtocol],
     ) -> HealthMonitor:
-        return HealthMonitor(probes, supervisor, metrics)
+        return HealthMonitor(probes, supervisor, metrics, progress=progress)
 
 
 class ServiceProvider(Provider):

@@ -5,9 +5,11 @@ them hangs.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import structlog
 
@@ -25,7 +27,7 @@ class ServiceStatus(StrEnum):
     """How the service is doing as a whole."""
 
     HEALTHY = "healthy"
-    DEGRADED = "degraded"  # it answers, but something is away or being started again
+    DEGRADED = "degraded"  # it answers, but something is away, behind or being started again
     UNHEALTHY = "unhealthy"
 
 
@@ -53,6 +55,25 @@ class ProbePolicy:
     timeout_seconds: float = 2
 
 
+class ProgressProtocol(Protocol):
+    """Something that may run, with all its dependencies up, and yet not get on."""
+
+    name: str
+
+    async def refresh(self) -> None:
+        """Learn how it is; may raise `TransientError`, and then what was known holds."""
+        ...
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it has not got on for too long."""
+        ...
+
+    def describe(self) -> Mapping[str, str | float | None]:
+        """Return what is known of it."""
+        ...
+
+
 class HealthMonitor:
     """Asks every dependency every few seconds, and judges the service by the answers."""
 
@@ -62,11 +83,13 @@ class HealthMonitor:
         supervisor: Supervisor,
         metrics: Metrics,
         policy: ProbePolicy | None = None,
+        progress: Sequence[ProgressProtocol] = (),
     ) -> None:
         self._probes = probes
         self._supervisor = supervisor
         self._metrics = metrics
         self._policy = policy or ProbePolicy()
+        self._progress = progress
         self._dependencies = {probe.name: DependencyHealth() for probe in probes}
         self._watcher: asyncio.Task[None] | None = None
         self.is_shutting_down = False
@@ -92,6 +115,8 @@ class HealthMonitor:
         tasks = self.tasks.values()
         if not self._can_read_state or TaskStatus.HALTED in tasks:
             return ServiceStatus.UNHEALTHY
+        if any(one.is_behind for one in self._progress):
+            return ServiceStatus.DEGRADED
         is_all_up = all(d.status is DependencyStatus.UP for d in self._dependencies.values())
         if is_all_up and all(status is TaskStatus.RUNNING for status in tasks):
             return ServiceStatus.HEALTHY
@@ -106,6 +131,11 @@ class HealthMonitor:
     def tasks(self) -> Mapping[str, TaskStatus]:
         """How each background task is doing, by name."""
         return self._supervisor.statuses()
+
+    @property
+    def progress(self) -> Mapping[str, Mapping[str, str | float | None]]:
+        """How what runs gets on, by name."""
+        return {one.name: one.describe() for one in self._progress}
 
     @property
     def is_ready(self) -> bool:
@@ -131,6 +161,7 @@ class HealthMonitor:
         answers = await asyncio.gather(*map(self._ask, self._probes), return_exceptions=True)
         for probe, answer in zip(self._probes, answers, strict=True):
             self._record(probe.name, answer)
+        await asyncio.gather(*map(self._refresh, self._progress))
 
     async def _watch(self) -> None:
         while True:
@@ -140,6 +171,12 @@ class HealthMonitor:
     async def _ask(self, probe: HealthProbeProtocol) -> None:
         async with asyncio.timeout(self._policy.timeout_seconds):
             await probe.ping()
+
+    async def _refresh(self, one: ProgressProtocol) -> None:
+        # What it depends on has a probe of its own, which says that it is down.
+        with contextlib.suppress(TransientError, TimeoutError):
+            async with asyncio.timeout(self._policy.timeout_seconds):
+                await one.refresh()
 
     def _record(self, name: str, error: BaseException | None) -> None:
         status = DependencyStatus.UP if error is None else DependencyStatus.DOWN

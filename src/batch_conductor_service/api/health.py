@@ -34,6 +34,7 @@ async def healthz(monitor: FromDishka[HealthMonitor], settings: FromDishka[Setti
         "environment": settings.environment.value,
         "dependencies": {name: _dependency(monitor, name) for name in DEPENDENCIES},
         "tasks": {name: monitor.tasks.get(name, NOT_IN_USE) for name in TASKS},
+        **monitor.progress,
     }
     return body, _status_code(is_good=status is not ServiceStatus.UNHEALTHY)
 

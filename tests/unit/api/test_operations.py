@@ -1,5 +1,6 @@
 from importlib.metadata import version
 
+from batch_conductor_service.config import Environment
 from batch_conductor_service.health import HealthMonitor
 from tests.support.api import TestedApp
 
@@ -18,6 +19,17 @@ async def test_health_tells_everything_of_the_contract(tested: TestedApp) -> Non
         "dependencies": {"redis": unused, "postgresql": unused, "kafka": unused},
         "tasks": {"consumer": "disabled", "persistence_worker": "disabled"},
     }
+
+
+async def test_health_tells_how_the_consumer_gets_on() -> None:
+    tested = TestedApp(environment=Environment.DEVELOPMENT, use_mock_repository=True)
+
+    response = await tested.client.get("/healthz")
+
+    body = await response.get_json()
+    assert body["tasks"]["consumer"] == "stopped"
+    assert body["consumer"].keys() == {"state", "since", "last_progress_at"}
+    await tested.container.close()
 
 
 async def test_a_service_in_memory_is_ready(tested: TestedApp) -> None:

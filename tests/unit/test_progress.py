@@ -1,0 +1,92 @@
+import asyncio
+from datetime import datetime, timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from batch_conductor_service.config import Settings
+from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.health import HealthMonitor, ProgressProtocol
+from batch_conductor_service.kafka_consumer import EventConsumer
+from batch_conductor_service.local.ports import find_free_port
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.policies import consumer_policy
+from batch_conductor_service.progress import ConsumerProgress, QueueProgress
+from batch_conductor_service.protocols import QueueBacklog
+from batch_conductor_service.supervisor import Supervisor
+from tests.support.builders import NOON
+from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
+
+
+class SettableClock:
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def now(self) -> datetime:
+        return self.time
+
+
+class AgeingQueue(ControlledQueue):
+    """A queue whose oldest entry is as old as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.age_seconds = 0.0
+
+    async def get_backlog(self) -> QueueBacklog:
+        if self.failures:
+            raise StoreUnavailableError
+        return QueueBacklog(depth=1, oldest_age_seconds=self.age_seconds)
+
+
+def monitor_of(progress: ProgressProtocol) -> HealthMonitor:
+    metrics = Metrics(CollectorRegistry())
+    return HealthMonitor([], Supervisor([], metrics), metrics, progress=[progress])
+
+
+async def test_a_consumer_that_finds_no_broker_degrades_the_service_after_half_a_minute() -> None:
+    clock = SettableClock()
+    settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{find_free_port()}")
+    metrics = Metrics(CollectorRegistry())
+    consumer = EventConsumer(
+        consumer_policy(settings), ControlledRepository(), None, ControlledDlq(), metrics, clock
+    )
+    monitor = monitor_of(ConsumerProgress(consumer, clock))
+    run = asyncio.create_task(consumer.run())
+    await asyncio.sleep(0.05)
+
+    clock.time += timedelta(seconds=30)
+    assert monitor.status == "healthy"
+    clock.time += timedelta(seconds=1)
+    assert monitor.status == "degraded"
+    assert monitor.progress == {
+        "consumer": {"state": "connecting", "since": NOON.isoformat(), "last_progress_at": None}
+    }
+    consumer.stop()
+    await run
+
+
+@pytest.mark.parametrize(("age_seconds", "status"), [(299, "healthy"), (301, "degraded")])
+async def test_a_change_that_waits_for_minutes_degrades_the_service(
+    age_seconds: float, status: str
+) -> None:
+    queue = AgeingQueue()
+    queue.age_seconds = age_seconds
+    monitor = monitor_of(QueueProgress(queue))
+
+    await monitor.check()
+
+    assert monitor.status == status
+    assert monitor.progress["persistence_queue"]["oldest_age_seconds"] == age_seconds
+
+
+async def test_a_queue_that_cannot_be_asked_is_as_it_was() -> None:
+    queue = AgeingQueue()
+    queue.age_seconds = 301
+    monitor = monitor_of(QueueProgress(queue))
+    await monitor.check()
+    queue.failures = 1
+
+    await monitor.check()
+
+    assert monitor.status == "degraded"
