@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from quart import Quart
+from quart.testing.app import LifespanError
 
 from batch_conductor_service.app import create_app
 from batch_conductor_service.config import Settings
+from batch_conductor_service.exceptions import UncleanShutdownError
 from batch_conductor_service.health import HealthMonitor
 from batch_conductor_service.startup_setup import build_container
 from tests.support.waiting import eventually
@@ -66,26 +69,26 @@ async def test_with_no_server_there_the_service_starts_answers_and_ends_in_time(
         redis_url="redis://127.0.0.1:1",
         database_url="postgresql+asyncpg://bcs:bcs@127.0.0.1:1/bcs",
         kafka_bootstrap_servers="127.0.0.1:1",
+        shutdown_timeout_seconds=5,
     )
     container = build_container(settings_of_nowhere)
-    app = create_app(settings_of_nowhere, container)
+    served = create_app(settings_of_nowhere, container).test_app()
+    client = served.test_client()
 
-    async with app.test_app() as served:
-        client = served.test_client()
-        await (await container.get(HealthMonitor)).check()
+    await served.startup()
+    await (await container.get(HealthMonitor)).check()
+    health, ready, alive = [await client.get(path) for path in ("/healthz", "/readyz", "/livez")]
+    answer = await client.post(DEFINE, json=QUESTION)
+    with pytest.raises(LifespanError, match=str(UncleanShutdownError())):
+        await served.shutdown()  # the dead letter of the question could not be sent
 
-        health = await client.get("/healthz")
-        answer = await client.post(DEFINE, json=QUESTION)
-
-        assert health.status_code == 503
-        body = await health.get_json()
-        assert body["status"] == "unhealthy"
-        assert {d["status"] for d in body["dependencies"].values()} == {"down"}
-        assert "127.0.0.1" not in await health.get_data(as_text=True)
-        assert answer.status_code == 503
-        assert answer.headers["Retry-After"]
-        assert (await client.get("/readyz")).status_code == 503
-        assert (await client.get("/livez")).status_code == 200
+    assert (health.status_code, ready.status_code, alive.status_code) == (503, 503, 200)
+    body = await health.get_json()
+    assert body["status"] == "unhealthy"
+    assert {d["status"] for d in body["dependencies"].values()} == {"down"}
+    assert "127.0.0.1" not in await health.get_data(as_text=True)
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
 
 
 async def test_after_the_end_nothing_of_the_service_runs_on() -> None:
