@@ -54,7 +54,10 @@ STRANGE_JSON: tuple[bytes, ...] = (
 
 
 def tries(examples: int) -> settings:
-    """Return how often to try: `HYPOTHESIS_PROFILE=thorough` tries many times as often."""
+    """Return how often to try; with `HYPOTHESIS_PROFILE=thorough` many times as often.
+
+    That takes longer than a test may by default: give pytest `--timeout 0`.
+    """
     is_thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
     return settings(max_examples=examples * (THOROUGH_FACTOR if is_thorough else 1), deadline=None)
 
