@@ -18,12 +18,11 @@ from batch_conductor_service.exceptions import RefusedUpdateError, TransientErro
 from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchUpdate
+from batch_conductor_service.port_values import DeadLetter, QueueEntry
 from batch_conductor_service.protocols import (
-    DeadLetter,
     DlqProducerProtocol,
     PersistenceQueueProtocol,
     PersistenceStoreProtocol,
-    QueueEntry,
 )
 
 logger = structlog.get_logger(__name__)

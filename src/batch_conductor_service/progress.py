@@ -5,11 +5,8 @@ from datetime import datetime
 
 from batch_conductor_service.consuming.condition import ConsumerState
 from batch_conductor_service.kafka_consumer import EventConsumer
-from batch_conductor_service.protocols import (
-    ClockProtocol,
-    PersistenceQueueProtocol,
-    QueueBacklog,
-)
+from batch_conductor_service.port_values import QueueBacklog
+from batch_conductor_service.protocols import ClockProtocol, PersistenceQueueProtocol
 
 CONSUMER_GRACE_SECONDS = 30  # longer than a rebalance, or than a broker that starts again
 QUEUE_GRACE_SECONDS = 300  # for the oldest change to reach Postgres

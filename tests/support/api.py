@@ -14,10 +14,10 @@ from batch_conductor_service.config import Environment, Settings
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.models import BatchId, EssayProcessingState
+from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
     ResolutionAnnouncerProtocol,
-    SummaryReading,
 )
 from batch_conductor_service.startup_setup import build_container
 

@@ -12,7 +12,7 @@ from batch_conductor_service.models import (
     EssayProcessingState,
     StepName,
 )
-from batch_conductor_service.protocols import SummaryReading
+from batch_conductor_service.port_values import SummaryReading
 
 
 def cached(update: BatchUpdate, *faults: str, is_trusted: bool = True) -> CachedBatch:

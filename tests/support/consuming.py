@@ -10,7 +10,7 @@ from batch_conductor_service.exceptions import (
 )
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.models import BatchId, BatchUpdate, RecordPosition
-from batch_conductor_service.protocols import DeadLetter, QueueBacklog, QueueEntry, Watermark
+from batch_conductor_service.port_values import DeadLetter, QueueBacklog, QueueEntry, Watermark
 
 
 class ControlledQueue:

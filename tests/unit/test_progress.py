@@ -11,8 +11,8 @@ from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.local.ports import find_free_port
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.policies import consumer_policy
+from batch_conductor_service.port_values import QueueBacklog
 from batch_conductor_service.progress import ConsumerProgress, QueueProgress
-from batch_conductor_service.protocols import QueueBacklog
 from batch_conductor_service.supervisor import Supervisor
 from tests.support.builders import NOON
 from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository

@@ -23,7 +23,7 @@ from batch_conductor_service.domain.resolution import (
     Verdict,
 )
 from batch_conductor_service.models import BatchId, EssayProcessingState
-from batch_conductor_service.protocols import SummaryReading
+from batch_conductor_service.port_values import SummaryReading
 
 MAX_ESSAYS = 2**31 - 1  # as many as an event can tell of
 MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be told

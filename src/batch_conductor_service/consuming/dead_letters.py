@@ -2,7 +2,7 @@
 
 from batch_conductor_service.consuming.connection import Record
 from batch_conductor_service.exceptions import ConductorError, InvalidMessageError
-from batch_conductor_service.protocols import DeadLetter
+from batch_conductor_service.port_values import DeadLetter
 
 
 def to_dead_letter(record: Record, error: ConductorError, group_id: str) -> DeadLetter:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import takewhile
 
 from batch_conductor_service.models import RecordPosition
-from batch_conductor_service.protocols import Watermark
+from batch_conductor_service.port_values import Watermark
 
 Partition = tuple[str, int]  # topic, number
 

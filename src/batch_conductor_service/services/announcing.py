@@ -18,11 +18,8 @@ from batch_conductor_service.domain.resolution import Resolution, ResolutionRequ
 from batch_conductor_service.events.topics import RESOLUTION_BASE_TOPIC
 from batch_conductor_service.exceptions import BrokerUnavailableError, ConductorError
 from batch_conductor_service.models import StepName
-from batch_conductor_service.protocols import (
-    DeadLetter,
-    DlqProducerProtocol,
-    SkipEventPublisherProtocol,
-)
+from batch_conductor_service.port_values import DeadLetter
+from batch_conductor_service.protocols import DlqProducerProtocol, SkipEventPublisherProtocol
 
 logger = structlog.get_logger(__name__)
 

@@ -13,7 +13,8 @@ import structlog
 
 from batch_conductor_service.exceptions import TransientError
 from batch_conductor_service.models import BatchId, BatchUpdate, EssayProcessingState
-from batch_conductor_service.protocols import BatchStateRepositoryProtocol, SummaryReading
+from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.protocols import BatchStateRepositoryProtocol
 from batch_conductor_service.services.auditing import Auditor
 
 logger = structlog.get_logger(__name__)

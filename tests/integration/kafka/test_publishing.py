@@ -31,7 +31,7 @@ from batch_conductor_service.local.kafka import KafkaBroker
 from batch_conductor_service.local.ports import find_free_port
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import StepName
-from batch_conductor_service.protocols import DeadLetter
+from batch_conductor_service.port_values import DeadLetter
 from tests.support.kafka import create_topics, read_records, unique
 from tests.support.resolutions import resolution_of
 

@@ -21,7 +21,7 @@ from batch_conductor_service.local.postgres import PostgresServer
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from batch_conductor_service.persistence_worker import PersistenceWorker
-from batch_conductor_service.protocols import DeadLetter
+from batch_conductor_service.port_values import DeadLetter
 from tests.support.builders import essay_names, evidence, outcome, registration, update
 from tests.support.database import migrate, open_engine
 from tests.support.repositories import RedisSetup

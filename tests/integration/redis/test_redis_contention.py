@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from batch_conductor_service.implementations.redis.client import RedisClient, RedisPolicy
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, StepName
-from batch_conductor_service.protocols import RedisCommand
+from batch_conductor_service.port_values import RedisCommand
 from tests.support.builders import essay_names, evidence, update
 from tests.support.repositories import RedisSetup, redis_repository
 

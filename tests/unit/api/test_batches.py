@@ -2,7 +2,7 @@ import pytest
 
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.models import BatchCompletionSummary, BatchId
-from batch_conductor_service.protocols import SummaryReading
+from batch_conductor_service.port_values import SummaryReading
 from tests.support.api import TestedApp, assert_problem
 from tests.support.builders import evidence, minutes, outcome, registration, update
 

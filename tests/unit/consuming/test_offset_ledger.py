@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from batch_conductor_service.consuming.offset_ledger import OffsetLedger
 from batch_conductor_service.models import RecordPosition
-from batch_conductor_service.protocols import Watermark
+from batch_conductor_service.port_values import Watermark
 
 A, B = ("topic-a", 0), ("topic-b", 1)
 

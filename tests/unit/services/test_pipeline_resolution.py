@@ -7,7 +7,7 @@ from batch_conductor_service.domain.resolution import Resolution, ResolutionRequ
 from batch_conductor_service.exceptions import UnknownPipelineError
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.models import BatchId
-from batch_conductor_service.protocols import SummaryReading
+from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
 from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
 from tests.support.builders import essay_names, evidence, registration, update

@@ -16,7 +16,7 @@ import orjson
 
 from batch_conductor_service.domain.identifiers import is_identifier
 from batch_conductor_service.events.topics import EventName, dlq_topic_name, topic_name
-from batch_conductor_service.protocols import DeadLetter
+from batch_conductor_service.port_values import DeadLetter
 
 SCHEMA_VERSION = "v1"
 SERVICE = "batch_conductor_service"

@@ -15,7 +15,8 @@ from batch_conductor_service.implementations.kafka.producer import (
     MessageTooLargeError,
 )
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.protocols import ClockProtocol, DeadLetter
+from batch_conductor_service.port_values import DeadLetter
+from batch_conductor_service.protocols import ClockProtocol
 
 logger = structlog.get_logger(__name__)
 

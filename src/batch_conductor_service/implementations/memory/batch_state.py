@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.models import BatchId, BatchUpdate, EssayProcessingState
-from batch_conductor_service.protocols import SummaryReading
+from batch_conductor_service.port_values import SummaryReading
 
 
 class MockBatchStateRepositoryImpl:

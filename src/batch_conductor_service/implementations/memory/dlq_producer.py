@@ -3,7 +3,7 @@
 import structlog
 
 from batch_conductor_service.domain.resolution import Resolution
-from batch_conductor_service.protocols import DeadLetter
+from batch_conductor_service.port_values import DeadLetter
 
 logger = structlog.get_logger(__name__)
 

@@ -28,7 +28,7 @@ from batch_conductor_service.models import (
     StepEvidence,
     StepName,
 )
-from batch_conductor_service.protocols import SummaryReading
+from batch_conductor_service.port_values import SummaryReading
 
 BATCHES_PER_RECOUNT = 100  # so that no number of batches times out
 

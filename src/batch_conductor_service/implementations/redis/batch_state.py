@@ -29,13 +29,12 @@ from batch_conductor_service.models import (
     BatchUpdate,
     EssayProcessingState,
 )
+from batch_conductor_service.port_values import RedisCommand, SummaryReading
 from batch_conductor_service.protocols import (
     AtomicRedisClientProtocol,
     BatchStateArchiveProtocol,
     ClockProtocol,
     PersistenceQueueProtocol,
-    RedisCommand,
-    SummaryReading,
 )
 
 BATCHES_PER_TRANSACTION = 32  # few round trips for a poll, without watching the world

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError, ResponseError, WatchError
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.protocols import RedisCommand
+from batch_conductor_service.port_values import RedisCommand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

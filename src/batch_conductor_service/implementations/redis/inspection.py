@@ -13,7 +13,8 @@ from batch_conductor_service.implementations.redis.whole_batches import (
     load_whole,
 )
 from batch_conductor_service.models import BatchId, BatchUpdate
-from batch_conductor_service.protocols import AtomicRedisClientProtocol, RedisCommand
+from batch_conductor_service.port_values import RedisCommand
+from batch_conductor_service.protocols import AtomicRedisClientProtocol
 
 KEYS_PER_SCAN = 1000
 

@@ -29,7 +29,7 @@ from batch_conductor_service.models import (
     ProcessingStepStatus,
     StepName,
 )
-from batch_conductor_service.protocols import RedisCommand
+from batch_conductor_service.port_values import RedisCommand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

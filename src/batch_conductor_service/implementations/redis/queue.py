@@ -22,12 +22,7 @@ from batch_conductor_service.implementations.redis.client import (
     translated,
 )
 from batch_conductor_service.models import BatchId, BatchUpdate
-from batch_conductor_service.protocols import (
-    QueueBacklog,
-    QueueEntry,
-    RedisCommand,
-    Watermark,
-)
+from batch_conductor_service.port_values import QueueBacklog, QueueEntry, RedisCommand, Watermark
 
 ENTRIES_PER_LOOK = 500  # when looking for what waits of a batch
 

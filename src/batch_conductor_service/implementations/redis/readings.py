@@ -18,7 +18,7 @@ from batch_conductor_service.models import (
     StepCompletionSummary,
     StepName,
 )
-from batch_conductor_service.protocols import RedisCommand
+from batch_conductor_service.port_values import RedisCommand
 
 # Fields of the summary hash; those of a step are written `field:step`.
 WHOLE = "whole"

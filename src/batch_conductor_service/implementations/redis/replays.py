@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.protocols import AtomicRedisClientProtocol, RedisCommand
+from batch_conductor_service.port_values import RedisCommand
+from batch_conductor_service.protocols import AtomicRedisClientProtocol
 from batch_conductor_service.services.replaying import Partition, ReplayRequest
 
 TTL_SECONDS = 3600

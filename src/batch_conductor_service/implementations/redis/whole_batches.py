@@ -26,11 +26,8 @@ from batch_conductor_service.models import (
     EssayId,
     EssayProcessingState,
 )
-from batch_conductor_service.protocols import (
-    AtomicRedisClientProtocol,
-    BatchStateArchiveProtocol,
-    RedisCommand,
-)
+from batch_conductor_service.port_values import RedisCommand
+from batch_conductor_service.protocols import AtomicRedisClientProtocol, BatchStateArchiveProtocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

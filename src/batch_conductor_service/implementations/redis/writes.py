@@ -17,7 +17,7 @@ from batch_conductor_service.models import (
     StepCompletionSummary,
     StepName,
 )
-from batch_conductor_service.protocols import RedisCommand
+from batch_conductor_service.port_values import RedisCommand
 
 
 def _outcome_field(outcome: PhaseOutcome) -> str:

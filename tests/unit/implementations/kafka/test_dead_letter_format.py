@@ -18,7 +18,7 @@ from batch_conductor_service.implementations.kafka.dead_letter_format import (
     wrap_original,
     wrap_reference,
 )
-from batch_conductor_service.protocols import DeadLetter
+from batch_conductor_service.port_values import DeadLetter
 from tests.support.builders import NOON
 
 LETTER = DeadLetter(

@@ -5,7 +5,7 @@ from batch_conductor_service.implementations.memory.dlq_producer import (
     NoOpDlqProducerImpl,
     NoOpSkipEventPublisher,
 )
-from batch_conductor_service.protocols import DeadLetter
+from batch_conductor_service.port_values import DeadLetter
 from tests.support.resolutions import resolution_of
 
 

@@ -1,0 +1,74 @@
+"""What passes through the ports: what is read, queued, and dead-lettered. Pure values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from batch_conductor_service.models import BatchCompletionSummary, BatchUpdate
+
+RedisCommand = tuple[str | int | bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryReading:
+    """A batch's summary, and whether it was read past an unreachable cache."""
+
+    summary: BatchCompletionSummary
+    is_degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueEntry:
+    """One update that waits for Postgres; `update` is None where the bytes cannot be read."""
+
+    entry_id: str
+    update: BatchUpdate | None
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueBacklog:
+    """How much waits for Postgres, and since when (seconds; 0 when nothing waits)."""
+
+    depth: int
+    oldest_age_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watermark:
+    """Up to where the queue has reached Postgres.
+
+    `generation` names one life of one Redis with its queue. An entry id of another generation
+    proves nothing: Redis may have come back without its last second, or empty.
+    """
+
+    generation: str
+    held_through: tuple[int, int]
+
+    def holds(self, entry_id: str) -> bool:
+        """Whether Postgres has the effect of the entry."""
+        milliseconds, sequence = entry_id.split("-")
+        return (int(milliseconds), int(sequence)) <= self.held_through
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """What could not be handled, as it was, and why.
+
+    For a consumed record `payload`, `key` and `headers` are the original's, untouched. `reason` is
+    of a closed set, `error_info` has no secret.
+    """
+
+    base_topic: str
+    reason: str
+    error_type: str
+    error_message: str
+    payload: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+    partition: int | None = None
+    offset: int | None = None
+    timestamp_ms: int | None = None
+    consumer_group: str | None = None
+    correlation_id: str | None = None
+    metadata: Mapping[str, Any] | None = None
