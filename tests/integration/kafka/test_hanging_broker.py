@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 
+from batch_conductor_service.consuming.closing import close_in_parts
 from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.exceptions import BrokerUnavailableError
+from batch_conductor_service.implementations.kafka.producer import KafkaProducerClient
 from batch_conductor_service.local.kafka import KafkaBroker
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledRepository
@@ -60,3 +64,28 @@ async def test_a_consumer_whose_broker_fell_silent_stops_in_time(own_kafka: Kafk
     os.kill(own_kafka.pid, signal.SIGCONT)
 
     assert took < STOP_SECONDS
+
+
+async def test_a_consumer_that_was_cut_off_before_it_began_is_closed_in_parts(
+    silent_address: str,
+) -> None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=silent_address)
+    try:
+        await close_in_parts(consumer)
+    finally:
+        await consumer.stop()
+
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_broker_that_died_is_noticed_when_asked(own_kafka: KafkaBroker) -> None:
+    producer = KafkaProducerClient(
+        own_kafka.bootstrap_servers, enable_idempotence=False, request_timeout_seconds=2
+    )
+    try:
+        await producer.ping()
+        own_kafka.kill()
+        with pytest.raises(BrokerUnavailableError):
+            await producer.ping()
+    finally:
+        await producer.stop()
