@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, KafkaError
 
 from batch_conductor_service.exceptions import BrokerUnavailableError
@@ -23,15 +24,19 @@ class KafkaConsumerGroup:
         self._timeout_seconds = request_timeout_seconds
 
     async def list_partitions(self, topics: Sequence[str]) -> list[Partition]:
-        async with self._connect() as consumer:
-            # Asks for all topics: asking for one by its name may create it.
-            known = await consumer.topics()
-            return [
-                (topic, number)
-                for topic in topics
-                if topic in known
-                for number in sorted(consumer.partitions_for_topic(topic))
-            ]
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
+        try:
+            async with self._bounded():
+                await admin.start()
+                described = await admin.describe_topics()  # one asked for by name may be created
+        finally:
+            await admin.close()
+        return [
+            (topic["topic"], number)
+            for topic in described
+            if topic["topic"] in topics
+            for number in sorted(partition["partition"] for partition in topic["partitions"])
+        ]
 
     async def read_positions(
         self, partitions: Sequence[Partition]
@@ -71,24 +76,28 @@ class KafkaConsumerGroup:
             return True
 
     @asynccontextmanager
-    async def _connect(
-        self, partitions: Sequence[Partition] = ()
-    ) -> AsyncIterator[AIOKafkaConsumer]:
+    async def _connect(self, partitions: Sequence[Partition]) -> AsyncIterator[AIOKafkaConsumer]:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap_servers,
             group_id=self._group_id,
             enable_auto_commit=False,
         )
         try:
-            # aiokafka repeats what is retriable for ever.
-            async with asyncio.timeout(self._timeout_seconds):
+            async with self._bounded():
                 await consumer.start()
                 consumer.assign(_topic_partitions(partitions))
                 yield consumer
-        except (TimeoutError, KafkaError) as exc:
-            raise BrokerUnavailableError("Kafka cannot be reached, or does not answer.") from exc
         finally:
             await consumer.stop()
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        try:
+            # aiokafka repeats what is retriable for ever.
+            async with asyncio.timeout(self._timeout_seconds):
+                yield
+        except (TimeoutError, KafkaError) as exc:
+            raise BrokerUnavailableError("Kafka cannot be reached, or does not answer.") from exc
 
 
 def _topic_partitions(partitions: Sequence[Partition]) -> list[TopicPartition]:
