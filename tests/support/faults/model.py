@@ -46,7 +46,8 @@ class Model:
         update = replace(to_update(decode_event(event.topic, event.value), _NOWHERE), positions=())
         batch_id = update.batch_id
         self._sent.setdefault(batch_id, BatchState(batch_id)).merge(update)
-        self._most.setdefault(batch_id, BatchState(batch_id)).merge(_without_failures(update))
+        most = self._most.setdefault(batch_id, BatchState(batch_id))
+        most.merge(_at_most(update, most))
 
     def settle(self) -> None:
         """Note that everything sent so far is held: from now on all of it must be respected."""
@@ -87,13 +88,23 @@ def evidence_of(states: Iterable[BatchState]) -> set[object]:
     return statements
 
 
-def _without_failures(update: BatchUpdate) -> BatchUpdate:
+def _at_most(update: BatchUpdate, known: BatchState) -> BatchUpdate:
+    """Return of the update what can only make a step more complete.
+
+    A failure cannot, unless it is a copy of a report that is known: of copies the earliest time
+    holds, and an earlier failure outdoes less.
+    """
+    reports = {outcome.fingerprint for outcome in known.as_update().outcomes}
     return replace(
         update,
         evidence=tuple(
             item
             for item in update.evidence
-            if item.evidence.status is ProcessingStepStatus.COMPLETED
+            if item.source in reports or item.evidence.status is ProcessingStepStatus.COMPLETED
         ),
-        outcomes=tuple(one for one in update.outcomes if one.verdict not in _AGAINST),
+        outcomes=tuple(
+            one
+            for one in update.outcomes
+            if one.fingerprint in reports or one.verdict not in _AGAINST
+        ),
     )
