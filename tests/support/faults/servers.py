@@ -165,9 +165,10 @@ class FaultServers:
 
     def cut_redis_tail(self, size: int) -> int:
         """Cut bytes off the end of the dead Redis's file, and return how many."""
-        [path] = self.redis_files.glob("*.incr.aof")
-        cut = min(size, path.stat().st_size)
-        os.truncate(path, path.stat().st_size - cut)
+        cut = 0
+        for path in self.redis_files.glob("*.incr.aof"):
+            cut = min(size, path.stat().st_size)
+            os.truncate(path, path.stat().st_size - cut)
         return cut
 
 
