@@ -1,0 +1,116 @@
+"""What the commands that look after state refuse before they connect to anything, and how."""
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from batch_conductor_service.cli import main
+from batch_conductor_service.cli.audit_report import MAX_ROWS, JsonReport, TableReport
+from batch_conductor_service.cli.replay_report import ReplayReport
+from batch_conductor_service.domain.drift import compare
+from batch_conductor_service.models import BatchId
+from batch_conductor_service.services.auditing import AuditedPage
+from batch_conductor_service.services.replaying import PartitionReplay, ReplayResult
+from tests.support.auditing import archived, cached
+from tests.support.builders import essay_names, evidence, update
+
+BATCH = BatchId("batch")
+MANY = update("batch", *(evidence(essay) for essay in essay_names(MAX_ROWS + 5)))
+COMPARISON = compare(BATCH, cached(MANY), archived(update("batch")))
+PAGE = AuditedPage(audited=3, doubted=1, unknown=(BatchId("other"),), differing=(COMPARISON,))
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.mark.parametrize("command", [("audit",), ("audit", "--repair"), ("rebuild",)])
+def test_state_in_memory_cannot_be_looked_at(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BCS_ENVIRONMENT", "testing")
+
+    result = run(*command)
+
+    assert result.exit_code == 2
+    assert "memory" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("audit", "--repair"), ("rebuild",)])
+def test_without_postgres_there_is_nothing_to_merge_with(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BCS_POSTGRES_ENABLED", "false")
+
+    result = run(*command)
+
+    assert result.exit_code == 2
+    assert "BCS_POSTGRES_ENABLED is false" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--from-offset", "t:0"),
+        ("--from-offset", "t:0:x"),
+        ("--from-time", "yesterday"),
+        ("--from-offset", "t:0:1", "--from-time", "2025-06-01T12:00:00"),
+        ("--from-offset", "t:0:1", "--topic", "t"),
+    ],
+)
+def test_a_replay_needs_one_place_to_begin(arguments: tuple[str, ...]) -> None:
+    assert run("replay", *arguments).exit_code == 2
+
+
+def test_a_person_is_told_the_first_of_many_differences(capsys: pytest.CaptureFixture[str]) -> None:
+    report = TableReport()
+    report.show(PAGE)
+    report.show_repaired([COMPARISON], [COMPARISON])
+    report.finish()
+
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Nobody has heard of other." in told
+    assert "and 5 more" in told
+    assert "batch differs still." in told
+    assert "3 batches compared; 1 differ; 0 repaired; 1 to be merged" in told
+
+
+def test_a_machine_is_told_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    report = JsonReport()
+    report.show(PAGE)
+    report.show_repaired([COMPARISON], [])
+    report.finish()
+
+    unknown, differs, repaired, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    assert unknown == {"type": "unknown", "batch_id": "other"}
+    assert len(differs["differences"]) == MAX_ROWS + 5
+    assert differs["differences"][0] == {
+        "place": "postgres",
+        "subject": "spellcheck of essay-1, own event",
+        "says": None,
+        "right": "completed at 2025-06-01T12:00:00Z",
+        "known_by": "redis",
+    }
+    assert repaired == {"type": "repaired", "batch_id": "batch"}
+    assert (summary["audited"], summary["doubted"], summary["repaired"]) == (3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("new", "result", "told"),
+    [
+        (None, ReplayResult(is_asked=False), "There is nothing to replay."),
+        (3, ReplayResult(is_asked=False), "1 partitions were moved."),
+        (3, ReplayResult(is_asked=True), "have rewound 1 partitions"),
+        (3, ReplayResult(is_asked=True, waiting=(("t", 0),)), "Not yet rewound: t:0."),
+    ],
+)
+def test_what_came_of_a_replay_is_told(
+    capsys: pytest.CaptureFixture[str], new: int | None, result: ReplayResult, told: str
+) -> None:
+    plan = [PartitionReplay(partition=("t", 0), committed=10, new=new)]
+
+    ReplayReport().show_result(plan, result)
+
+    assert told in capsys.readouterr().out
