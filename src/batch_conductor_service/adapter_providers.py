@@ -212,7 +212,10 @@ class KafkaProvider(Provider):
         await producer.stop()
 
     repository = provide(NotingRepository)
-    progress = provide(ConsumerProgress, provides=ProgressProtocol)
+
+    @provide
+    def progress(self, consumer: EventConsumer) -> ProgressProtocol:
+        return ConsumerProgress(consumer)
 
     @provide
     def consumer(

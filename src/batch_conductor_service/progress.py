@@ -6,7 +6,7 @@ from datetime import datetime
 from batch_conductor_service.consuming.condition import ConsumerState
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.port_values import QueueBacklog
-from batch_conductor_service.protocols import ClockProtocol, PersistenceQueueProtocol
+from batch_conductor_service.protocols import PersistenceQueueProtocol
 
 CONSUMER_GRACE_SECONDS = 30  # longer than a rebalance, or than a broker that starts again
 QUEUE_GRACE_SECONDS = 300  # for the oldest change to reach Postgres
@@ -17,9 +17,11 @@ class ConsumerProgress:
 
     name = "consumer"
 
-    def __init__(self, consumer: EventConsumer, clock: ClockProtocol) -> None:
+    def __init__(
+        self, consumer: EventConsumer, *, grace_seconds: float = CONSUMER_GRACE_SECONDS
+    ) -> None:
         self._consumer = consumer
-        self._clock = clock
+        self._grace_seconds = grace_seconds
 
     async def refresh(self) -> None:
         """The condition is always current."""
@@ -27,8 +29,8 @@ class ConsumerProgress:
     @property
     def is_behind(self) -> bool:
         condition = self._consumer.condition
-        age = (self._clock.now() - condition.since).total_seconds()
-        return condition.state is not ConsumerState.CONSUMING and age > CONSUMER_GRACE_SECONDS
+        is_consuming = condition.state is ConsumerState.CONSUMING
+        return not is_consuming and condition.age_seconds > self._grace_seconds
 
     def describe(self) -> Mapping[str, str | float | None]:
         condition = self._consumer.condition

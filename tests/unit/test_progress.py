@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -13,9 +15,11 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.policies import consumer_policy
 from batch_conductor_service.port_values import QueueBacklog
 from batch_conductor_service.progress import ConsumerProgress, QueueProgress
+from batch_conductor_service.protocols import ClockProtocol
 from batch_conductor_service.supervisor import Supervisor
 from tests.support.builders import NOON
 from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
+from tests.support.waiting import eventually
 
 
 class SettableClock:
@@ -44,26 +48,42 @@ def monitor_of(progress: ProgressProtocol) -> HealthMonitor:
     return HealthMonitor([], Supervisor([], metrics), metrics, progress=[progress])
 
 
-async def test_a_consumer_that_finds_no_broker_degrades_the_service_after_half_a_minute() -> None:
-    clock = SettableClock()
+@contextlib.asynccontextmanager
+async def consumer_without_a_broker(clock: ClockProtocol) -> AsyncIterator[EventConsumer]:
     settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{find_free_port()}")
     metrics = Metrics(CollectorRegistry())
     consumer = EventConsumer(
         consumer_policy(settings), ControlledRepository(), None, ControlledDlq(), metrics, clock
     )
-    monitor = monitor_of(ConsumerProgress(consumer, clock))
     run = asyncio.create_task(consumer.run())
     await asyncio.sleep(0.05)
-
-    clock.time += timedelta(seconds=30)
-    assert monitor.status == "healthy"
-    clock.time += timedelta(seconds=1)
-    assert monitor.status == "degraded"
-    assert monitor.progress == {
-        "consumer": {"state": "connecting", "since": NOON.isoformat(), "last_progress_at": None}
-    }
+    yield consumer
     consumer.stop()
     await run
+
+
+async def test_a_consumer_that_finds_no_broker_for_a_while_degrades_the_service() -> None:
+    async with consumer_without_a_broker(SettableClock()) as consumer:
+        monitor = monitor_of(ConsumerProgress(consumer, grace_seconds=0.5))
+        assert monitor.status == "healthy"
+
+        async def is_degraded() -> bool:
+            return monitor.status == "degraded"
+
+        await eventually(is_degraded, what="the end of the grace")
+        assert monitor.progress == {
+            "consumer": {"state": "connecting", "since": NOON.isoformat(), "last_progress_at": None}
+        }
+
+
+async def test_a_clock_that_jumps_makes_no_consumer_late() -> None:
+    clock = SettableClock()
+    async with consumer_without_a_broker(clock) as consumer:
+        monitor = monitor_of(ConsumerProgress(consumer))
+
+        clock.time += timedelta(hours=1)
+
+        assert monitor.status == "healthy"
 
 
 @pytest.mark.parametrize(("age_seconds", "status"), [(299, "healthy"), (301, "degraded")])

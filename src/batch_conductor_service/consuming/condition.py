@@ -1,6 +1,7 @@
 """How the consumer is, for those who ask from outside."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -20,11 +21,20 @@ class ConsumerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConsumerCondition:
-    """The state, since when it holds, and when records were last handled."""
+    """The state, since when it holds, and when records were last handled.
+
+    The times are for people; `entered` is in monotonic seconds, which no change of the clock moves.
+    """
 
     state: ConsumerState
     since: datetime
+    entered: float
     last_progress_at: datetime | None
+
+    @property
+    def age_seconds(self) -> float:
+        """How long the state has held."""
+        return time.monotonic() - self.entered
 
 
 class ConditionRecorder:
@@ -32,16 +42,18 @@ class ConditionRecorder:
 
     def __init__(self, clock: ClockProtocol) -> None:
         self._clock = clock
-        self.current = ConsumerCondition(ConsumerState.STOPPED, clock.now(), None)
+        self.current = self._begin(ConsumerState.STOPPED, None)
 
     def enter(self, state: ConsumerState) -> bool:
         """Note the state; return whether it is another than before."""
         if state is self.current.state:
             return False
-        self.current = ConsumerCondition(state, self._clock.now(), self.current.last_progress_at)
+        self.current = self._begin(state, self.current.last_progress_at)
         return True
 
     def note_progress(self) -> None:
         """Note that records were handled."""
-        current = self.current
-        self.current = ConsumerCondition(current.state, current.since, self._clock.now())
+        self.current = replace(self.current, last_progress_at=self._clock.now())
+
+    def _begin(self, state: ConsumerState, progress_at: datetime | None) -> ConsumerCondition:
+        return ConsumerCondition(state, self._clock.now(), time.monotonic(), progress_at)
