@@ -3,40 +3,37 @@
 Answers stay quick that way: nobody waits for a time-out that is sure to come.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from purgatory import AsyncCircuitBreakerFactory
-from purgatory.domain.messages.base import Event
-from purgatory.domain.messages.events import ContextChanged
-from purgatory.domain.model import OpenedState
+from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
 
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.metrics import Metrics
 
 DEPENDENCIES = ("redis", "postgresql")
 FAILURES_TO_OPEN = 5
-OPEN_SECONDS = 2.0
+OPEN_SECONDS = 2
 
-_STATES = {"closed": 0, "half-opened": 1, "opened": 2}
+_STATES = {STATE_CLOSED: 0, STATE_HALF_OPEN: 1, STATE_OPEN: 2}
 
 T = TypeVar("T")
 
 
 class CircuitBreakers:
-    """A breaker for each dependency, by its name."""
+    """A breaker for each dependency, by its name.
+
+    It opens after five errors in a row, for two seconds of the monotonic clock: one that follows
+    the time of day stays open for an hour when that is put back by one.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._factory = AsyncCircuitBreakerFactory(
-            default_threshold=FAILURES_TO_OPEN,
-            default_ttl=OPEN_SECONDS,
-            exclude=[asyncio.CancelledError],  # the caller hung up; the dependency is fine
-        )
-        self._factory.add_listener(self._show)
-        for dependency in DEPENDENCIES:
-            metrics.circuit_breaker_state.labels(dependency).set(_STATES["closed"])
+        self._breakers = {
+            name: CircuitBreaker(FAILURES_TO_OPEN, OPEN_SECONDS, name=name) for name in DEPENDENCIES
+        }
+        for name in DEPENDENCIES:
+            self._show(name)
 
     async def call(self, dependency: str, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the dependency.
@@ -44,12 +41,16 @@ class CircuitBreakers:
         Raises:
             StoreUnavailableError: it has failed too often lately and was not asked.
         """
+        breaker = self._breakers[dependency]
+        self._show(dependency)
+        if breaker.opened:
+            raise StoreUnavailableError(f"{dependency} is not asked for now.")
         try:
-            async with await self._factory.get_breaker(dependency):
+            with breaker:  # a caller who hangs up is no error of the dependency
                 return await ask()
-        except OpenedState as exc:
-            raise StoreUnavailableError(f"{dependency} is not asked for now.") from exc
+        finally:
+            self._show(dependency)
 
-    def _show(self, name: str, _: str, event: Event) -> None:
-        if isinstance(event, ContextChanged):
-            self._metrics.circuit_breaker_state.labels(name).set(_STATES[event.state])
+    def _show(self, dependency: str) -> None:
+        state = self._breakers[dependency].state
+        self._metrics.circuit_breaker_state.labels(dependency).set(_STATES[state])

@@ -1,7 +1,8 @@
-"""Places where the process can be made to die, for tests of what survives that.
+"""Places where the process, or a task of it, can be made to die, for tests of what survives that.
 
 `BCS_FAILPOINT=name` ends the process, as a power cut would, at the failpoint of that name; with
-`name:3` when it is passed for the third time. A failpoint that is not named does nothing.
+`name:3` when it is passed for the third time. `name:1:raise` raises there, once, as a fault of
+ours in that place would. A failpoint that is not named does nothing.
 """
 
 import os
@@ -12,25 +13,39 @@ from batch_conductor_service.config import ENV_PREFIX
 EXIT_CODE = 137  # as of a process that was killed
 
 
+class FailpointError(RuntimeError):
+    """What no one expects and no one catches."""
+
+
 class _Armed:
     """The one failpoint that is armed, read from the environment once."""
 
     def __init__(self, text: str) -> None:
-        self.name, _, turn = text.partition(":")
+        self.name, turn, action = (*text.split(":"), "", "")[:3]
         self._passes_left = int(turn or 1)
+        self._raises = action == "raise"
 
     def strike(self) -> None:
         self._passes_left -= 1
         if self._passes_left == 0:
             sys.stderr.write(f"failpoint {self.name}\n")
             sys.stderr.flush()
-            os._exit(EXIT_CODE)
+            self._die()
+
+    def _die(self) -> None:
+        if self._raises:
+            raise FailpointError(self.name)
+        os._exit(EXIT_CODE)
 
 
 _armed = _Armed(os.environ.get(f"{ENV_PREFIX}FAILPOINT", ""))
 
 
 def failpoint(name: str) -> None:
-    """Die here, if this failpoint is armed."""
+    """Die here, if this failpoint is armed.
+
+    Raises:
+        FailpointError: it is armed to raise.
+    """
     if name == _armed.name:
         _armed.strike()

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -36,10 +37,7 @@ async def test_a_process_that_dies_at_a_failpoint_loses_nothing(world: World, na
     await world.servers.run(lambda: world.member.launch(FAILPOINT=name))
 
     sending = asyncio.create_task(world.relay.send(late, over_seconds=2))
-    for number in range(3):
-        await world.relay.send_raw(late[0]._replace(value=b"nonsense %d" % number))
-        row = update("batch-refused", evidence("essay-1", storage_id=f"a\0{number}"))
-        await world.onlooker.redis.xadd(keys.PERSISTENCE_QUEUE, {"update": encode_update(row)})
+    await _send_what_passes_every_failpoint(world, late)
 
     async def has_died() -> bool:
         return not process_of(world.member).is_running
@@ -48,6 +46,37 @@ async def test_a_process_that_dies_at_a_failpoint_loses_nothing(world: World, na
     assert process_of(world.member).stop() == failpoints.EXIT_CODE
     await sending
     await world.recover_and_check()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_task_that_dies_at_a_failpoint_is_started_again_and_loses_nothing(
+    world: World, name: str
+) -> None:
+    early, late = load(47)
+    await world.send_and_settle(early)
+    await world.servers.run(process_of(world.member).stop)
+    world.expects_dead_letters = True
+    await world.servers.run(lambda: world.member.start(FAILPOINT=f"{name}:1:raise"))
+    pid = process_of(world.member).pid
+
+    sending = asyncio.create_task(world.relay.send(late, over_seconds=2))
+    await _send_what_passes_every_failpoint(world, late)
+
+    async def has_raised() -> bool:
+        return f"failpoint {name}\n" in world.member.log
+
+    await eventually(has_raised, timeout_seconds=40, what=f"the error at {name}")
+    await sending
+    await world.recover_and_check()
+    assert process_of(world.member).pid == pid
+
+
+async def _send_what_passes_every_failpoint(world: World, late: Sequence[RecordedEvent]) -> None:
+    """Send records and rows that are refused, beside the events that are being sent."""
+    for number in range(3):
+        await world.relay.send_raw(late[0]._replace(value=b"nonsense %d" % number))
+        row = update("batch-refused", evidence("essay-1", storage_id=f"a\0{number}"))
+        await world.onlooker.redis.xadd(keys.PERSISTENCE_QUEUE, {"update": encode_update(row)})
 
 
 async def test_a_process_that_is_told_to_end_under_load_fails_no_request(world: World) -> None:

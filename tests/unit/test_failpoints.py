@@ -35,3 +35,9 @@ def test_another_failpoint_does_nothing() -> None:
 
 def test_a_failpoint_that_is_not_armed_does_nothing() -> None:
     failpoint("ingest.polled")
+
+
+def test_an_armed_failpoint_raises_once() -> None:
+    code, output = run_with("ingest.polled:2:raise")
+
+    assert (code, output) == (1, ["0"])

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 from aiokafka import AIOKafkaProducer
@@ -128,6 +128,12 @@ class Caller:
         answer = Answer(skipped, is_degraded=body["degraded"])
         self._judge(batch, pipeline, answer)
         return answer
+
+    async def ask_health(self, address: str) -> dict[str, Any]:
+        """Return what the process says of itself."""
+        response = await self._client.get(f"{address}/healthz")
+        body: dict[str, Any] = response.json()
+        return body
 
     def _judge(self, batch: BatchId, pipeline: str, answer: Answer) -> None:
         skipped, is_degraded = answer

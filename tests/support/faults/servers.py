@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +40,10 @@ SETTINGS: Mapping[str, object] = {
     "PERSISTENCE_TAKEOVER_SECONDS": 3,
 }
 
+Command: TypeAlias = Sequence[str | Path]
+
+SERVE: Command = (Path(sys.executable).with_name("bcs"), "serve")
+
 Result = TypeVar("Result")
 
 
@@ -50,39 +54,46 @@ class Member:
         self.port = find_free_port()
         self.log_path = directory / f"{name}.log"
         self._settings = {**settings, "HTTP_PORT": self.port}
-        self._changes: Mapping[str, object] = {}
-        self.process = self._make({})
+        self._is_special = False
+        self._log_starts = 0
+        self.process = self._make(SERVE, {})
 
     @property
     def address(self) -> str:
         """Where it answers."""
         return f"http://{LOCALHOST}:{self.port}"
 
-    def start(self, **changes: object) -> None:
+    @property
+    def log(self) -> str:
+        """What it has logged since it was last started."""
+        return self.log_path.read_text()[self._log_starts :]
+
+    def start(self, *, command: Command = SERVE, **changes: object) -> None:
         """Start it, with these settings beside its own, and return when it listens."""
-        self.launch(**changes)
+        self.launch(command=command, **changes)
         self.process.wait_ready(
             lambda: accepts_connections(self.port), timeout=START_TIMEOUT_SECONDS
         )
 
-    def launch(self, **changes: object) -> None:
+    def launch(self, *, command: Command = SERVE, **changes: object) -> None:
         """Start it and do not wait."""
         if not self.process.is_running:
-            self._changes = changes
-            self.process = self._make(changes)
+            self._is_special = bool(changes) or command is not SERVE
+            self._log_starts = len(self.log_path.read_text()) if self.log_path.exists() else 0
+            self.process = self._make(command, changes)
             self.process.start()
 
     def reset(self) -> None:
-        """Have it run, with no settings but its own."""
-        if self._changes:
+        """Have it run as it was made."""
+        if self._is_special:
             self.process.stop()
         self.start()
 
-    def _make(self, changes: Mapping[str, object]) -> ServerProcess:
+    def _make(self, command: Command, changes: Mapping[str, object]) -> ServerProcess:
         values = {f"BCS_{name}": str(v) for name, v in {**self._settings, **changes}.items()}
         return ServerProcess(
             "The service",
-            [Path(sys.executable).with_name("bcs"), "serve"],
+            command,
             log_path=self.log_path,
             environment={**os.environ, "BCS_PIPELINE_CONFIG_PATH": str(ROOT / "pipelines.yaml")}
             | values,

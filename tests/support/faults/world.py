@@ -54,6 +54,10 @@ class World:
         self.journal.note("fault", fault=fault, **fields)
         self.fired.append(fault)
 
+    async def consumer_state(self) -> str:
+        """Return what the consumer says it is doing."""
+        return str((await self.caller.ask_health(self.member.address))["consumer"]["state"])
+
     async def send_and_settle(self, events: Sequence[RecordedEvent]) -> None:
         """Send the events and return when all of them are held everywhere."""
         await self.relay.send(events)
