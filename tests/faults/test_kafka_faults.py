@@ -7,7 +7,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer
 
 from batch_conductor_service.events.topics import consumed_topics
-from tests.support.builders import RecordedEvent, essay_names, registered, spellchecked
+from tests.support.builders import essay_names, registered, spellchecked
 from tests.support.faults.loads import break_under_load, load
 from tests.support.faults.proxy import kafka_produce
 from tests.support.faults.servers import GROUP, process_of
@@ -104,8 +104,8 @@ async def test_a_bad_deploy_stops_instead_of_emptying_the_topics_into_the_dead_l
     await world.send_and_settle([registered(batch, 60)])
     await world.servers.run(process_of(world.member).stop)
     good = [spellchecked(batch, essay) for essay in essays]
-    nonsense = [event._replace(value=b"{}") for event in good]
-    await _send_raw(world, [*nonsense, *nonsense])
+    nonsense = [b"{}"] * 2 * len(good)
+    await world.relay.send_nonsense(good[0].topic, *nonsense)
     await world.servers.run(lambda: world.member.start(DLQ_MIN_INVALID_RECORDS=20))
 
     async with httpx.AsyncClient() as client:
@@ -123,10 +123,11 @@ async def test_a_bad_deploy_stops_instead_of_emptying_the_topics_into_the_dead_l
     await world.relay.send(good)
     await world.recover_and_check()
     dead = await world.onlooker.count_dead_letters() - world.dead_letters_before
-    assert dead == len(nonsense) * 2
+    assert dead == len(nonsense)
 
 
 POISON = (
+    None,  # as a compacted topic's tombstone
     b"",
     b"{}",
     b"null",
@@ -142,17 +143,15 @@ POISON = (
 async def test_poison_of_every_kind_is_dead_lettered_and_stops_nobody(world: World) -> None:
     early, late = load(36)
     await world.send_and_settle(early)
-    poison = [
-        RecordedEvent(topic, b"key", value) for topic in consumed_topics() for value in POISON
-    ]
-    await _send_raw(world, poison)
+    for topic in consumed_topics():
+        await world.relay.send_nonsense(topic, *POISON)
     await world.relay.send(late)
     world.expects_dead_letters = True
 
     await world.recover_and_check()
 
     dead = await world.onlooker.count_dead_letters() - world.dead_letters_before
-    assert dead == len(poison)
+    assert dead == len(consumed_topics()) * len(POISON)
 
 
 async def test_a_dead_letter_whose_acknowledgement_is_lost_is_sent_again(world: World) -> None:
@@ -161,8 +160,8 @@ async def test_a_dead_letter_whose_acknowledgement_is_lost_is_sent_again(world: 
     await world.send_and_settle(early)
     world.servers.kafka_proxy.lose_replies(kafka_produce, every=2)
     fired = world.servers.kafka_proxy.fired
-    poison = [RecordedEvent(consumed_topics()[0], b"key", b"nonsense")] * 5
-    await _send_raw(world, poison)
+    poison = [b"nonsense"] * 5
+    await world.relay.send_nonsense(consumed_topics()[0], *poison)
     await world.relay.send(late)
     await asyncio.sleep(3)
 
@@ -171,8 +170,3 @@ async def test_a_dead_letter_whose_acknowledgement_is_lost_is_sent_again(world: 
     assert world.servers.kafka_proxy.fired > fired
     dead = await world.onlooker.count_dead_letters() - world.dead_letters_before
     assert dead >= len(poison)
-
-
-async def _send_raw(world: World, events: list[RecordedEvent]) -> None:
-    for event in events:
-        await world.relay.send_raw(event)

@@ -74,7 +74,7 @@ async def test_a_task_that_dies_at_a_failpoint_is_started_again_and_loses_nothin
 async def _send_what_passes_every_failpoint(world: World, late: Sequence[RecordedEvent]) -> None:
     """Send records and rows that are refused, beside the events that are being sent."""
     for number in range(3):
-        await world.relay.send_raw(late[0]._replace(value=b"nonsense %d" % number))
+        await world.relay.send_nonsense(late[0].topic, b"nonsense %d" % number)
         row = update("batch-refused", evidence("essay-1", storage_id=f"a\0{number}"))
         await world.onlooker.redis.xadd(keys.PERSISTENCE_QUEUE, {"update": encode_update(row)})
 

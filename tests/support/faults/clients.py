@@ -39,10 +39,11 @@ class Relay:
             await asyncio.sleep(pause)
         await asyncio.gather(*tasks)
 
-    async def send_raw(self, event: RecordedEvent) -> None:
-        """Send what is no event: nothing is to follow from it but a dead letter."""
-        await self._producer.send_and_wait(event.topic, key=event.key, value=event.value)
-        self._journal.note("nonsense", topic=event.topic)
+    async def send_nonsense(self, topic: str, *values: bytes | None) -> None:
+        """Send what is no event: nothing is to follow from it but dead letters."""
+        for value in values:
+            await self._producer.send_and_wait(topic, key=b"key", value=value)
+            self._journal.note("nonsense", topic=topic)
 
     async def _send_one(self, event: RecordedEvent) -> None:
         self._model.send(event)

@@ -62,7 +62,7 @@ class FaultyProxy:
 
     def __init__(self, target_port: int) -> None:
         self.port = find_free_port()
-        self._target_port = target_port
+        self._own_port = self._target_port = target_port
         self._links: set[_Link] = set()
         self._is_marked: IsMarked = lambda _: False
         self._marked = 0
@@ -76,8 +76,13 @@ class FaultyProxy:
         """Lose the reply to every so-manieth request of that kind."""
         self._is_marked, self.loses_every = is_marked, every
 
+    def forward_to(self, port: int) -> None:
+        """Forward new connections to another server, as after a failover."""
+        self._target_port = port
+
     def heal(self) -> None:
-        """Forward everything as it is."""
+        """Forward everything as it is, to whom it was meant for."""
+        self._target_port = self._own_port
         self.delay_seconds, self.loses_every = 0.0, 0
         self.is_silent = self.is_refusing = False
 

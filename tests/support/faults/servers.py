@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, overload
 
 from batch_conductor_service.local.ports import LOCALHOST, accepts_connections, find_free_port
 from batch_conductor_service.local.postgres import PostgresServer
 from batch_conductor_service.local.processes import ServerProcess
 from batch_conductor_service.local.valkey import ValkeyServer
 from tests.support.database import migrate
+from tests.support.faults.container_process import ContainerProcess
 from tests.support.faults.kraft import KraftBroker
 from tests.support.faults.proxy import FaultyProxy, ProxyThread
 
@@ -162,6 +163,7 @@ class FaultServers:
             resume(process_of(each))
             process_of(each).kill()
         self.postgres.remove_data()
+        self.kafka.remove()
         self.proxies.close()
         self._keeper.shutdown()
 
@@ -183,27 +185,39 @@ class FaultServers:
         return cut
 
 
-def process_of(server: Server) -> ServerProcess:
+@overload
+def process_of(server: Member | ValkeyServer | PostgresServer) -> ServerProcess: ...
+@overload
+def process_of(server: Server) -> ServerProcess | ContainerProcess: ...
+def process_of(server: Server) -> ServerProcess | ContainerProcess:
     """Return the server's process."""
     if isinstance(server, ValkeyServer | PostgresServer):
         return server._process
     return server.process
 
 
-def pause(process: ServerProcess) -> None:
+def pause(process: ServerProcess | ContainerProcess) -> None:
     """Stop the process and its children where they are; they keep their connections."""
+    if isinstance(process, ContainerProcess):
+        process.pause()
+        return
     _signal(process, signal.SIGSTOP)
     while not is_paused(process):
         time.sleep(LOOK_SECONDS)
 
 
-def resume(process: ServerProcess) -> None:
+def resume(process: ServerProcess | ContainerProcess) -> None:
     """Let them go on."""
-    _signal(process, signal.SIGCONT)
+    if isinstance(process, ContainerProcess):
+        process.resume()
+    else:
+        _signal(process, signal.SIGCONT)
 
 
-def is_paused(process: ServerProcess) -> bool:
+def is_paused(process: ServerProcess | ContainerProcess) -> bool:
     """Whether the process stands still."""
+    if isinstance(process, ContainerProcess):
+        return process.is_paused
     status = Path(f"/proc/{process.pid}/stat").read_text()
     return status.rpartition(")")[2].split()[0] == "T"
 
