@@ -2,7 +2,7 @@
 
 `BCS_FAILPOINT=name` ends the process, as a power cut would, at the failpoint of that name; with
 `name:3` when it is passed for the third time. `name:1:raise` raises there, once, as a fault of
-ours in that place would. A failpoint that is not named does nothing.
+ours in that place would. Several are named with commas; one that is not named does nothing.
 """
 
 import os
@@ -18,7 +18,7 @@ class FailpointError(RuntimeError):
 
 
 class _Armed:
-    """The one failpoint that is armed, read from the environment once."""
+    """A failpoint that is armed, and how often it is still passed unharmed."""
 
     def __init__(self, text: str) -> None:
         self.name, turn, action = (*text.split(":"), "", "")[:3]
@@ -38,7 +38,11 @@ class _Armed:
         os._exit(EXIT_CODE)
 
 
-_armed = _Armed(os.environ.get(f"{ENV_PREFIX}FAILPOINT", ""))
+# Read from the environment once.
+_armed = {
+    armed.name: armed
+    for armed in map(_Armed, os.environ.get(f"{ENV_PREFIX}FAILPOINT", "").split(","))
+}
 
 
 def failpoint(name: str) -> None:
@@ -47,5 +51,5 @@ def failpoint(name: str) -> None:
     Raises:
         FailpointError: it is armed to raise.
     """
-    if name == _armed.name:
-        _armed.strike()
+    if armed := _armed.get(name):
+        armed.strike()

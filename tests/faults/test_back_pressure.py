@@ -22,6 +22,7 @@ async def test_a_long_outage_of_postgres_pauses_consumption(world: World) -> Non
 
     await world.relay.send(late[:half], over_seconds=3)
     await _wait_until_consumer_is(world, "paused")
+    world.note_fired("postgres_away_until_consumption_paused")
     queued = await world.onlooker.redis.xlen(keys.PERSISTENCE_QUEUE)
     await world.relay.send(late[half:], over_seconds=3)
 
@@ -42,6 +43,7 @@ async def test_a_queue_that_fills_redis_is_drained_without_more_room(world: Worl
 
     sending = asyncio.create_task(world.relay.send(late, over_seconds=4))
     await _wait_until_consumer_is(world, "waiting")
+    world.note_fired("postgres_away_until_redis_was_full")
     await world.servers.run(world.servers.postgres.start)
 
     async def is_drained() -> bool:

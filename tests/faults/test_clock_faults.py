@@ -25,6 +25,7 @@ async def test_a_clock_that_jumps_changes_nothing(world: World, tmp_path: Path) 
     async def jump() -> None:
         for seconds in (HOUR, -HOUR, DAYS, -DAYS):
             clock.write_text(str(seconds))
+            world.note_fired("clock_jumped", seconds=seconds)
             await asyncio.sleep(0.5)
         clock.write_text(str(HOUR))
         await _open_the_breaker(world)

@@ -33,8 +33,6 @@ async def test_the_victim_of_a_deadlock_tries_again(world: World) -> None:
     finally:
         await other.close()
 
-    await world.recover_and_check()
-
     onlooker = await asyncpg.connect(plain_url(world.servers.postgres.url))
     try:
 
@@ -42,8 +40,10 @@ async def test_the_victim_of_a_deadlock_tries_again(world: World) -> None:
             return bool(await onlooker.fetchval(query) > before)
 
         await eventually(has_counted, what="a deadlock")
+        world.note_fired("postgres_deadlock")
     finally:
         await onlooker.close()
+    await world.recover_and_check()
 
 
 async def test_one_row_of_five_hundred_that_postgres_refuses_stands_alone(world: World) -> None:

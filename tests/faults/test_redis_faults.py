@@ -53,6 +53,7 @@ async def test_a_replica_that_lagged_and_was_promoted_hides_no_failure(
         resume(process_of(replica))
         await _promote(replica)
         world.servers.redis_proxy.forward_to(replica.port)
+        world.note_fired("redis_failed_over")
         await _ask_for_a_while(world)
         await world.relay.send([spellchecked(batch, "essay-late", at=minutes(40))])
 

@@ -25,6 +25,7 @@ NAMES = sorted(
     for path in SOURCES
     for name in re.findall(r'\bfailpoint\("([a-z._]+)"\)', path.read_text())
 )
+PLACES = sorted({name.partition(".")[0] for name in NAMES})
 GRACE_SECONDS = 22
 
 
@@ -44,28 +45,33 @@ async def test_a_process_that_dies_at_a_failpoint_loses_nothing(world: World, na
 
     await eventually(has_died, timeout_seconds=40, what=f"the end at {name}")
     assert process_of(world.member).stop() == failpoints.EXIT_CODE
+    world.note_fired("service_died_at_failpoint", failpoint=name)
     await sending
     await world.recover_and_check()
 
 
-@pytest.mark.parametrize("name", NAMES)
-async def test_a_task_that_dies_at_a_failpoint_is_started_again_and_loses_nothing(
-    world: World, name: str
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_task_that_dies_at_failpoints_is_started_again_and_loses_nothing(
+    world: World, place: str
 ) -> None:
+    names = [name for name in NAMES if name.startswith(place)]
     early, late = load(47)
     await world.send_and_settle(early)
     await world.servers.run(process_of(world.member).stop)
     world.expects_dead_letters = True
-    await world.servers.run(lambda: world.member.start(FAILPOINT=f"{name}:1:raise"))
+    armed = ",".join(f"{name}:1:raise" for name in names)
+    await world.servers.run(lambda: world.member.start(FAILPOINT=armed))
     pid = process_of(world.member).pid
 
     sending = asyncio.create_task(world.relay.send(late, over_seconds=2))
     await _send_what_passes_every_failpoint(world, late)
 
     async def has_raised() -> bool:
-        return f"failpoint {name}\n" in world.member.log
+        return all(f"failpoint {name}\n" in world.member.log for name in names)
 
-    await eventually(has_raised, timeout_seconds=40, what=f"the error at {name}")
+    await eventually(has_raised, timeout_seconds=40, what=f"an error at each of {names}")
+    for name in names:
+        world.note_fired("task_died_at_failpoint", failpoint=name)
     await sending
     await world.recover_and_check()
     assert process_of(world.member).pid == pid
@@ -113,6 +119,7 @@ async def test_two_owners_of_one_queue_entry_change_nothing_twice(world: World) 
         return not await world.onlooker.redis.xlen(keys.PERSISTENCE_QUEUE)
 
     await eventually(is_taken_over, timeout_seconds=40, what="the takeover")
+    world.note_fired("queue_entries_taken_over")
 
     resume(process_of(world.member))
     await asyncio.sleep(1)

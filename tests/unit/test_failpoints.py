@@ -38,6 +38,8 @@ def test_a_failpoint_that_is_not_armed_does_nothing() -> None:
 
 
 def test_an_armed_failpoint_raises_once() -> None:
-    code, output = run_with("ingest.polled:2:raise")
+    assert run_with("ingest.polled:2:raise") == (1, ["0"])
 
-    assert (code, output) == (1, ["0"])
+
+def test_several_failpoints_can_be_armed() -> None:
+    assert run_with("ingest.applied:3,ingest.polled:2") == (EXIT_CODE, ["0"])
