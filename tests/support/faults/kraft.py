@@ -12,7 +12,7 @@ from uuid import uuid4
 from aiokafka.errors import KafkaError
 from docker.errors import DockerException
 
-from batch_conductor_service.local.ports import LOCALHOST, find_free_port
+from batch_conductor_service.local.ports import LOCALHOST, accepts_connections, find_free_port
 from batch_conductor_service.local.processes import ServerProcess
 from tests.support.containers import KAFKA_IMAGE
 from tests.support.faults.container_process import ContainerProcess
@@ -60,7 +60,9 @@ class KraftBroker:
             self.process.remove()
 
     def _answers(self) -> bool:
-        try:
+        if not accepts_connections(self.direct_port):
+            return False
+        try:  # an engine may accept for a container that does not listen yet
             asyncio.run(asyncio.wait_for(ping_kafka(self.bootstrap_servers), PING_TIMEOUT_SECONDS))
         except (OSError, KafkaError, TimeoutError):
             return False
