@@ -1,4 +1,5 @@
-# Everything below needs CPython 3.11 with venv and pip, make and git; `containers` a Docker engine.
+# Everything below needs CPython 3.11 with venv and pip, make and git; `containers`
+# a Docker engine, `faults` and `soak` that or Java and Maven.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -29,7 +30,7 @@ help: ## Show this help
 run: $(VENV_READY) ## Run the service and all it needs here, show its main job, serve until Ctrl-C
 	@exec $(VENV)/bin/bcs local
 
-test: $(VENV_READY) ## Run every check and every test, as CI does
+test: $(VENV_READY) ## Run every check and every test
 	@$(PDM) run check
 
 faults: $(VENV_READY) ## Break all it stands on, with real servers; only random trials: SEED=n, FAULT_TRIALS=n

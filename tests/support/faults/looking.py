@@ -99,6 +99,10 @@ class Onlooker:
         topics = [dlq_topic_name(base) for base in (*consumed_topics(), PERSISTENCE_BASE_TOPIC)]
         return sum((await self.ends(topics)).values())
 
+    async def count_records(self) -> int:
+        """Return how many records the consumed topics ever had."""
+        return sum((await self.ends(consumed_topics())).values())
+
     async def load_persisted(self, batches: list[BatchId]) -> dict[BatchId, BatchState]:
         """Return what Postgres holds of the batches."""
         return await PostgresBatchStateRepository(self.engine).load_states(batches)

@@ -23,9 +23,11 @@ def totals(records: list[Record]) -> str:
     faults = sum(len(record["faults"]) for record in records)
     events = sum(record["events"] for record in records)
     unknown = sum(record["unknown"] for record in records)
+    recovered = sum(record["recovered"] for record in records)
     return (
         f"{len(records)} trials, {faults} faults fired, {events} events acknowledged, "
-        f"{unknown} sends of unknown outcome, {answers['200']} answers, "
+        f"{unknown} sends of unknown outcome, {recovered} of which had arrived, "
+        f"{answers['200']} answers, "
         f"{answers['degraded']} of them degraded, {answers['503']} refused."
     )
 

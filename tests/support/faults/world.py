@@ -35,8 +35,10 @@ class World:
     caller: Caller
     onlooker: Onlooker
     dead_letters_before: int
+    records_before: int
     expects_dead_letters: bool = False
     recovery_seconds: float = 0
+    recovered: int = 0
     fired: list[str] = field(default_factory=list)
 
     @property
@@ -112,6 +114,7 @@ class World:
             "faults": self.fired,
             "events": self.journal.counts["acknowledged"],
             "unknown": self.journal.counts["unknown"],
+            "recovered": self.recovered,
             "answers": self.caller.statuses,
             "recovery_seconds": round(self.recovery_seconds, 2),
         }
@@ -121,6 +124,7 @@ class World:
     async def check(self) -> None:
         """Hold every promise against what is there, nothing being on its way any more."""
         assert self.caller.false_greens == []
+        await self._check_sent()
         batches = self.model.batches
         await self._check_persisted(batches)
         for batch in batches:
@@ -128,6 +132,14 @@ class World:
             await self._check_cached(batch)
         dead = await self.onlooker.count_dead_letters() - self.dead_letters_before
         assert dead == 0 or self.expects_dead_letters, f"{dead} records were dead-lettered"
+
+    async def _check_sent(self) -> None:
+        """Count what arrived though its send was given up: each of these events came twice."""
+        held = await self.onlooker.count_records() - self.records_before
+        self.recovered = (
+            held - self.journal.counts["acknowledged"] - self.journal.counts["nonsense"]
+        )
+        assert self.recovered >= 0, "Kafka lost what it had acknowledged"
 
     async def _check_persisted(self, batches: list[BatchId]) -> None:
         persisted = await self.onlooker.load_persisted(batches)
@@ -188,6 +200,7 @@ async def open_world(servers: FaultServers, journal_path: Path) -> AsyncIterator
                 caller=caller,
                 onlooker=onlooker,
                 dead_letters_before=await onlooker.count_dead_letters(),
+                records_before=await onlooker.count_records(),
             )
             try:
                 yield world
