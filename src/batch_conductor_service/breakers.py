@@ -46,8 +46,13 @@ class CircuitBreakers:
         if breaker.opened:
             raise StoreUnavailableError(f"{dependency} is not asked for now.")
         try:
-            with breaker:  # a caller who hangs up is no error of the dependency
-                return await ask()
+            answer = await ask()
+        except Exception:  # a caller who hangs up says nothing of the dependency
+            with breaker:
+                raise
+        else:
+            breaker.reset()
+            return answer
         finally:
             self._show(dependency)
 

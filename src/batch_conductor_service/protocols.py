@@ -84,7 +84,7 @@ class AtomicRedisClientProtocol(Protocol):
 
     @property
     def life(self) -> str:
-        """The run of the server that the newest connection is to; a restart gives it another."""
+        """Whose data the latest reading saw: a restart or a failover gives another."""
         ...
 
     async def read(self, commands: Sequence[RedisCommand]) -> list[Any]:

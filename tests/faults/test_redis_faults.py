@@ -2,16 +2,12 @@
 
 import asyncio
 from pathlib import Path
-from uuid import uuid4
 
-from redis.asyncio import Redis
-
-from batch_conductor_service.local.ports import LOCALHOST
 from batch_conductor_service.local.valkey import ValkeyServer
 from tests.support.builders import essay_names, minutes, registered, spellchecked
 from tests.support.faults.servers import pause, process_of, resume
 from tests.support.faults.world import World
-from tests.support.waiting import eventually
+from tests.support.replication import catch_up, follow, promote
 
 ESSAYS = essay_names(5)
 
@@ -43,25 +39,25 @@ async def test_a_replica_that_lagged_and_was_promoted_hides_no_failure(
     replica = ValkeyServer(tmp_path / "replica")
     await world.servers.run(replica.start)
     try:
-        await _follow(replica, world.servers.redis)
+        await follow(replica, world.servers.redis)
         await world.send_and_settle(complete)
-        await _catch_up(replica, world.servers.redis)
+        await catch_up(replica, world.servers.redis)
         pause(process_of(replica))
         await world.send_and_settle([spellchecked(batch, ESSAYS[0], "failed", minutes(30))])
 
         await world.servers.run(world.servers.redis.kill)
         resume(process_of(replica))
-        await _promote(replica)
+        await promote(replica)
         world.servers.redis_proxy.forward_to(replica.port)
         world.note_fired("redis_failed_over")
         await _ask_for_a_while(world)
         await world.relay.send([spellchecked(batch, "essay-late", at=minutes(40))])
 
         await world.servers.run(world.servers.redis.start)
-        await _follow(world.servers.redis, replica)
-        await _catch_up(world.servers.redis, replica)
+        await follow(world.servers.redis, replica)
+        await catch_up(world.servers.redis, replica)
         await world.servers.run(replica.kill)
-        await _promote(world.servers.redis)
+        await promote(world.servers.redis)
         world.servers.redis_proxy.heal()
         await world.recover_and_check()
     finally:
@@ -73,26 +69,3 @@ async def _ask_for_a_while(world: World) -> None:
     for _ in range(20):
         await world.caller.ask(world.model.batches[0], "cj_assessment", world.member.address)
         await asyncio.sleep(0.1)
-
-
-async def _follow(server: ValkeyServer, primary: ValkeyServer) -> None:
-    async with Redis.from_url(server.url) as redis:
-        await redis.replicaof(LOCALHOST, primary.port)
-
-
-async def _promote(server: ValkeyServer) -> None:
-    async with Redis.from_url(server.url) as redis:
-        await redis.replicaof("NO", "ONE")
-        assert (await redis.info("replication"))["role"] == "master"
-
-
-async def _catch_up(replica: ValkeyServer, primary: ValkeyServer) -> None:
-    """Return when the replica has all that the primary has had until now."""
-    marker = uuid4().hex
-    async with Redis.from_url(primary.url) as of_primary, Redis.from_url(replica.url) as of_replica:
-        await of_primary.set(marker, "", ex=60)
-
-        async def has_marker() -> bool:
-            return bool(await of_replica.exists(marker))
-
-        await eventually(has_marker, what="the replica's catching up")

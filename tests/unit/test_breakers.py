@@ -104,14 +104,24 @@ async def test_one_failure_after_the_moment_opens_it_again(
     assert shown(registry) == [2, 0]
 
 
-async def test_a_caller_who_hangs_up_is_no_failure(
-    circuit: CircuitBreakers, registry: CollectorRegistry
+async def test_a_caller_who_hangs_up_says_nothing_of_the_dependency(
+    circuit: CircuitBreakers, registry: CollectorRegistry, dependency: Dependency
 ) -> None:
     for _ in range(FAILURES_TO_OPEN):
-        asking = asyncio.create_task(circuit.call("redis", asyncio.Event().wait))
-        await asyncio.sleep(0)
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
-
+        await hang_up(circuit)
     assert shown(registry) == [0, 0]
+
+    dependency.is_down = True
+    for _ in range(FAILURES_TO_OPEN):
+        await hang_up(circuit)
+        with pytest.raises(StoreUnavailableError):
+            await circuit.call("redis", dependency.ask)
+    assert shown(registry) == [2, 0]
+
+
+async def hang_up(circuit: CircuitBreakers) -> None:
+    asking = asyncio.create_task(circuit.call("redis", asyncio.Event().wait))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking

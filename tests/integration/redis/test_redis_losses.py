@@ -15,6 +15,7 @@ from batch_conductor_service.implementations.redis.client import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
+from tests.support.draining import drain
 from tests.support.repositories import BY_SCRIPT, RedisSetup, redis_repository
 
 BATCH = BatchId("batch")
@@ -46,13 +47,6 @@ class UnreachableArchive:
 async def persist(archive: PostgresBatchStateRepository, *updates: BatchUpdate) -> None:
     """Have Postgres hold what Redis may never have heard of."""
     await archive.apply(updates)
-
-
-async def drain(queue: RedisPersistenceQueue, archive: PostgresBatchStateRepository) -> None:
-    """Do what the worker does."""
-    entries = await queue.read(100, block_seconds=0)
-    await archive.apply([entry.update for entry in entries if entry.update])
-    await queue.acknowledge([entry.entry_id for entry in entries])
 
 
 @pytest.mark.parametrize("lost", KEYS)

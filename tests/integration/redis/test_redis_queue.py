@@ -200,8 +200,8 @@ async def test_what_waits_is_counted_by_batch_and_only_once(
     await queue.acknowledge(ids[1:])
     await hasty.acknowledge(ids[1:])
 
-    assert waiting == {"batch-0": "2", "batch-1": "1"}
-    assert await redis.hgetall("bcs:persistence:waiting") == {"batch-0": "1"}
+    assert waiting == {"batch-0": "2", "batch-1": "1", "*": "3"}
+    assert await redis.hgetall("bcs:persistence:waiting") == {"batch-0": "1", "*": "1"}
 
 
 async def test_without_redis_every_call_says_so() -> None:

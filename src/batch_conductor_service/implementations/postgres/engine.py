@@ -35,6 +35,9 @@ def create_engine(settings: Settings) -> AsyncEngine:
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "command_timeout": timeout,
+            # A standby lags, and what it has not replayed yet may be a failure. Its demotion ends a
+            # primary's connections, so it is enough to ask of new ones.
+            "target_session_attrs": "primary",
             "server_settings": {
                 "application_name": APPLICATION_NAME,
                 "statement_timeout": _milliseconds(0.8 * timeout),

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,16 +10,19 @@ from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
-from redis.asyncio.connection import Connection
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
-from redis.exceptions import RedisError, ResponseError, WatchError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError, WatchError
 
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.port_values import RedisCommand
+
+# Read with everything else, in the same snapshot: what the server is, and whose data it has.
+_IDENTIFY: tuple[RedisCommand, ...] = (("INFO", "server"), ("INFO", "replication"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +42,25 @@ class RedisPolicy:
     backoff_seconds: float = 0.005
 
 
-def connect(
-    url: str,
-    policy: RedisPolicy,
-    *,
-    decode_responses: bool = True,
-    on_connect: Callable[[Connection], Awaitable[None]] | None = None,
-) -> Redis:
+IS_REPLICA = "Redis is a replica, which takes no writes."
+
+
+class _LeavesReplicas(AbstractConnection):
+    """A connection that closes when its server takes no writes.
+
+    A primary that is made a replica keeps its clients; what they want is wherever the address leads
+    to by now.
+    """
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as in redis-py
+        try:
+            return await super().read_response(*args, **kwargs)
+        except ReadOnlyError:
+            await self.disconnect(nowait=True)
+            raise
+
+
+def connect(url: str, policy: RedisPolicy, *, decode_responses: bool = True) -> Redis:
     """Return a client with a pool of its own; opens no connection yet.
 
     One retry only, for a pooled connection that the server has closed since: waiting longer is for
@@ -61,8 +75,10 @@ def connect(
         retry=Retry(NoBackoff(), 1),
         decode_responses=decode_responses,
         encoding_errors="replace",
-        redis_connect_func=on_connect,
     )
+    # The URL decides the class of the connections: plain, TLS, or a socket in the file system.
+    made = pool.connection_class
+    pool.connection_class = type(made.__name__, (_LeavesReplicas, made), {})
     return Redis.from_pool(pool)
 
 
@@ -92,6 +108,11 @@ def life_of(info: Mapping[str, Any]) -> str:
     return f"{info['run_id']}:{info['master_replid']}"
 
 
+def is_primary(info: Mapping[str, Any]) -> bool:
+    """Whether the server takes writes."""
+    return bool(info["role"] == "master")
+
+
 class RedisClient:
     """`AtomicRedisClientProtocol` on redis-py.
 
@@ -103,8 +124,8 @@ class RedisClient:
         self._policy = policy
         self._metrics = metrics
         self._life = ""
-        self._redis = connect(url, policy, on_connect=self._learn_life)
-        self._transactions = connect(url, policy, on_connect=self._learn_life)
+        self._redis = connect(url, policy)
+        self._transactions = connect(url, policy)
         self._scripts: dict[str, AsyncScript] = {}
 
     @property
@@ -118,7 +139,9 @@ class RedisClient:
 
     async def read(self, commands: Sequence[RedisCommand]) -> list[Any]:
         async with translated(), self._redis.pipeline(transaction=True) as pipe:
-            return await execute(pipe, commands)
+            *replies, server, replication = await execute(pipe, [*commands, *_IDENTIFY])
+        await self._recognise(server | replication)
+        return replies
 
     async def scan(self, pattern: str) -> list[str]:
         """Return all keys that match: walks the whole keyspace, so for rare repairs only."""
@@ -146,13 +169,19 @@ class RedisClient:
             )
             return result
 
-    async def _learn_life(self, connection: Connection) -> None:
-        """Learn the run of the server before anything is asked of it over the connection."""
-        await connection.on_connect()
-        await connection.send_command("INFO")
-        reply = await connection.read_response()
-        text = reply.decode() if isinstance(reply, bytes) else str(reply)
-        self._life = life_of(dict(re.findall(r"^(\w+):(\w+)", text, re.MULTILINE)))
+    async def _recognise(self, info: Mapping[str, Any]) -> None:
+        """Learn the life of the server that has just answered.
+
+        Raises:
+            StoreUnavailableError: it is a replica, of whose data nobody knows how old they are.
+        """
+        known, self._life = self._life, life_of(info)
+        if known not in ("", self._life) or not is_primary(info):
+            # The address may lead elsewhere by now, or the server have other data than before.
+            for pool in (self._redis.connection_pool, self._transactions.connection_pool):
+                await pool.disconnect()
+        if not is_primary(info):
+            raise StoreUnavailableError(IS_REPLICA)
 
     async def _try_once(
         self, watch: Sequence[str], compose: Callable[[], Awaitable[Sequence[RedisCommand]]]
@@ -196,7 +225,10 @@ class RedisProbe:
 
     async def ping(self) -> None:
         async with translated():
-            await self._redis.ping()
+            info = await self._redis.info("replication")
+        if not is_primary(info):
+            await self._redis.connection_pool.disconnect()
+            raise StoreUnavailableError(IS_REPLICA)
 
     async def find_misconfigurations(self) -> list[str]:
         """Return what of the server's configuration endangers state; empty when all is well."""

@@ -8,8 +8,8 @@ local epoch = redis.call('GET', KEYS[2])
 if not made.err or not epoch then
   epoch = ARGV[2]
   redis.call('SET', KEYS[2], epoch)
-  if redis.call('XLEN', KEYS[1]) == 0 then
-    redis.call('DEL', KEYS[3])
-  end
+end
+if redis.call('XLEN', KEYS[1]) == 0 then
+  redis.call('DEL', KEYS[3]) -- counts of entries that were lost, if any
 end
 return epoch

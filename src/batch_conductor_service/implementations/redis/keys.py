@@ -13,7 +13,9 @@ PERSISTENCE_QUEUE = "bcs:persistence:queue"
 PERSISTENCE_GROUP = "bcs:persistence:workers"
 
 # Hash batch id -> entries of the batch that the queue holds. No TTL: a field leaves with the last.
+# One field more counts them all: where that is not the queue's length, a count was lost.
 PERSISTENCE_WAITING = "bcs:persistence:waiting"
+WAITING_OF_ALL = "*"
 
 # A random name given when the queue was made. No TTL: when it is gone, so is what the queue held.
 PERSISTENCE_EPOCH = "bcs:persistence:epoch"

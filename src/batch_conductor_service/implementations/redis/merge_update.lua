@@ -6,13 +6,33 @@
 -- ARGV  1 the update (codec.encode_update)    2 now      3 TTL in seconds   4 prefix of essay documents
 --       5 'difference', 'whole' or 'partial'  6 payload of the queue entry, '' for none
 --       7 the run of the server
--- Returns the id of the queue entry, '' when there is none, or nil when the batch is not whole any more.
+-- Returns the id of the queue entry, '' when there is none, or nil when the batch is not any more what a
+-- difference can be added to: it was read before, and may have lost something since.
 local summary, counts, index, expected, outcomes, registrations, queue, waiting = unpack(KEYS)
 local update, now, ttl, prefix, mode = cjson.decode(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local RANK = { completed = 0, pending = 1, failed = 2 }
 local SEVERITY = { confirms = 0, partial = 1, refutes = 2 }
 
-if mode == 'difference' and redis.call('HGET', summary, 'whole') ~= '1' then
+local function is_intact()
+  local noted = redis.call('HMGET', summary, 'whole', 'life', 'essays', 'expected', 'outcomes', 'registrations')
+  local sizes = {
+    redis.call('SCARD', index), redis.call('SCARD', expected),
+    redis.call('HLEN', outcomes), redis.call('HLEN', registrations),
+  }
+  for i, size in ipairs(sizes) do
+    if noted[i + 2] ~= tostring(size) then
+      return false
+    end
+  end
+  for _, item in ipairs(update.evidence) do
+    if redis.call('EXISTS', prefix .. item.essay) ~= redis.call('SISMEMBER', index, item.essay) then
+      return false
+    end
+  end
+  return noted[1] == '1' and (ARGV[7] == '' or noted[2] == ARGV[7])
+end
+
+if mode == 'difference' and not is_intact() then
   return nil
 end
 
@@ -265,4 +285,5 @@ if ARGV[6] == '' then
   return ''
 end
 redis.call('HINCRBY', waiting, update.batch_id, 1)
+redis.call('HINCRBY', waiting, '*', 1) -- of all batches
 return redis.call('XADD', queue, '*', 'batch', update.batch_id, 'update', ARGV[6])

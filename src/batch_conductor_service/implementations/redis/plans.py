@@ -117,6 +117,7 @@ def queue_entry(update: BatchUpdate, policy: WritePolicy) -> list[RedisCommand]:
         return []
     return [
         ("HINCRBY", keys.PERSISTENCE_WAITING, update.batch_id, 1),
+        ("HINCRBY", keys.PERSISTENCE_WAITING, keys.WAITING_OF_ALL, 1),
         (
             *("XADD", keys.PERSISTENCE_QUEUE, "*"),
             *("batch", update.batch_id, "update", encode_update(update)),

@@ -14,17 +14,19 @@ from batch_conductor_service.codec import (
     text_values,
 )
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.exceptions import TransientError
+from batch_conductor_service.exceptions import StoreUnavailableError, TransientError
 from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.documents import EssayDocument, read_document
 from batch_conductor_service.implementations.redis.readings import BatchReading
 from batch_conductor_service.models import (
     BatchId,
+    BatchRegistration,
     BatchUpdate,
     EssayEvidence,
     EssayId,
     EssayProcessingState,
+    PhaseOutcome,
 )
 from batch_conductor_service.port_values import RedisCommand
 from batch_conductor_service.protocols import AtomicRedisClientProtocol, BatchStateArchiveProtocol
@@ -88,22 +90,47 @@ class Archived:
         return self.was_heard(reading.batch_id) if self._archive else not reading.fields
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rest:
+    """What a reading for a difference leaves out: everything reported, and what still waits."""
+
+    outcomes: tuple[PhaseOutcome, ...]
+    registrations: tuple[BatchRegistration, ...]
+    indexed: frozenset[EssayId]
+    is_waiting: bool
+
+    def has_all_of(self, reading: BatchReading, documents: Mapping[EssayId, EssayDocument]) -> bool:
+        """Whether the batch was consistent, and all that it then had has been read."""
+        essays, _, outcomes, registrations = reading.sizes
+        sizes = (len(self.indexed), len(self.outcomes), len(self.registrations))
+        return (
+            reading.is_consistent
+            and sizes == (essays, outcomes, registrations)
+            and documents.keys() >= self.indexed
+            and all(document.is_current for document in documents.values())
+        )
+
+
 async def load_whole(
     redis: AtomicRedisClientProtocol, found: Sequence[BatchReading], archived: Archived
 ) -> list[WholeBatch]:
-    """Return the whole batches, in two round trips for all of them and one statement a table."""
-    commands = [command for reading in found for command in _hash_commands(reading.batch_id)]
-    replies = iter(await redis.read(commands))
-    hashes = [(next(replies), next(replies), next(replies), next(replies)) for _ in found]
+    """Return the whole batches, in two round trips for all of them and one statement a table.
+
+    Raises:
+        StoreUnavailableError: Redis cannot be read, or was another one in between.
+    """
+    life = redis.life
+    rests = await _read_rests(redis, found)
     essays = [
-        await _find_essays(redis, reading, indexed)
-        for reading, (_, _, indexed, _) in zip(found, hashes, strict=True)
+        await _find_essays(redis, reading, rest) for reading, rest in zip(found, rests, strict=True)
     ]
     documents = await _read_documents(redis, found, essays)
+    if redis.life != life:
+        raise StoreUnavailableError("Redis was another one in between.")
     intact = {
         reading.batch_id
-        for reading, (_, _, indexed, _) in zip(found, hashes, strict=True)
-        if reading.is_consistent and documents[reading.batch_id].keys() >= set(indexed)
+        for reading, rest in zip(found, rests, strict=True)
+        if rest.has_all_of(reading, documents[reading.batch_id])
     }
     failpoint("hydrate.read")
     await archived.load([r.batch_id for r in found if r.batch_id not in intact])
@@ -115,15 +142,40 @@ async def load_whole(
             documents[reading.batch_id],
             BatchUpdate(
                 batch_id=reading.batch_id,
-                outcomes=tuple(text_values(outcomes, outcome_from)),
-                registrations=tuple(text_values(registrations, registration_from)),
+                outcomes=rest.outcomes,
+                registrations=rest.registrations,
             ),
             # What is lost here and still waits for the archive, neither of the two can tell.
             is_whole=reading.batch_id in intact
-            or (archived.completes(reading) and waiting is None),
+            or (archived.completes(reading) and not rest.is_waiting),
         )
-        for reading, (outcomes, registrations, _, waiting) in zip(found, hashes, strict=True)
+        for reading, rest in zip(found, rests, strict=True)
     ]
+
+
+async def _read_rests(
+    redis: AtomicRedisClientProtocol, found: Sequence[BatchReading]
+) -> list[_Rest]:
+    commands = [command for reading in found for command in _hash_commands(reading.batch_id)]
+    *replies, counted, queued = await redis.read([*commands, *_QUEUE_COMMANDS])
+    # Where the counts of what waits are lost themselves, anything may wait.
+    is_counted = int(counted or 0) == queued
+    rest = iter(replies)
+    return [
+        _Rest(
+            outcomes=tuple(text_values(next(rest), outcome_from)),
+            registrations=tuple(text_values(next(rest), registration_from)),
+            indexed=frozenset(map(EssayId, next(rest))),
+            is_waiting=next(rest) is not None or not is_counted,
+        )
+        for _ in found
+    ]
+
+
+_QUEUE_COMMANDS: tuple[RedisCommand, ...] = (
+    ("HGET", keys.PERSISTENCE_WAITING, keys.WAITING_OF_ALL),
+    ("XLEN", keys.PERSISTENCE_QUEUE),
+)
 
 
 def _hash_commands(batch_id: BatchId) -> list[RedisCommand]:
@@ -136,9 +188,9 @@ def _hash_commands(batch_id: BatchId) -> list[RedisCommand]:
 
 
 async def _find_essays(
-    redis: AtomicRedisClientProtocol, reading: BatchReading, indexed: Sequence[str]
+    redis: AtomicRedisClientProtocol, reading: BatchReading, rest: _Rest
 ) -> list[EssayId]:
-    essays = {EssayId(essay) for essay in indexed} | reading.documents.keys()
+    essays = rest.indexed | reading.documents.keys()
     if reading.counts and not reading.fields:  # an earlier version kept no index
         prefix = keys.essay_state_prefix(reading.batch_id)
         essays |= {EssayId(key.removeprefix(prefix)) for key in await redis.scan(f"{prefix}*")}

@@ -1,0 +1,42 @@
+"""A standby may not have replayed a failure yet: it is not asked."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.implementations.postgres.batch_state import (
+    PostgresBatchStateRepository,
+)
+from batch_conductor_service.implementations.postgres.health import PostgresProbe
+from batch_conductor_service.local.postgres import PostgresServer
+from batch_conductor_service.models import BatchId
+from tests.support.database import open_engine
+
+
+@pytest.fixture
+def standby(tmp_path: Path) -> Iterator[PostgresServer]:
+    """A server that waits for a primary, as after a restore, and can be read meanwhile."""
+    server = PostgresServer(tmp_path / "standby")
+    server.start()
+    server.stop()
+    signal = server._data / "standby.signal"
+    signal.touch()
+    shutil.copystat(server._data / "postgresql.conf", signal)
+    server._process.start()
+    server._process.wait_ready(server._answers)
+    try:
+        yield server
+    finally:
+        server.kill()
+        server.remove_data()
+
+
+async def test_a_standby_is_no_archive(standby: PostgresServer) -> None:
+    async with open_engine(standby.url) as engine:
+        with pytest.raises(StoreUnavailableError):
+            await PostgresProbe(engine).ping()
+        with pytest.raises(StoreUnavailableError):
+            await PostgresBatchStateRepository(engine).load_states([BatchId("batch")])
