@@ -77,7 +77,7 @@ class EventConsumer:
         clock: ClockProtocol,
     ) -> None:
         self._policy = policy
-        self._handler = PollHandler(repository, dlq, policy, metrics)
+        self._handler = PollHandler(repository, dlq, policy, metrics, clock)
         self._tracker = DurabilityTracker(queue)
         self._condition = ConditionRecorder(clock)
         self._checkpoints = Checkpoints(policy, self._tracker, self._condition, metrics)

@@ -96,6 +96,12 @@ class Metrics:
             ["topic", "partition"],
             registry=registry,
         )
+        self.records_deleted = Counter(
+            "bcs_kafka_uncommitted_records_deleted_total",
+            "Records that the broker deleted before their offsets were committed.",
+            ["topic", "partition"],
+            registry=registry,
+        )
         # outcome: published, failed, dropped. A steady rise of `failed` means the broker is away.
         self.dlq_messages = Counter(
             "bcs_dlq_messages_total",

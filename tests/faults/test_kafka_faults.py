@@ -5,6 +5,7 @@ import json
 
 import httpx
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import RecordsToDelete
 
 from batch_conductor_service.events.topics import consumed_topics
 from tests.support.builders import essay_names, registered, spellchecked
@@ -170,3 +171,23 @@ async def test_a_dead_letter_whose_acknowledgement_is_lost_is_sent_again(world: 
     assert world.servers.kafka_proxy.fired > fired
     dead = await world.onlooker.count_dead_letters() - world.dead_letters_before
     assert dead >= len(poison)
+
+
+async def test_records_that_retention_deleted_unread_are_told(world: World) -> None:
+    early, late = load(38)
+    topic = consumed_topics()[0]
+    await world.send_and_settle(early)
+    await world.servers.run(process_of(world.member).stop)
+    await world.relay.send_nonsense(topic, *[b"nonsense"] * 5)
+    ends = await world.onlooker.ends([topic])
+    await world.onlooker.admin.delete_records(
+        {partition: RecordsToDelete(before_offset=end) for partition, end in ends.items()}
+    )
+    world.note_fired("kafka_records_deleted")
+
+    await world.servers.run(world.member.start)
+    await world.relay.send(late)
+    await world.recover_and_check()
+
+    told = [json.loads(line) for line in world.member.log.splitlines() if "_deleted" in line]
+    assert [(one["event"], one["records"]) for one in told] == [("uncommitted_records_deleted", 5)]

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.codec import decode_update, encode_update
 from batch_conductor_service.consuming.connection import Record
 from batch_conductor_service.consuming.handling import PollHandler
@@ -124,7 +125,11 @@ def new_handler() -> tuple[PollHandler, ControlledRepository, ControlledDlq]:
     policy = ConsumerPolicy(
         bootstrap_servers="", group_id="group", dlq_limit=DeadLetterLimit(max_invalid_ratio=1)
     )
-    return PollHandler(repository, dlq, policy, Metrics(CollectorRegistry())), repository, dlq
+    return (
+        PollHandler(repository, dlq, policy, Metrics(CollectorRegistry()), SystemClock()),
+        repository,
+        dlq,
+    )
 
 
 strange_records = st.tuples(

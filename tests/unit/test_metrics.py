@@ -19,6 +19,7 @@ PINNED = {
     "bcs_events_processed_total": ("event_type", "outcome"),
     "bcs_event_processing_seconds": ("event_type", "outcome"),
     "bcs_kafka_consumer_lag": ("topic", "partition"),
+    "bcs_kafka_uncommitted_records_deleted_total": ("topic", "partition"),
     "bcs_dlq_messages_total": ("topic", "reason", "outcome"),
     "bcs_redis_transaction_retries_total": ("outcome",),
     "bcs_redis_transactions_total": ("outcome",),

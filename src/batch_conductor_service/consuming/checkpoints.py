@@ -9,6 +9,7 @@ from batch_conductor_service.consuming.connection import KafkaConnection, Partit
 from batch_conductor_service.consuming.durability import DurabilityTracker, QueueReplacedError
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.consuming.replaying import Rewinder
+from batch_conductor_service.consuming.retention import RetentionWatch
 from batch_conductor_service.exceptions import TransientError
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.services.replaying import ReplayRequestsProtocol
@@ -32,6 +33,7 @@ class Checkpoints:
         self._tracker = tracker
         self._condition = condition
         self._metrics = metrics
+        self._retention = RetentionWatch(metrics)
         self._rewinder: Rewinder | None = None
 
     def obey(self, requests: ReplayRequestsProtocol) -> None:
@@ -69,6 +71,7 @@ class Checkpoints:
             await self._commit(connection)
 
     async def _commit(self, connection: KafkaConnection) -> None:
+        await self._retention.check(connection)
         try:
             points = await self._tracker.find_commit_points()
         except QueueReplacedError as exc:
@@ -89,6 +92,7 @@ class Checkpoints:
                 logger.warning("consumption_paused", waiting=waiting)
         elif is_paused:
             connection.resume()
+            self._retention.look_again()
             self._condition.enter(ConsumerState.CONSUMING)
             logger.info("consumption_resumed", waiting=waiting)
 

@@ -139,6 +139,22 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         )
         return committed
 
+    async def find_deleted(self) -> dict[Partition, range]:
+        """Return the offsets from which on nothing is committed, and which the log has no more.
+
+        Raises:
+            PartitionsLostError: a rebalance came in between.
+            BrokerUnavailableError: the broker does not say.
+        """
+        assigned = self._consumer.assignment()
+        firsts = await self._bounded(self._consumer.beginning_offsets(assigned)) if assigned else {}
+        committed = {tp: await self._bounded(self._consumer.committed(tp)) for tp in firsts}
+        return {
+            (tp.topic, tp.partition): range(committed[tp], first)
+            for tp, first in firsts.items()
+            if committed[tp] is not None and committed[tp] < first
+        }
+
     @property
     def is_paused(self) -> bool:
         """Whether any partition is paused; a rebalance ends it."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
+import structlog
+
 from batch_conductor_service.consuming.connection import Record
 from batch_conductor_service.consuming.dead_letters import to_dead_letter
 from batch_conductor_service.consuming.invalid_records import InvalidRecordWindow
@@ -20,13 +22,19 @@ from batch_conductor_service.exceptions import (
 from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchUpdate, RecordPosition
-from batch_conductor_service.protocols import BatchStateRepositoryProtocol, DlqProducerProtocol
+from batch_conductor_service.protocols import (
+    BatchStateRepositoryProtocol,
+    ClockProtocol,
+    DlqProducerProtocol,
+)
 from batch_conductor_service.services.phase_tracking import (
     MAX_CLOCK_SKEW,
     bound_in_time,
     group_by_batch,
     to_update,
 )
+
+logger = structlog.get_logger(__name__)
 
 # The last that tells a time: in a count of microseconds it is the year 50 000 already.
 _LATEST_MS = (datetime.max.replace(tzinfo=UTC) - MAX_CLOCK_SKEW).timestamp() * 1000
@@ -64,9 +72,11 @@ class PollHandler:
         dlq: DlqProducerProtocol,
         policy: ConsumerPolicy,
         metrics: Metrics,
+        clock: ClockProtocol,
     ) -> None:
         self._repository = repository
         self._dlq = dlq
+        self._clock = clock
         self._window = InvalidRecordWindow(policy.dlq_limit)
         self._metrics = metrics
         self._group_id = policy.group_id
@@ -85,7 +95,7 @@ class PollHandler:
         """
         failpoint("ingest.polled")
         started = time.perf_counter()
-        poll = _sort(records)
+        poll = _sort(records, self._clock.now())
         self._window.check(poll.judge(records))
         await self._apply(poll, records, retry)
         failpoint("ingest.applied")
@@ -145,13 +155,13 @@ class PollHandler:
             self._metrics.event_processing.labels(*labels).observe(seconds)
 
 
-def _sort(records: Sequence[Record]) -> _SortedPoll:
+def _sort(records: Sequence[Record], now: datetime) -> _SortedPoll:
     poll = _SortedPoll()
     for record in records:
         position = _position(record)
         try:
             update = to_update(decode_event(record.topic, record.value), position)
-            poll.updates[position] = _bound(update, record)
+            poll.updates[position] = _bound(update, record, now)
         except InvalidMessageError as exc:
             poll.rejected.append((record, exc))
     return poll
@@ -161,8 +171,18 @@ def _position(record: Record) -> RecordPosition:
     return RecordPosition(topic=record.topic, partition=record.partition, offset=record.offset)
 
 
-def _bound(update: BatchUpdate, record: Record) -> BatchUpdate:
+def _bound(update: BatchUpdate, record: Record, now: datetime) -> BatchUpdate:
     """Bound the times by when the record was made; an old format, or a strange one, tells none."""
-    if not 0 < record.timestamp <= _LATEST_MS:
-        return update
-    return bound_in_time(update, datetime.fromtimestamp(record.timestamp / 1000, UTC))
+    is_told = 0 < record.timestamp <= _LATEST_MS
+    recorded_at = datetime.fromtimestamp(record.timestamp / 1000, UTC) if is_told else now
+    bounded = bound_in_time(update, recorded_at, now)
+    if bounded != update:
+        logger.warning(
+            "time_not_believed",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            batch_id=update.batch_id,
+            recorded_at=recorded_at.isoformat(),
+        )
+    return bounded

@@ -40,7 +40,7 @@ CJ_ASSESSMENT = StepName("cj_assessment")
 PHASE_SUCCEEDED = "completed_successfully"
 PARTLY_FAILED = "completed_with_failures"
 
-MAX_CLOCK_SKEW = timedelta(days=1)  # between a sender and its broker
+MAX_CLOCK_SKEW = timedelta(days=1)  # between any two of sender, broker and this service
 _FAILURES = frozenset({OutcomeVerdict.PARTIAL, OutcomeVerdict.REFUTES})
 ASSESSMENT_SUCCEEDED = frozenset({"completed_successfully", "completed", "success"})
 
@@ -69,33 +69,41 @@ def to_update(event: DecodedEvent, position: RecordPosition) -> BatchUpdate:
     return replace(update, positions=(position,))
 
 
-def bound_in_time(update: BatchUpdate, recorded_at: datetime) -> BatchUpdate:
-    """Return the update without times that a clock days ahead has made.
+def bound_in_time(update: BatchUpdate, recorded_at: datetime, now: datetime) -> BatchUpdate:
+    """Return the update without what only a clock more than a day ahead can have said.
 
-    A success from the future would outrank every later failure for as long, so it counts from when
-    it was recorded; anything else keeps as much of its time as a clock may be off.
+    A success from the future would outrank every failure until then: it is not believed, and the
+    phase runs again. A failure stands in any case, for as long as a clock may be off. Of the two
+    times that bound, the record's is the sender's own unless the broker sets it, and ours may be
+    wrong as well, so each is used where it leads to running.
     """
-    latest = recorded_at + MAX_CLOCK_SKEW
+    since, latest_failure = min(recorded_at, now), max(recorded_at, now) + MAX_CLOCK_SKEW
 
-    def bound(occurred_at: datetime, *, is_success: bool) -> datetime:
-        if occurred_at <= latest:
-            return occurred_at
-        return recorded_at if is_success else latest
+    def is_believed(occurred_at: datetime) -> bool:
+        return occurred_at <= since + MAX_CLOCK_SKEW
+
+    def bound_evidence(said: StepEvidence) -> StepEvidence:
+        if said.status is not ProcessingStepStatus.COMPLETED:
+            return replace(said, occurred_at=min(said.occurred_at, latest_failure))
+        if is_believed(said.occurred_at):
+            return said
+        return StepEvidence(status=ProcessingStepStatus.PENDING, occurred_at=since)
+
+    def bound_outcome(told: PhaseOutcome) -> PhaseOutcome:
+        if told.verdict in _FAILURES:
+            return replace(told, occurred_at=min(told.occurred_at, latest_failure))
+        if is_believed(told.occurred_at):
+            return told
+        is_success = told.verdict is OutcomeVerdict.CONFIRMS
+        verdict = OutcomeVerdict.PARTIAL if is_success else told.verdict
+        return replace(told, occurred_at=since, verdict=verdict)
 
     return replace(
         update,
-        evidence=tuple(
-            replace(item, evidence=replace(e, occurred_at=bound(e.occurred_at, is_success=done)))
-            for item in update.evidence
-            for e in (item.evidence,)
-            for done in (e.status is ProcessingStepStatus.COMPLETED,)
-        ),
-        outcomes=tuple(
-            replace(o, occurred_at=bound(o.occurred_at, is_success=o.verdict not in _FAILURES))
-            for o in update.outcomes
-        ),
+        evidence=tuple(replace(e, evidence=bound_evidence(e.evidence)) for e in update.evidence),
+        outcomes=tuple(map(bound_outcome, update.outcomes)),
         registrations=tuple(
-            replace(one, occurred_at=bound(one.occurred_at, is_success=True))
+            one if is_believed(one.occurred_at) else replace(one, occurred_at=since)
             for one in update.registrations
         ),
     )

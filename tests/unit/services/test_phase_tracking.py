@@ -293,45 +293,67 @@ class TestGrouping:
 
 
 class TestTimesFromTheFuture:
-    """A clock days ahead must not outrank what comes after it."""
+    """A clock days ahead must not outrank what comes after it; nor may one that is late."""
 
     RECORDED = minutes(0)
     FAR = minutes(60 * 24 * 365)
 
-    def bounded(self, item: EssayEvidence | PhaseOutcome | BatchRegistration) -> BatchUpdate:
-        return bound_in_time(update("batch", item), self.RECORDED)
+    def bounded(
+        self,
+        item: EssayEvidence | PhaseOutcome | BatchRegistration,
+        *,
+        recorded_at: datetime = RECORDED,
+        now: datetime = RECORDED,
+    ) -> BatchUpdate:
+        return bound_in_time(update("batch", item), recorded_at, now)
+
+    def test_a_success_is_not_believed(self) -> None:
+        [item] = self.bounded(evidence("essay", at=self.FAR, storage_id="text")).evidence
+
+        assert item == evidence("essay", "pending", self.RECORDED)
+
+    def test_a_success_is_not_believed_for_its_record_s_sake(self) -> None:
+        """By default the time of a record is that of its sender, too."""
+        [item] = self.bounded(evidence("essay", at=self.FAR), recorded_at=self.FAR).evidence
+
+        assert item == evidence("essay", "pending", self.RECORDED)
+
+    def test_a_failure_stands_as_long_as_a_clock_may_be_off(self) -> None:
+        [item] = self.bounded(evidence("essay", "failed", self.FAR)).evidence
+
+        assert item == evidence("essay", "failed", self.RECORDED + MAX_CLOCK_SKEW)
+
+    @pytest.mark.parametrize("late", ["recorded_at", "now"])
+    def test_a_failure_is_not_moved_by_one_clock_that_is_late(self, late: str) -> None:
+        failure = evidence("essay", "failed", self.FAR)
+        times = {"recorded_at": self.FAR, "now": self.FAR} | {late: self.RECORDED}
+
+        assert self.bounded(failure, **times).evidence == (failure,)
 
     @pytest.mark.parametrize(
-        ("status", "at"), [("completed", RECORDED), ("failed", RECORDED + MAX_CLOCK_SKEW)]
-    )
-    def test_evidence_is_bound_and_a_success_most(self, status: str, at: datetime) -> None:
-        [item] = self.bounded(evidence("essay", status, self.FAR)).evidence
-
-        assert item.evidence.occurred_at == at
-
-    @pytest.mark.parametrize(
-        ("verdict", "at"),
+        ("verdict", "held", "at"),
         [
-            ("confirms", RECORDED),
-            ("reports", RECORDED),
-            ("partial", RECORDED + MAX_CLOCK_SKEW),
-            ("refutes", RECORDED + MAX_CLOCK_SKEW),
+            ("confirms", "partial", RECORDED),
+            ("reports", "reports", RECORDED),
+            ("partial", "partial", RECORDED + MAX_CLOCK_SKEW),
+            ("refutes", "refutes", RECORDED + MAX_CLOCK_SKEW),
         ],
     )
-    def test_so_are_outcomes(self, verdict: str, at: datetime) -> None:
+    def test_an_outcome_confirms_nothing(self, verdict: str, held: str, at: datetime) -> None:
         [told] = self.bounded(outcome(verdict, self.FAR)).outcomes
 
-        assert told.occurred_at == at
+        assert (told.verdict, told.occurred_at) == (held, at)
 
-    def test_so_are_registrations(self) -> None:
+    def test_a_registration_counts_from_when_it_was_recorded(self) -> None:
         [told] = self.bounded(registration(3, self.FAR)).registrations
 
         assert told.occurred_at == self.RECORDED
 
     def test_what_a_clock_may_be_off_is_left_alone(self) -> None:
-        said = update("batch", evidence("essay", at=self.RECORDED + MAX_CLOCK_SKEW))
+        at = self.RECORDED + MAX_CLOCK_SKEW
+        said = update("batch", evidence("essay", at=at), outcome("confirms", at))
 
-        assert bound_in_time(said, self.RECORDED) == said
+        assert bound_in_time(said, self.RECORDED, self.RECORDED) == said
 
 
 def test_an_outcome_without_a_correlation_id_has_that_of_its_envelope() -> None:
