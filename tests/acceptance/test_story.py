@@ -6,7 +6,6 @@ import uuid
 import pytest
 from redis.asyncio import Redis
 
-from tests.acceptance.conftest import Stack
 from tests.support.builders import (
     assessed,
     essay_names,
@@ -16,6 +15,7 @@ from tests.support.builders import (
     spellchecked,
 )
 from tests.support.neighbours import ask, get_batch, read_values, send, sender
+from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
 TEN = essay_names(10)

@@ -17,10 +17,10 @@ from redis.asyncio import Redis
 
 from batch_conductor_service.events.topics import consumed_topics
 from batch_conductor_service.implementations.kafka.group import KafkaConsumerGroup
-from tests.acceptance.conftest import Stack
 from tests.support.builders import essay_names, registered, spellchecked
 from tests.support.neighbours import ask, send, sender
 from tests.support.servers import plain_url
+from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
 ESSAYS = essay_names(10)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Stack
 from tests.support.builders import RecordedEvent, essay_names, registered, spellchecked
 from tests.support.neighbours import ask, send, sender
 from tests.support.processes import ServiceProcess
+from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
 BATCHES = 20

@@ -1,0 +1,66 @@
+"""The whole service on servers that a test may kill."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import asyncpg
+import pytest
+
+from batch_conductor_service.local.postgres import PostgresServer
+from batch_conductor_service.local.valkey import ValkeyServer
+from tests.support.database import migrate
+from tests.support.processes import ServiceProcess, serving_process
+from tests.support.servers import plain_url
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """The servers, and how the service is told of them."""
+
+    redis: ValkeyServer
+    postgres: PostgresServer
+    kafka_bootstrap_servers: str
+    group_id: str
+
+    @contextmanager
+    def serve(self) -> Iterator[tuple[ServiceProcess, str]]:
+        """Run `bcs serve` on these servers; give the process and its address."""
+        with serving_process(
+            ENVIRONMENT="production",
+            REDIS_URL=self.redis.url,
+            DATABASE_URL=self.postgres.url,
+            KAFKA_BOOTSTRAP_SERVERS=self.kafka_bootstrap_servers,
+            KAFKA_CONSUMER_GROUP_ID=self.group_id,
+            KAFKA_ENABLE_IDEMPOTENCE="false",
+            PERSISTENCE_TAKEOVER_SECONDS=5,
+        ) as serving:
+            yield serving
+
+    async def count_completed(self, batches: list[str]) -> dict[str, int]:
+        """Return the completed spellchecks of each batch as Postgres has them."""
+        connection = await asyncpg.connect(plain_url(self.postgres.url))
+        try:
+            rows = await connection.fetch(
+                "SELECT batch_id, completed_count FROM processing_pipeline_state "
+                "WHERE step_name = 'spellcheck' AND batch_id = ANY($1)",
+                batches,
+            )
+        finally:
+            await connection.close()
+        return {row["batch_id"]: row["completed_count"] for row in rows}
+
+
+@pytest.fixture
+async def stack(
+    own_redis: ValkeyServer, own_postgres: PostgresServer, kafka_bootstrap_servers: str
+) -> Stack:
+    """Real servers with our schema, and a consumer group that nobody else has."""
+    await migrate(own_postgres.url)
+    return Stack(
+        redis=own_redis,
+        postgres=own_postgres,
+        kafka_bootstrap_servers=kafka_bootstrap_servers,
+        group_id=f"group-{uuid.uuid4().hex}",
+    )
