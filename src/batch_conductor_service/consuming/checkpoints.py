@@ -91,8 +91,8 @@ class Checkpoints:
             if self._condition.enter(ConsumerState.PAUSED):
                 logger.warning("consumption_paused", waiting=waiting)
         elif is_paused:
+            await self._retention.check_paused(connection)
             connection.resume()
-            self._retention.look_again()
             self._condition.enter(ConsumerState.CONSUMING)
             logger.info("consumption_resumed", waiting=waiting)
 

@@ -139,20 +139,21 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         )
         return committed
 
-    async def find_deleted(self) -> dict[Partition, range]:
-        """Return the offsets from which on nothing is committed, and which the log has no more.
+    async def find_deleted(self, *, unread: bool = False) -> dict[Partition, range]:
+        """Return the offsets that are not committed, or not read, and that the log has no more.
 
         Raises:
             PartitionsLostError: a rebalance came in between.
             BrokerUnavailableError: the broker does not say.
         """
+        reached = self._consumer.position if unread else self._consumer.committed
         assigned = self._consumer.assignment()
         firsts = await self._bounded(self._consumer.beginning_offsets(assigned)) if assigned else {}
-        committed = {tp: await self._bounded(self._consumer.committed(tp)) for tp in firsts}
+        offsets = {tp: await self._bounded(reached(tp)) for tp in firsts}
         return {
-            (tp.topic, tp.partition): range(committed[tp], first)
+            (tp.topic, tp.partition): range(offsets[tp], first)
             for tp, first in firsts.items()
-            if committed[tp] is not None and committed[tp] < first
+            if offsets[tp] is not None and offsets[tp] < first
         }
 
     @property

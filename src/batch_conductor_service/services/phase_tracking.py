@@ -75,7 +75,8 @@ def bound_in_time(update: BatchUpdate, recorded_at: datetime, now: datetime) -> 
     A success from the future would outrank every failure until then: it is not believed, and the
     phase runs again. A failure stands in any case, for as long as a clock may be off. Of the two
     times that bound, the record's is the sender's own unless the broker sets it, and ours may be
-    wrong as well, so each is used where it leads to running.
+    wrong as well, so each is used where it leads to running. Of a registration only the record's is
+    heard: placed too early it would give way to one of fewer essays.
     """
     since, latest_failure = min(recorded_at, now), max(recorded_at, now) + MAX_CLOCK_SKEW
 
@@ -103,7 +104,9 @@ def bound_in_time(update: BatchUpdate, recorded_at: datetime, now: datetime) -> 
         evidence=tuple(replace(e, evidence=bound_evidence(e.evidence)) for e in update.evidence),
         outcomes=tuple(map(bound_outcome, update.outcomes)),
         registrations=tuple(
-            one if is_believed(one.occurred_at) else replace(one, occurred_at=since)
+            replace(one, occurred_at=recorded_at)
+            if one.occurred_at > recorded_at + MAX_CLOCK_SKEW
+            else one
             for one in update.registrations
         ),
     )

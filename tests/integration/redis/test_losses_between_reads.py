@@ -128,13 +128,15 @@ async def test_a_batch_is_in_doubt_while_the_counts_of_what_waits_are_lost(
     await redis.delete(*[key async for key in redis.scan_iter("*batch:*")])
 
     in_doubt = await judged(setup)
+    await queue.get_watermark()
+    assert await redis.hgetall("bcs:persistence:waiting") == {"batch": "1", "*": "1"}
     await drain(queue, archive)
 
     assert not in_doubt.is_complete
     assert (await judged(setup)).failed == 1
 
 
-async def test_counts_of_what_was_lost_from_the_queue_leave_when_it_is_empty(
+async def test_counts_of_what_was_lost_from_the_queue_are_made_anew(
     setup: RedisSetup,
     archive: PostgresBatchStateRepository,
     queue: RedisPersistenceQueue,
@@ -144,11 +146,11 @@ async def test_counts_of_what_was_lost_from_the_queue_leave_when_it_is_empty(
     await setup.repository.apply([completed(3, 3)])
     await redis.delete("bcs:persistence:queue")
     await setup.repository.apply([update("other", evidence("essay-1"))])
-    await queue.get_watermark()  # it is made anew, and is not empty
+    await queue.get_watermark()
+    assert await redis.hgetall("bcs:persistence:waiting") == {"other": "1", "*": "1"}
     await setup.repository.apply([completed(3, 3)])  # as the replay does that follows
 
     await drain(queue, archive)
-    await queue.get_watermark()
 
     assert await redis.hgetall("bcs:persistence:waiting") == {}
     await redis.delete("bcs:batch:batch:summary")

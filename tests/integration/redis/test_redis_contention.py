@@ -80,6 +80,27 @@ async def test_a_transaction_that_always_loses_ends_without_having_written(
     assert count(setup.metrics, "fell_back") == 1
 
 
+async def test_a_server_that_is_another_one_leaves_no_transaction_unguarded(
+    setup: RedisSetup, redis: Redis
+) -> None:
+    """Closed under the transaction, its connection would come back without the WATCH."""
+    reads: list[str] = []
+
+    async def compose() -> list[RedisCommand]:
+        [found] = await setup.client.read([("GET", "key")])
+        if not reads:
+            await redis.set("key", "theirs")
+        reads.append(found)
+        return [("SET", "key", f"ours after {found}")]
+
+    await setup.client.read([("PING",)])
+    setup.client._life = "that of another server"
+    await setup.client.transact(["key"], compose)
+
+    assert await redis.get("key") == "ours after theirs"
+    assert reads == [None, "theirs"]
+
+
 async def test_a_cancelled_writer_leaves_all_or_nothing(setup: RedisSetup, redis: Redis) -> None:
     """A caller that goes away at any moment: the pool keeps its connections, state stays true."""
     for number in range(60):

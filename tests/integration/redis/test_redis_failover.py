@@ -99,12 +99,16 @@ async def test_a_primary_that_was_demoted_is_left_and_not_believed(
     probe = RedisProbe(pair.url, RedisPolicy())
     async with redis_repository(pair.url, archive, queue=failover_queue) as setup:
         await probe.ping()
+        await failover_queue.get_backlog()
+        assert failover_queue.was_empty
         await lose_a_failure(pair, setup, failover_queue, archive)
         pair.address.forward_to(pair.second.port)
 
         assert not await is_complete(setup)
-        with pytest.raises(StoreUnavailableError, match="replica"):
-            await probe.ping()
+        for ask in (probe.ping, failover_queue.get_backlog):
+            with pytest.raises(StoreUnavailableError, match="replica"):
+                await ask()
+        assert not failover_queue.was_empty
 
         async def gets_on() -> bool:
             try:

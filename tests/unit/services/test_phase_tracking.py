@@ -349,6 +349,12 @@ class TestTimesFromTheFuture:
 
         assert told.occurred_at == self.RECORDED
 
+    def test_a_registration_is_not_moved_by_our_clock(self) -> None:
+        """Placed too early it would give way to one of fewer essays."""
+        told = registration(3, self.FAR)
+
+        assert self.bounded(told, recorded_at=self.FAR).registrations == (told,)
+
     def test_what_a_clock_may_be_off_is_left_alone(self) -> None:
         at = self.RECORDED + MAX_CLOCK_SKEW
         said = update("batch", evidence("essay", at=at), outcome("confirms", at))

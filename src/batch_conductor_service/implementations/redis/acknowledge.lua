@@ -13,11 +13,11 @@ for i = 3, #ARGV do
     redis.call('XDEL', KEYS[1], ARGV[i])
     forgotten = forgotten + 1
     local fields = found[1] and found[1][2] or {}
-    if fields[1] == 'batch' then
-      redis.call('HINCRBY', KEYS[3], '*', -1) -- of all batches
-      if redis.call('HINCRBY', KEYS[3], fields[2], -1) <= 0 then
-        redis.call('HDEL', KEYS[3], fields[2])
-      end
+    if redis.call('HINCRBY', KEYS[3], '*', -1) == 0 then -- of all batches
+      redis.call('HDEL', KEYS[3], '*')
+    end
+    if fields[1] == 'batch' and redis.call('HINCRBY', KEYS[3], fields[2], -1) <= 0 then
+      redis.call('HDEL', KEYS[3], fields[2])
     end
   end
 end

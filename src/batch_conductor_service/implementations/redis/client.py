@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from batch_conductor_service.port_values import RedisCommand
 
 # Read with everything else, in the same snapshot: what the server is, and whose data it has.
 _IDENTIFY: tuple[RedisCommand, ...] = (("INFO", "server"), ("INFO", "replication"))
+_IDENTITY = re.compile(r"^(run_id|role|master_replid):(\w+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ IS_REPLICA = "Redis is a replica, which takes no writes."
 
 
 class _LeavesReplicas(AbstractConnection):
-    """A connection that closes when its server takes no writes.
+    """A connection that closes when its server says that it takes no writes.
 
     A primary that is made a replica keeps its clients; what they want is wherever the address leads
     to by now.
@@ -108,6 +110,11 @@ def life_of(info: Mapping[str, Any]) -> str:
     return f"{info['run_id']}:{info['master_replid']}"
 
 
+def _identity_in(response: Any, **_: Any) -> dict[str, str]:  # noqa: ANN401 - as in redis-py
+    """Return what of INFO's hundred fields is asked of every reading."""
+    return dict(_IDENTITY.findall(response))
+
+
 def is_primary(info: Mapping[str, Any]) -> bool:
     """Whether the server takes writes."""
     return bool(info["role"] == "master")
@@ -125,6 +132,7 @@ class RedisClient:
         self._metrics = metrics
         self._life = ""
         self._redis = connect(url, policy)
+        self._redis.set_response_callback("INFO", _identity_in)
         self._transactions = connect(url, policy)
         self._scripts: dict[str, AsyncScript] = {}
 
@@ -140,7 +148,8 @@ class RedisClient:
     async def read(self, commands: Sequence[RedisCommand]) -> list[Any]:
         async with translated(), self._redis.pipeline(transaction=True) as pipe:
             *replies, server, replication = await execute(pipe, [*commands, *_IDENTIFY])
-        await self._recognise(server | replication)
+            life = await self._recognise(server | replication)
+        self._life = life  # last: until the caller looks at it, no other reading can come between
         return replies
 
     async def scan(self, pattern: str) -> list[str]:
@@ -169,29 +178,43 @@ class RedisClient:
             )
             return result
 
-    async def _recognise(self, info: Mapping[str, Any]) -> None:
-        """Learn the life of the server that has just answered.
+    async def _recognise(self, info: Mapping[str, str]) -> str:
+        """Return the life of the server that has just answered.
 
         Raises:
             StoreUnavailableError: it is a replica, of whose data nobody knows how old they are.
         """
-        known, self._life = self._life, life_of(info)
-        if known not in ("", self._life) or not is_primary(info):
-            # The address may lead elsewhere by now, or the server have other data than before.
-            for pool in (self._redis.connection_pool, self._transactions.connection_pool):
-                await pool.disconnect()
         if not is_primary(info):
+            await self._leave()
             raise StoreUnavailableError(IS_REPLICA)
+        life = life_of(info)
+        if self._life not in ("", life):
+            await self._leave()
+        return life
+
+    async def _leave(self) -> None:
+        """Have every connection made anew: the address may lead elsewhere by now.
+
+        One that is in use is closed only afterwards. Closed under a transaction, it would come back
+        without what that watches, and redis-py would not say so.
+        """
+        for client in (self._redis, self._transactions):
+            pool = client.connection_pool
+            await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call] # redis-py's gap
+            await pool.disconnect(inuse_connections=False)
 
     async def _try_once(
         self, watch: Sequence[str], compose: Callable[[], Awaitable[Sequence[RedisCommand]]]
     ) -> list[Any] | None:
+        life = self._life
         try:
             async with translated(), self._transactions.pipeline(transaction=True) as pipe:
                 await pipe.watch(*watch)
                 failpoint("redis.watched")
                 commands = await compose()
                 failpoint("redis.composed")
+                if life not in ("", self._life):  # what was composed may be of another server
+                    return None
                 results = await execute(pipe, commands) if commands else []
                 failpoint("redis.executed")
                 return results
@@ -226,9 +249,9 @@ class RedisProbe:
     async def ping(self) -> None:
         async with translated():
             info = await self._redis.info("replication")
-        if not is_primary(info):
-            await self._redis.connection_pool.disconnect()
-            raise StoreUnavailableError(IS_REPLICA)
+            if not is_primary(info):
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+                raise StoreUnavailableError(IS_REPLICA)
 
     async def find_misconfigurations(self) -> list[str]:
         """Return what of the server's configuration endangers state; empty when all is well."""

@@ -13,7 +13,8 @@ PERSISTENCE_QUEUE = "bcs:persistence:queue"
 PERSISTENCE_GROUP = "bcs:persistence:workers"
 
 # Hash batch id -> entries of the batch that the queue holds. No TTL: a field leaves with the last.
-# One field more counts them all: where that is not the queue's length, a count was lost.
+# One field more counts them all: where that is not the queue's length, the counts are not to be
+# believed, until they are made anew.
 PERSISTENCE_WAITING = "bcs:persistence:waiting"
 WAITING_OF_ALL = "*"
 

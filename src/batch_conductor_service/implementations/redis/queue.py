@@ -14,9 +14,11 @@ from batch_conductor_service.codec import decode_update
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.client import (
+    IS_REPLICA,
     RedisPolicy,
     connect,
     execute,
+    is_primary,
     life_of,
     script_text,
     translated,
@@ -87,12 +89,16 @@ class RedisPersistenceQueue:
         )
 
     async def get_backlog(self) -> QueueBacklog:
-        depth, oldest, (seconds, microseconds) = await self._run(
+        depth, oldest, (seconds, microseconds), server = await self._run(
             ("XLEN", keys.PERSISTENCE_QUEUE),
             ("XRANGE", keys.PERSISTENCE_QUEUE, "-", "+", "COUNT", 1),
             ("TIME",),
+            ("INFO", "replication"),
         )
-        self._depth = depth
+        self._depth = depth if is_primary(server) else None
+        if self._depth is None:
+            await self._leave_replica()
+            raise StoreUnavailableError(IS_REPLICA)
         if not oldest:
             return QueueBacklog(depth=0, oldest_age_seconds=0)
         # Both times are the server's: an entry id begins with its milliseconds.
@@ -127,6 +133,10 @@ class RedisPersistenceQueue:
                     args=[keys.PERSISTENCE_GROUP, self._worker_name],
                 )
         await self._redis.aclose()
+
+    async def _leave_replica(self) -> None:
+        async with translated():
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
 
     async def _run(self, *commands: RedisCommand) -> list[Any]:
         async with translated(), self._redis.pipeline(transaction=True) as pipe:
