@@ -34,12 +34,9 @@ from batch_conductor_service.implementations.postgres.health import PostgresProb
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
-from batch_conductor_service.implementations.redis.client import (
-    RedisClient,
-    RedisPolicy,
-    RedisProbe,
-)
-from batch_conductor_service.implementations.redis.health import AdvisingRedisProbe
+from batch_conductor_service.implementations.redis.client import RedisClient
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
+from batch_conductor_service.implementations.redis.health import AdvisingRedisProbe, RedisProbe
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics

@@ -2,7 +2,7 @@
 
 from batch_conductor_service.config import Settings
 from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
-from batch_conductor_service.implementations.redis.client import RedisPolicy
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.services.drift_sampling import SamplingPolicy
 
 # Of the shutdown's time. What runs beside the requests stops after the last of them, one after the

@@ -5,8 +5,8 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from batch_conductor_service.exceptions import StoreUnavailableError
-from batch_conductor_service.implementations.redis.client import RedisPolicy, RedisProbe
-from batch_conductor_service.implementations.redis.health import AdvisingRedisProbe
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
+from batch_conductor_service.implementations.redis.health import AdvisingRedisProbe, RedisProbe
 from batch_conductor_service.local.valkey import ValkeyServer
 
 

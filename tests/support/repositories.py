@@ -11,7 +11,8 @@ from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
-from batch_conductor_service.implementations.redis.client import RedisClient, RedisPolicy
+from batch_conductor_service.implementations.redis.client import RedisClient
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import BatchStateArchiveProtocol, PersistenceQueueProtocol
 

@@ -27,7 +27,7 @@ from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
 from batch_conductor_service.implementations.redis import keys, readings
-from batch_conductor_service.implementations.redis.client import RedisPolicy
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import (
     BatchCompletionSummary,

@@ -10,7 +10,7 @@ from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.client import RedisPolicy
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from batch_conductor_service.port_values import RedisCommand

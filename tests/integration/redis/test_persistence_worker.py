@@ -15,7 +15,7 @@ from batch_conductor_service.exceptions import BrokerUnavailableError, StoreUnav
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.client import RedisPolicy
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.local.postgres import PostgresServer
 from batch_conductor_service.metrics import Metrics

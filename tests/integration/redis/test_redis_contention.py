@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack
 import pytest
 from redis.asyncio import Redis
 
-from batch_conductor_service.implementations.redis.client import RedisClient, RedisPolicy
+from batch_conductor_service.implementations.redis.client import RedisClient
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, StepName
 from batch_conductor_service.port_values import RedisCommand

@@ -12,7 +12,8 @@ from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.client import RedisPolicy, RedisProbe
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
+from batch_conductor_service.implementations.redis.health import RedisProbe
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.local.ports import LOCALHOST
 from batch_conductor_service.local.valkey import ValkeyServer

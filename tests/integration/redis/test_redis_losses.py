@@ -11,7 +11,7 @@ from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.client import RedisPolicy
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update

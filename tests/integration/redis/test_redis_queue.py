@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from batch_conductor_service.exceptions import StoreUnavailableError
-from batch_conductor_service.implementations.redis.client import RedisPolicy
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from tests.support.builders import evidence, update
 from tests.support.repositories import RedisSetup

@@ -4,7 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from batch_conductor_service.exceptions import StoreUnavailableError
-from batch_conductor_service.implementations.redis.client import RedisPolicy
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.replays import RedisReplayRequests
 from tests.support.repositories import RedisSetup, redis_repository
 

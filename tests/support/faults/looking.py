@@ -32,7 +32,8 @@ from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
-from batch_conductor_service.implementations.redis.client import RedisClient, RedisPolicy
+from batch_conductor_service.implementations.redis.client import RedisClient
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, EssayProcessingState
 from tests.support.database import open_engine

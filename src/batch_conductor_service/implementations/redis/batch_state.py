@@ -15,14 +15,11 @@ from batch_conductor_service.codec import encode_update, time_text
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys, plans, readings
+from batch_conductor_service.implementations.redis.archived import Archived
 from batch_conductor_service.implementations.redis.locks import KeyedLocks
 from batch_conductor_service.implementations.redis.plans import WritePolicy
 from batch_conductor_service.implementations.redis.readings import BatchReading
-from batch_conductor_service.implementations.redis.whole_batches import (
-    Archived,
-    WholeBatch,
-    load_whole,
-)
+from batch_conductor_service.implementations.redis.whole_batches import WholeBatch, load_whole
 from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,

@@ -1,123 +1,32 @@
-"""Redis, with bounded waits, optimistic transactions, and scripts."""
+"""Redis with optimistic transactions, scripts, and readings that know whose data they saw."""
 
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.client import Pipeline
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError, WatchError
+from redis.exceptions import WatchError
 
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.failpoints import failpoint
+from batch_conductor_service.implementations.redis.connections import (
+    IS_REPLICA,
+    RedisPolicy,
+    connect,
+    execute,
+    is_primary,
+    life_of,
+    script_text,
+    translated,
+)
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.port_values import RedisCommand
 
 # Read with everything else, in the same snapshot: what the server is, and whose data it has.
 _IDENTIFY: tuple[RedisCommand, ...] = (("INFO", "server"), ("INFO", "replication"))
 _IDENTITY = re.compile(r"^(run_id|role|master_replid):(\w+)", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedisPolicy:
-    """How long to wait and how often to try.
-
-    Attributes:
-        timeout_seconds: longest wait for one answer.
-        max_connections: size of each pool.
-        max_attempts: tries of a transaction before it falls back to the script.
-        backoff_seconds: pause after the first lost try; doubles, with jitter.
-    """
-
-    timeout_seconds: float = 2.0
-    max_connections: int = 50
-    max_attempts: int = 5
-    backoff_seconds: float = 0.005
-
-
-IS_REPLICA = "Redis is a replica, which takes no writes."
-
-
-class _LeavesReplicas(AbstractConnection):
-    """A connection that closes when its server says that it takes no writes.
-
-    A primary that is made a replica keeps its clients; what they want is wherever the address leads
-    to by now.
-    """
-
-    async def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as in redis-py
-        try:
-            return await super().read_response(*args, **kwargs)
-        except ReadOnlyError:
-            await self.disconnect(nowait=True)
-            raise
-
-
-def connect(url: str, policy: RedisPolicy, *, decode_responses: bool = True) -> Redis:
-    """Return a client with a pool of its own; opens no connection yet.
-
-    One retry only, for a pooled connection that the server has closed since: waiting longer is for
-    callers, who know whether they can.
-    """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=policy.max_connections,
-        timeout=policy.timeout_seconds,
-        socket_timeout=policy.timeout_seconds,
-        socket_connect_timeout=policy.timeout_seconds,
-        retry=Retry(NoBackoff(), 1),
-        decode_responses=decode_responses,
-        encoding_errors="replace",
-    )
-    # The URL decides the class of the connections: plain, TLS, or a socket in the file system.
-    made = pool.connection_class
-    pool.connection_class = type(made.__name__, (_LeavesReplicas, made), {})
-    return Redis.from_pool(pool)
-
-
-def script_text(name: str) -> str:
-    """Return the Lua script of that name."""
-    return files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
-
-
-async def execute(pipe: Pipeline, commands: Sequence[RedisCommand]) -> list[Any]:
-    """Run the commands together and return their replies."""
-    for command in commands:
-        pipe.pipeline_execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap
-    return await pipe.execute()
-
-
-@asynccontextmanager
-async def translated() -> AsyncIterator[None]:
-    """Raise `StoreUnavailableError` for whatever the driver raises."""
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as exc:
-        raise StoreUnavailableError("Redis cannot be reached or refuses.") from exc
-
-
-def life_of(info: Mapping[str, Any]) -> str:
-    """Return what names one unbroken life of the data: the process, and whom it took over from."""
-    return f"{info['run_id']}:{info['master_replid']}"
-
-
-def _identity_in(response: Any, **_: Any) -> dict[str, str]:  # noqa: ANN401 - as in redis-py
-    """Return what of INFO's hundred fields is asked of every reading."""
-    return dict(_IDENTITY.findall(response))
-
-
-def is_primary(info: Mapping[str, Any]) -> bool:
-    """Whether the server takes writes."""
-    return bool(info["role"] == "master")
 
 
 class RedisClient:
@@ -238,35 +147,6 @@ class RedisClient:
         return self._scripts[name]
 
 
-class RedisProbe:
-    """Whether Redis answers, and whether it is set up to lose nothing."""
-
-    name = "redis"
-
-    def __init__(self, url: str, policy: RedisPolicy) -> None:
-        self._redis = connect(url, policy)
-
-    async def ping(self) -> None:
-        async with translated():
-            info = await self._redis.info("replication")
-            if not is_primary(info):
-                await self._redis.connection_pool.disconnect(inuse_connections=False)
-                raise StoreUnavailableError(IS_REPLICA)
-
-    async def find_misconfigurations(self) -> list[str]:
-        """Return what of the server's configuration endangers state; empty when all is well."""
-        wanted = {"maxmemory-policy": "noeviction", "appendonly": "yes"}
-        async with translated():
-            try:
-                known = await self._redis.config_get(*wanted)
-            except ResponseError:  # a managed server may hide its configuration
-                return ["the configuration cannot be read"]
-        return [
-            f"{name} is {known.get(name)}, should be {value}"
-            for name, value in wanted.items()
-            if known.get(name) != value
-        ]
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._redis.aclose()
+def _identity_in(response: Any, **_: Any) -> dict[str, str]:  # noqa: ANN401 - as in redis-py
+    """Return what of INFO's hundred fields is asked of every reading."""
+    return dict(_IDENTITY.findall(response))

@@ -1,11 +1,52 @@
 """Whether Redis answers, and whether what answers can be trusted with state."""
 
 import structlog
+from redis.exceptions import ResponseError
 
-from batch_conductor_service.exceptions import TransientError
-from batch_conductor_service.implementations.redis.client import RedisProbe
+from batch_conductor_service.exceptions import StoreUnavailableError, TransientError
+from batch_conductor_service.implementations.redis.connections import (
+    IS_REPLICA,
+    RedisPolicy,
+    connect,
+    is_primary,
+    translated,
+)
 
 logger = structlog.get_logger(__name__)
+
+
+class RedisProbe:
+    """Whether Redis answers, and whether it is set up to lose nothing."""
+
+    name = "redis"
+
+    def __init__(self, url: str, policy: RedisPolicy) -> None:
+        self._redis = connect(url, policy)
+
+    async def ping(self) -> None:
+        async with translated():
+            info = await self._redis.info("replication")
+            if not is_primary(info):
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+                raise StoreUnavailableError(IS_REPLICA)
+
+    async def find_misconfigurations(self) -> list[str]:
+        """Return what of the server's configuration endangers state; empty when all is well."""
+        wanted = {"maxmemory-policy": "noeviction", "appendonly": "yes"}
+        async with translated():
+            try:
+                known = await self._redis.config_get(*wanted)
+            except ResponseError:  # a managed server may hide its configuration
+                return ["the configuration cannot be read"]
+        return [
+            f"{name} is {known.get(name)}, should be {value}"
+            for name, value in wanted.items()
+            if known.get(name) != value
+        ]
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._redis.aclose()
 
 
 class AdvisingRedisProbe:

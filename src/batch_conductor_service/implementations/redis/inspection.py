@@ -6,12 +6,9 @@ from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.domain.drift import CachedBatch
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys, readings
+from batch_conductor_service.implementations.redis.archived import Archived
 from batch_conductor_service.implementations.redis.readings import BatchReading
-from batch_conductor_service.implementations.redis.whole_batches import (
-    Archived,
-    WholeBatch,
-    load_whole,
-)
+from batch_conductor_service.implementations.redis.whole_batches import WholeBatch, load_whole
 from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.port_values import RedisCommand
 from batch_conductor_service.protocols import AtomicRedisClientProtocol

@@ -13,7 +13,7 @@ from typing import Any
 from batch_conductor_service.codec import decode_update
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.client import (
+from batch_conductor_service.implementations.redis.connections import (
     IS_REPLICA,
     RedisPolicy,
     connect,

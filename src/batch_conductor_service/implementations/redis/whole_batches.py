@@ -7,29 +7,23 @@ was written by an earlier version, or whose registration says anew which essays 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from batch_conductor_service.breakers import CircuitBreakers
-from batch_conductor_service.codec import (
-    outcome_from,
-    registration_from,
-    text_values,
-)
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.exceptions import StoreUnavailableError, TransientError
+from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.archived import Archived
 from batch_conductor_service.implementations.redis.documents import EssayDocument, read_document
 from batch_conductor_service.implementations.redis.readings import BatchReading
+from batch_conductor_service.implementations.redis.rests import BatchRest, read_rests
 from batch_conductor_service.models import (
     BatchId,
-    BatchRegistration,
     BatchUpdate,
     EssayEvidence,
     EssayId,
     EssayProcessingState,
-    PhaseOutcome,
 )
 from batch_conductor_service.port_values import RedisCommand
-from batch_conductor_service.protocols import AtomicRedisClientProtocol, BatchStateArchiveProtocol
+from batch_conductor_service.protocols import AtomicRedisClientProtocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,68 +43,6 @@ class WholeBatch:
     unqueued: tuple[EssayEvidence, ...]
 
 
-class Archived:
-    """What the archive has of some batches; each is loaded once, however often it is asked for."""
-
-    def __init__(
-        self, archive: BatchStateArchiveProtocol | None, breakers: CircuitBreakers
-    ) -> None:
-        self._archive = archive
-        self._breakers = breakers
-        self._states: dict[BatchId, BatchState] = {}
-        self._heard: set[BatchId] = set()
-
-    async def load(self, batch_ids: Sequence[BatchId]) -> None:
-        """Load the batches that were not loaded yet; none if the archive cannot be reached."""
-        archive, missing = self._archive, [b for b in batch_ids if b not in self._heard]
-        if archive is None or not missing:
-            return
-        try:
-            self._states |= await self._breakers.call(
-                "postgresql", lambda: archive.load_states(missing)
-            )
-        except TransientError:
-            return
-        self._heard.update(missing)
-
-    def find(self, batch_id: BatchId) -> BatchState | None:
-        """Return what the archive has of the batch."""
-        return self._states.get(batch_id)
-
-    def was_heard(self, batch_id: BatchId) -> bool:
-        """Whether the archive told all it has of the batch."""
-        return batch_id in self._heard
-
-    def completes(self, reading: BatchReading) -> bool:
-        """Whether nothing can be missing of a batch that is not intact in Redis.
-
-        Without an archive that is so only for a batch without a summary: one that is new, or of an
-        earlier version. Of any other a part is lost for good.
-        """
-        return self.was_heard(reading.batch_id) if self._archive else not reading.fields
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rest:
-    """What a reading for a difference leaves out: everything reported, and what still waits."""
-
-    outcomes: tuple[PhaseOutcome, ...]
-    registrations: tuple[BatchRegistration, ...]
-    indexed: frozenset[EssayId]
-    is_waiting: bool
-
-    def has_all_of(self, reading: BatchReading, documents: Mapping[EssayId, EssayDocument]) -> bool:
-        """Whether the batch was consistent, and all that it then had has been read."""
-        essays, _, outcomes, registrations = reading.sizes
-        sizes = (len(self.indexed), len(self.outcomes), len(self.registrations))
-        return (
-            reading.is_consistent
-            and sizes == (essays, outcomes, registrations)
-            and documents.keys() >= self.indexed
-            and all(document.is_current for document in documents.values())
-        )
-
-
 async def load_whole(
     redis: AtomicRedisClientProtocol, found: Sequence[BatchReading], archived: Archived
 ) -> list[WholeBatch]:
@@ -120,7 +52,7 @@ async def load_whole(
         StoreUnavailableError: Redis cannot be read, or was another one in between.
     """
     life = redis.life
-    rests = await _read_rests(redis, found)
+    rests = await read_rests(redis, found)
     essays = [
         await _find_essays(redis, reading, rest) for reading, rest in zip(found, rests, strict=True)
     ]
@@ -153,42 +85,8 @@ async def load_whole(
     ]
 
 
-async def _read_rests(
-    redis: AtomicRedisClientProtocol, found: Sequence[BatchReading]
-) -> list[_Rest]:
-    commands = [command for reading in found for command in _hash_commands(reading.batch_id)]
-    *replies, counted, queued = await redis.read([*commands, *_QUEUE_COMMANDS])
-    # Where the counts of what waits are lost themselves, anything may wait.
-    is_counted = int(counted or 0) == queued
-    rest = iter(replies)
-    return [
-        _Rest(
-            outcomes=tuple(text_values(next(rest), outcome_from)),
-            registrations=tuple(text_values(next(rest), registration_from)),
-            indexed=frozenset(map(EssayId, next(rest))),
-            is_waiting=next(rest) is not None or not is_counted,
-        )
-        for _ in found
-    ]
-
-
-_QUEUE_COMMANDS: tuple[RedisCommand, ...] = (
-    ("HGET", keys.PERSISTENCE_WAITING, keys.WAITING_OF_ALL),
-    ("XLEN", keys.PERSISTENCE_QUEUE),
-)
-
-
-def _hash_commands(batch_id: BatchId) -> list[RedisCommand]:
-    return [
-        ("HVALS", keys.batch_outcomes(batch_id)),
-        ("HVALS", keys.batch_registrations(batch_id)),
-        ("SMEMBERS", keys.batch_index(batch_id)),
-        ("HGET", keys.PERSISTENCE_WAITING, batch_id),
-    ]
-
-
 async def _find_essays(
-    redis: AtomicRedisClientProtocol, reading: BatchReading, rest: _Rest
+    redis: AtomicRedisClientProtocol, reading: BatchReading, rest: BatchRest
 ) -> list[EssayId]:
     essays = rest.indexed | reading.documents.keys()
     if reading.counts and not reading.fields:  # an earlier version kept no index
