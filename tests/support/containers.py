@@ -15,7 +15,7 @@ POSTGRES_IMAGE = "postgres:15-bookworm"
 KAFKA_IMAGE = "apache/kafka:3.9.1"
 
 KAFKA_PORT = 9092
-ADDRESS_FILE = "/tmp/advertised-address"  # noqa: S108 - inside the container
+ADDRESS_FILE = "/dev/shm/advertised-address"  # noqa: S108 - inside the container
 WAIT_FOR_ADDRESS = f"until [ -s {ADDRESS_FILE} ]; do sleep 0.1; done"
 
 
