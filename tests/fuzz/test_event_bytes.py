@@ -1,7 +1,7 @@
 """Whatever bytes a topic has: each record ends as an update or as a dead letter with a reason."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import pytest
@@ -22,7 +22,7 @@ from batch_conductor_service.events.topics import consumed_topics
 from batch_conductor_service.exceptions import InvalidMessageError
 from batch_conductor_service.implementations.kafka.dead_letter_format import original_record, wrap
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.models import BatchUpdate, RecordPosition
+from batch_conductor_service.models import BatchId, BatchUpdate, RecordPosition, StepName
 from batch_conductor_service.services.phase_tracking import to_update
 from tests.support.builders import (
     RecordedEvent,
@@ -173,3 +173,21 @@ async def test_a_poll_with_strange_records_is_handled_to_its_end(
             by_offset[letter.offset].value,
             by_offset[letter.offset].key,
         )
+
+
+@pytest.mark.parametrize("recorded", ["never", "now", "when it says"])
+async def test_a_success_from_the_future_completes_nothing(recorded: str) -> None:
+    handler, repository, _ = new_handler()
+    now = datetime.now(UTC)
+    ahead = now + timedelta(days=30)
+    timestamp = {"never": -1, "now": milliseconds(now)}.get(recorded, milliseconds(ahead))
+    event = spellchecked("batch", "essay-1", at=ahead)
+
+    await handler.handle([record(event.topic, 0, event.value, timestamp=timestamp)], at_once)
+
+    summary = (await repository.get_summary(BatchId("batch"))).summary
+    assert summary.steps[StepName("spellcheck")].completed == 0
+
+
+def milliseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1000)
