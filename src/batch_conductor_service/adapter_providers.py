@@ -15,6 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.config import Settings
+from batch_conductor_service.consuming.handling import PollHandler
+from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.exceptions import SettingsError
 from batch_conductor_service.health import ProgressProtocol
 from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
@@ -34,10 +37,13 @@ from batch_conductor_service.implementations.postgres.health import PostgresProb
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
+from batch_conductor_service.implementations.redis.batch_writing import WritePolicy
 from batch_conductor_service.implementations.redis.client import RedisClient
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.health import AdvisingRedisProbe, RedisProbe
+from batch_conductor_service.implementations.redis.planning import WritePlanner
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
+from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.persistence_worker import PersistenceWorker
@@ -83,6 +89,10 @@ class RedisProvider(Provider):
     probe = provide(AdvisingRedisProbe, provides=HealthProbeProtocol)
 
     @provide
+    def waiting(self) -> WaitingEntries:
+        return WaitingEntries()
+
+    @provide
     def policy(self, settings: Settings) -> RedisPolicy:
         return redis_policy(settings)
 
@@ -112,18 +122,18 @@ class RedisProvider(Provider):
         await probe.close()
 
     @provide
-    def repository(
+    def planner(
         self,
-        redis: AtomicRedisClientProtocol,
         archive: BatchStateArchiveProtocol | None,
         breakers: CircuitBreakers,
         clock: ClockProtocol,
-        queue: PersistenceQueueProtocol | None,
+        dependencies: StepDependencies,
         settings: Settings,
-    ) -> BatchStateRepositoryProtocol:
-        return RedisCachedBatchStateRepositoryImpl(
-            redis, archive, breakers, clock, ttl_seconds=settings.redis_ttl_seconds, queue=queue
-        )
+    ) -> WritePlanner:
+        policy = WritePolicy(ttl_seconds=settings.redis_ttl_seconds, is_queued=archive is not None)
+        return WritePlanner(archive, breakers, clock, dependencies, policy)
+
+    repository = provide(RedisCachedBatchStateRepositoryImpl, provides=BatchStateRepositoryProtocol)
 
 
 class PostgresProvider(Provider):
@@ -146,13 +156,18 @@ class PostgresProvider(Provider):
 
     @provide(provides=AnyOf[RedisPersistenceQueue, PersistenceQueueProtocol | None])
     async def queue(
-        self, address: RedisAddress, policy: RedisPolicy, settings: Settings
+        self,
+        address: RedisAddress,
+        policy: RedisPolicy,
+        settings: Settings,
+        waiting: WaitingEntries,
     ) -> AsyncIterator[RedisPersistenceQueue]:
         queue = RedisPersistenceQueue(
             address,
             policy,
             worker_name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
             takeover_seconds=settings.persistence_takeover_seconds,
+            waiting=waiting,
         )
         yield queue
         await queue.close()
@@ -215,16 +230,22 @@ class KafkaProvider(Provider):
         return ConsumerProgress(consumer)
 
     @provide
-    def consumer(
+    def policy(self, settings: Settings) -> ConsumerPolicy:
+        return consumer_policy(settings)
+
+    @provide
+    def handler(
         self,
-        settings: Settings,
         repository: NotingRepository,
-        queue: PersistenceQueueProtocol | None,
         dlq: DlqProducerProtocol,
+        policy: ConsumerPolicy,
         metrics: Metrics,
         clock: ClockProtocol,
-    ) -> EventConsumer:
-        return EventConsumer(consumer_policy(settings), repository, queue, dlq, metrics, clock)
+        dependencies: StepDependencies,
+    ) -> PollHandler:
+        return PollHandler(repository, dlq, policy, metrics, clock, dependencies)
+
+    consumer = provide(EventConsumer)
 
     @provide
     def consumer_task(

@@ -25,7 +25,7 @@ from batch_conductor_service.audit_providers import (
 from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.config import Environment, Settings
-from batch_conductor_service.domain.pipelines import PipelineCatalog
+from batch_conductor_service.domain.pipelines import PipelineCatalog, StepDependencies
 from batch_conductor_service.health import HealthMonitor, ProgressProtocol
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
@@ -128,6 +128,10 @@ class ServiceProvider(Provider):
     @provide
     def catalog(self, generator: PipelineGeneratorProtocol) -> PipelineCatalog:
         return generator.load()
+
+    @provide
+    def dependencies(self, catalog: PipelineCatalog) -> StepDependencies:
+        return catalog.dependencies
 
 
 class ApiProvider(Provider):

@@ -48,6 +48,10 @@ class StoreUnavailableError(TransientError):
     code = "state_unavailable"
 
 
+class GiveWayError(Exception):
+    """Another writer has the lane of a batch: look again in a moment."""
+
+
 class BrokerUnavailableError(TransientError):
     """The broker did not acknowledge in time."""
 

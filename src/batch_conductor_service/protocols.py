@@ -22,6 +22,7 @@ from batch_conductor_service.port_values import (
     QueueBacklog,
     QueueEntry,
     RedisCommand,
+    RedisReading,
     SummaryReading,
     Watermark,
 )
@@ -79,35 +80,41 @@ class BatchStateArchiveProtocol(Protocol):
         ...
 
 
+class RedisReaderProtocol(Protocol):
+    """Reading inside a transaction: what is watched is watched from the first reading on."""
+
+    async def read(self, commands: Sequence[RedisCommand]) -> RedisReading:
+        """Run the commands in one round trip."""
+        ...
+
+
+Compose = Callable[[RedisReaderProtocol], Awaitable[Sequence[RedisCommand]]]
+
+
 class AtomicRedisClientProtocol(Protocol):
-    """Redis as the repository needs it: atomic reads, optimistic transactions, scripts."""
+    """Redis as the repository needs it: readings, and optimistic transactions."""
 
-    @property
-    def life(self) -> str:
-        """Whose data the latest reading saw: a restart or a failover gives another."""
+    async def read(self, commands: Sequence[RedisCommand]) -> RedisReading:
+        """Run the commands in one round trip; others may write in between."""
         ...
 
-    async def read(self, commands: Sequence[RedisCommand]) -> list[Any]:
-        """Run the commands in one round trip, as one atomic snapshot."""
-        ...
-
-    async def scan(self, pattern: str) -> Sequence[str]:
-        """Return all keys that match: walks the whole keyspace, so for rare repairs only."""
-        ...
-
-    async def transact(
-        self, watch: Sequence[str], compose: Callable[[], Awaitable[Sequence[RedisCommand]]]
-    ) -> list[Any] | None:
+    async def transact(self, watch: Sequence[str], compose: Compose) -> list[Any] | None:
         """WATCH the keys, compose the commands from what is read then, and execute them together.
 
         `None` after the allowed number of tries says that others kept changing the keys.
+
+        Raises:
+            GiveWayError: raised by `compose`; nothing was executed.
         """
         ...
 
-    async def run_script(
-        self, name: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]
-    ) -> str | bytes | int | list[str] | None:
-        """Run the named Lua script atomically."""
+    async def transact_in_lane(
+        self, lane: str, watch: Sequence[str], compose: Compose
+    ) -> list[Any]:
+        """Do the same while others are asked to give way, until it succeeds.
+
+        The lane is a lock with a lease, and only makes progress likely: WATCH decides.
+        """
         ...
 
 
@@ -128,11 +135,6 @@ class PersistenceQueueProtocol(Protocol):
 
     async def get_backlog(self) -> QueueBacklog:
         """Return how much waits."""
-        ...
-
-    @property
-    def was_empty(self) -> bool:
-        """Whether nothing waited when the backlog was last asked for; false before."""
         ...
 
 

@@ -33,6 +33,7 @@ from tests.support.builders import (
 )
 from tests.support.consuming import ControlledDlq, ControlledRepository
 from tests.support.fuzzing import STRANGE_JSON, json_values, mutated_json, tries
+from tests.support.pipelines import DEPENDENCIES
 
 VALID = (
     spellchecked("batch", "essay-1"),
@@ -75,7 +76,7 @@ def check(topic: str, payload: bytes | None) -> None:
         assert ended.evidence or ended.outcomes or ended.registrations
         state = BatchState(ended.batch_id)
         state.merge(ended)
-        for step in (summary := state.summarise()).steps:
+        for step in (summary := state.summarise(DEPENDENCIES)).steps:
             assert judge_step(summary, step).completed >= 0
 
 

@@ -93,6 +93,7 @@ def registration(
     return BatchRegistration(
         fingerprint=fingerprint or f"registered-{total}-{'-'.join(essays)}",
         occurred_at=at,
+        repeated_at=at,
         essays_total=total,
         essay_ids=tuple(EssayId(essay) for essay in essays),
     )

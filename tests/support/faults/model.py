@@ -22,6 +22,7 @@ from batch_conductor_service.models import (
 from batch_conductor_service.services.phase_tracking import to_update
 from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
 from tests.support.builders import RecordedEvent
+from tests.support.pipelines import DEPENDENCIES
 
 _NOWHERE = RecordPosition(topic="", partition=0, offset=0)
 _AGAINST = frozenset({OutcomeVerdict.PARTIAL, OutcomeVerdict.REFUTES})
@@ -74,7 +75,7 @@ class Model:
         found = self._catalog.find(pipeline)
         assert found is not None, pipeline
         steps = self._rules.resolve_pipeline_dependencies(found)
-        phases = self._rules.prune_completed_steps(steps, state.summarise())
+        phases = self._rules.prune_completed_steps(steps, state.summarise(DEPENDENCIES))
         return [phase.step.name for phase in phases if phase.verdict == "skip"]
 
 

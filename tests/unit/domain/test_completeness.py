@@ -27,6 +27,7 @@ from tests.support.builders import (
     registration,
     update,
 )
+from tests.support.pipelines import DEPENDENCIES
 
 SPELLCHECK = StepName("spellcheck")
 Item = EssayEvidence | PhaseOutcome | BatchRegistration
@@ -35,7 +36,7 @@ Item = EssayEvidence | PhaseOutcome | BatchRegistration
 def summary(*items: Item) -> BatchCompletionSummary:
     batch = BatchState(BatchId("batch"))
     batch.merge(update("batch", *items))
-    return batch.summarise()
+    return batch.summarise(DEPENDENCIES)
 
 
 def judge(*items: Item, requested_total: int | None = None) -> StepProgress:

@@ -14,6 +14,7 @@ from batch_conductor_service.domain.drift_texts import StepCounts
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from tests.support.auditing import archived, cached
 from tests.support.builders import evidence, minutes, outcome, registration, update
+from tests.support.pipelines import DEPENDENCIES
 
 BATCH = BatchId("batch")
 SPELLCHECK = StepName("spellcheck")
@@ -108,7 +109,7 @@ def test_what_only_the_queue_knows_is_missing_in_redis() -> None:
 def test_counts_that_do_not_follow_from_the_evidence_are_wrong() -> None:
     """The false green: Redis answers from its counts."""
     state = merged(BATCH, EVERYTHING)
-    lying = state.summarise()
+    lying = state.summarise(DEPENDENCIES)
     step = replace(lying.steps[SPELLCHECK], completed=9)
     redis = CachedBatch(state=state, summary=replace(lying, steps={SPELLCHECK: step}))
 
@@ -120,7 +121,9 @@ def test_counts_that_do_not_follow_from_the_evidence_are_wrong() -> None:
 
 def test_a_wrong_number_of_essays_is_told() -> None:
     state = merged(BATCH, EVERYTHING)
-    redis = CachedBatch(state=state, summary=replace(state.summarise(), registered_total=1))
+    redis = CachedBatch(
+        state=state, summary=replace(state.summarise(DEPENDENCIES), registered_total=1)
+    )
 
     [difference] = compare(BATCH, redis, archived(EVERYTHING)).differences
 

@@ -27,6 +27,7 @@ from tests.support.builders import (
     registered,
     spellchecked,
 )
+from tests.support.pipelines import DEPENDENCIES
 
 ESSAYS = essay_names(3)
 TIMES = st.integers(0, 4).map(minutes)
@@ -79,7 +80,7 @@ def state_of(updates: Sequence[BatchUpdate]) -> BatchState:
 
 
 def facts(state: BatchState) -> tuple[BatchCompletionSummary, object]:
-    return state.summarise(), state.essays()
+    return state.summarise(DEPENDENCIES), state.essays()
 
 
 @settings(deadline=None)
@@ -140,7 +141,7 @@ def test_a_copied_batch_is_the_same_batch(history: list[RecordedEvent]) -> None:
 def test_a_complete_step_has_every_essay_completed_and_none_failed(
     history: list[RecordedEvent],
 ) -> None:
-    summary = state_of([project(event) for event in history]).summarise()
+    summary = state_of([project(event) for event in history]).summarise(DEPENDENCIES)
 
     for step in STEPS:
         progress = judge_step(summary, StepName(step))

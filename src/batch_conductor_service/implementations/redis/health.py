@@ -8,7 +8,6 @@ from batch_conductor_service.implementations.redis.connections import (
     IS_REPLICA,
     RedisPolicy,
     connect,
-    is_primary,
     translated,
 )
 
@@ -26,7 +25,7 @@ class RedisProbe:
     async def ping(self) -> None:
         async with translated():
             info = await self._redis.info("replication")
-            if not is_primary(info):
+            if info["role"] != "master":
                 await self._redis.connection_pool.disconnect(inuse_connections=False)
                 raise StoreUnavailableError(IS_REPLICA)
 
