@@ -82,19 +82,13 @@ class RedisCachedBatchStateRepositoryImpl:
         return SummaryReading(summary=summary, is_degraded=True)
 
     async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
-        essays: list[EssayProcessingState] = []
-
-        async def compose(reader: RedisReaderProtocol) -> Sequence[RedisCommand]:
-            update = BatchUpdate(batch_id=batch_id)
-            plan = await self._planner.plan(reader, [update], reads_all=True)
-            essays[:] = plan.essays[batch_id]
-            return []
-
         try:
-            await self._redis.transact(_watched([batch_id]), compose)
+            plan = await self._planner.plan(
+                self._redis, [BatchUpdate(batch_id=batch_id)], reads_all=True
+            )
         except StoreUnavailableError:
             return (await self._planner.load_archived(batch_id)).essays()
-        return essays
+        return plan.essays[batch_id]
 
     async def _find_summary(self, batch_id: BatchId) -> BatchCompletionSummary | None:
         """Return the summary that Redis has, if it may be believed."""
