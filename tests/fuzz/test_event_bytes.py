@@ -126,11 +126,9 @@ def new_handler() -> tuple[PollHandler, ControlledRepository, ControlledDlq]:
     policy = ConsumerPolicy(
         bootstrap_servers="", group_id="group", dlq_limit=DeadLetterLimit(max_invalid_ratio=1)
     )
-    return (
-        PollHandler(repository, dlq, policy, Metrics(CollectorRegistry()), SystemClock()),
-        repository,
-        dlq,
-    )
+    metrics = Metrics(CollectorRegistry())
+    handler = PollHandler(repository, dlq, policy, metrics, SystemClock(), DEPENDENCIES)
+    return handler, repository, dlq
 
 
 strange_records = st.tuples(

@@ -18,7 +18,7 @@ class PartialRepository(MockBatchStateRepositoryImpl):
     """Answers from a store that may not have everything."""
 
     def __init__(self, *, is_degraded: bool = False, is_whole: bool = True) -> None:
-        super().__init__()
+        super().__init__(DEPENDENCIES)
         self.is_degraded, self.is_whole = is_degraded, is_whole
         self.batches_read: list[BatchId] = []
 
