@@ -132,8 +132,8 @@ def test_a_wrong_number_of_essays_is_told() -> None:
 
     assert difference.subject == "number of essays"
     assert (difference.says, difference.right) == (
-        "1 registered, None reported",
-        "2 registered, None reported",
+        "1 registered, None reported, 2 known, only named count, unreadable at -",
+        "2 registered, None reported, 2 known, only named count, unreadable at -",
     )
 
 
