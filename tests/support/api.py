@@ -72,7 +72,10 @@ class TestedApp:
     __test__ = False
 
     def __init__(self, **changes: object) -> None:
-        values = {"environment": Environment.TESTING, "pipeline_config_path": PIPELINES_FILE} | changes
+        values = {
+            "environment": Environment.TESTING,
+            "pipeline_config_path": PIPELINES_FILE,
+        } | changes
         self.settings = Settings.model_validate(values)
         self.repository = SwitchableRepository()
         self.announcer = RecordingAnnouncer()
