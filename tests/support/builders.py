@@ -12,7 +12,6 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 from batch_conductor_service.events.topics import EventName, topic_name
 from batch_conductor_service.models import (
     OBSERVED,
-    OWN_PREFIX,
     BatchId,
     BatchRegistration,
     BatchUpdate,
@@ -94,22 +93,15 @@ def reported(
     step: str = "spellcheck",
     failed: Sequence[str] = (),
     verdict: str | None = None,
-    is_own: bool = False,
-    total: int | None = None,
-    name: str = "",
+    fingerprint: str = "",
 ) -> tuple[EssayEvidence | PhaseOutcome, ...]:
-    """Return an outcome, and what it says of each essay.
-
-    `is_own` says that the service that ran the step tells of it; `name` keeps apart outcomes that
-    are alike.
-    """
-    fingerprint = f"{OWN_PREFIX if is_own else ''}{name}{step}-{'-'.join((*essays, '/', *failed))}"
+    """Return an outcome, and what it says of each essay."""
     verdict = verdict or ("partial" if failed else "confirms")
-    total = len(essays) + len(failed) if total is None else total
+    source = fingerprint or "-".join((verdict, step, *essays, "/", *failed))
     return (
-        *(evidence(one, at=at, step=step, source=fingerprint) for one in essays),
-        *(evidence(one, "failed", at, step=step, source=fingerprint) for one in failed),
-        outcome(verdict, at, step=step, total=total, fingerprint=fingerprint),
+        *(evidence(one, at=at, step=step, source=source) for one in essays),
+        *(evidence(one, "failed", at, step=step, source=source) for one in failed),
+        outcome(verdict, at, step=step, total=len(essays) + len(failed), fingerprint=source),
     )
 
 

@@ -81,7 +81,7 @@ async def test_what_another_pipeline_completed_is_skipped() -> None:
 async def test_a_batch_with_everything_done_has_nothing_to_run() -> None:
     repository = MockBatchStateRepositoryImpl(DEPENDENCIES)
     await complete(repository, "spellcheck")
-    compared = reported(essay_names(3), step="cj_assessment", is_own=True)
+    compared = reported(essay_names(3), step="cj_assessment", fingerprint="own:1")
     await repository.apply([update("batch", *compared)])
 
     assert (await resolve(repository, "cj_assessment")).final_pipeline == []
