@@ -99,7 +99,10 @@ def reported(
     verdict = verdict or ("partial" if failed else "confirms")
     source = fingerprint or "-".join((verdict, step, *essays, "/", *failed))
     return (
-        *(evidence(one, at=at, step=step, source=source) for one in essays),
+        *(
+            evidence(one, at=at, step=step, source=source, storage_id=f"{step}-{one}")
+            for one in essays
+        ),
         *(evidence(one, "failed", at, step=step, source=source) for one in failed),
         outcome(verdict, at, step=step, total=len(essays) + len(failed), fingerprint=source),
     )

@@ -128,6 +128,15 @@ class TestUnreadable:
         assert judge(own("completed", 1), unreadable(2)) == expected
         assert judge(own("completed", 2), unreadable(2)) == expected
         assert judge(told("completed", 1), unreadable(2)) == expected
+        assert judge(own("failed", 1), unreadable(2)) == expected
+        assert judge(own("pending", 2), unreadable(2)) == expected
+
+    def test_of_two_doubts_at_one_time_it_is_the_one_that_is_told(self) -> None:
+        """Whichever was heard of first."""
+        not_believed = told("pending", 2, by="report?")
+
+        assert judge(not_believed, unreadable(2)) == judge(unreadable(2), not_believed)
+        assert judge(not_believed, unreadable(2)).is_unreadable
 
     def test_a_later_completion_ends_the_doubt(self) -> None:
         assert judge(own("completed", 3), unreadable(2)) == completed(3)
