@@ -43,6 +43,7 @@ from batch_conductor_service.implementations.redis.connections import RedisPolic
 from batch_conductor_service.implementations.redis.health import AdvisingRedisProbe, RedisProbe
 from batch_conductor_service.implementations.redis.planning import WritePlanner
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
+from batch_conductor_service.implementations.redis.unarchived import RedisUnarchivedBatches
 from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
@@ -63,6 +64,7 @@ from batch_conductor_service.protocols import (
     PersistenceQueueProtocol,
     SkipEventPublisherProtocol,
 )
+from batch_conductor_service.services.archiving import UnarchivedSweeper
 from batch_conductor_service.services.drift_sampling import NotingRepository
 from batch_conductor_service.services.replaying import ReplayRequestsProtocol
 
@@ -171,6 +173,12 @@ class PostgresProvider(Provider):
         )
         yield queue
         await queue.close()
+
+    @provide
+    def sweeper(
+        self, redis: AtomicRedisClientProtocol, repository: BatchStateRepositoryProtocol
+    ) -> BackgroundTaskProtocol:
+        return UnarchivedSweeper(RedisUnarchivedBatches(redis), repository)
 
     @provide
     def progress(self, queue: RedisPersistenceQueue) -> ProgressProtocol:

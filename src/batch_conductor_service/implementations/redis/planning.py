@@ -163,8 +163,9 @@ class WritePlanner:
         is_believed = not reading.has_earlier and current.find_summary(reading.kept) is not None
         if says_what_counts or not is_believed or reading.kept is None:
             return None
-        now = self._clock.now()
-        return change_essays(reading, reading.kept, update, self._dependencies, now)
+        # Without an archive what is written has not been merged with it any more.
+        kept = replace(reading.kept, server_run=current.server_run or "")
+        return change_essays(reading, kept, update, self._dependencies, self._clock.now())
 
     async def _change_wholes(
         self,
@@ -193,15 +194,15 @@ class WritePlanner:
             merge = _WholeMerge(update, wholes[batch_id], imported.get(batch_id))
             is_merged = batch_id not in unmerged
             merge.add_archived(archived, is_merged=is_merged, has_archive=self._archive is not None)
-            changes[batch_id] = self._change_whole(merge, reading.server_run)
+            changes[batch_id] = self._change_whole(merge, current)
             plan.essays[batch_id] = merge.state.essays()
         return changes
 
-    def _change_whole(self, merge: "_WholeMerge", server_run: str) -> BatchChange:
+    def _change_whole(self, merge: "_WholeMerge", current: CurrentData) -> BatchChange:
         summary = self.summarise(merge.state)
         kept = KeptSummary(
             summary=replace(summary, is_whole=merge.is_whole),
-            server_run=server_run if self._archive else "",
+            server_run=current.server_run or "",
             dependencies=self._dependencies.version,
         )
         batch = KeptBatch(state=merge.state, essays=merge.essays, fields=merge.whole.batch.fields)
