@@ -194,22 +194,28 @@ def decode_batch(batch_id: BatchId, fields: Mapping[str, str]) -> KeptBatch:
     return KeptBatch(state=state, essays=essays, fields=fields)
 
 
-def encode_batch(kept: KeptBatch, created_at: datetime) -> dict[str, str]:
-    """Return the fields that hold the batch, without the summary, and a place for each member."""
+def encode_changes(kept: KeptBatch, created_at: datetime) -> tuple[dict[str, str], set[EssayId]]:
+    """Return the fields that are not as they were read, without the summary, and whose they are.
+
+    Every member of the batch has a field, for its events to find that it counts.
+    """
     members = kept.state.members() or frozenset()
     states = {essay.essay_id: essay for essay in kept.state.essays()}
-    fields = encode_reports(kept.state.as_update())
+    reports = encode_reports(kept.state.as_update())
+    fields = {name: text for name, text in reports.items() if kept.fields.get(name) != text}
+    essay_ids = set()
     for essay_id in states.keys() | members:
         known = kept.essays.get(essay_id)
         empty = EssayProcessingState(batch_id=kept.state.batch_id, essay_id=essay_id)
-        fields[essay_field(essay_id)] = encode_essay(
-            KeptEssay(
-                state=states.get(essay_id, empty),
-                created_at=(known and known.created_at) or time_text(created_at),
-                is_member=essay_id in members,
-            )
+        essay = KeptEssay(
+            state=states.get(essay_id, empty),
+            created_at=(known and known.created_at) or time_text(created_at),
+            is_member=essay_id in members,
         )
-    return fields
+        if essay != known or essay_field(essay_id) not in kept.fields:
+            fields[essay_field(essay_id)] = encode_essay(essay)
+            essay_ids.add(essay_id)
+    return fields, essay_ids
 
 
 def flat(fields: Mapping[str, str]) -> Iterable[str]:

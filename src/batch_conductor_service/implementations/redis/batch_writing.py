@@ -18,7 +18,7 @@ from batch_conductor_service.implementations.redis.batch_hash import (
     KeptBatch,
     KeptEssay,
     KeptSummary,
-    encode_batch,
+    encode_changes,
     encode_essay,
     encode_summary,
     essay_field,
@@ -96,20 +96,19 @@ def change_essays(
 
 
 def change_whole(
-    before: KeptBatch, kept: KeptSummary, queued: BatchUpdate, now: datetime, *, is_readable: bool
+    batch: KeptBatch, kept: KeptSummary, queued: BatchUpdate, now: datetime, *, is_readable: bool
 ) -> BatchChange:
     """Return what is to be written so that the hash holds the state and the summary."""
-    fields = encode_batch(before, now)
-    known = before.fields if is_readable else {}
-    changed = {name: text for name, text in fields.items() if known.get(name) != text}
-    states = {essay.essay_id: essay for essay in before.state.essays()}
+    fields, changed = encode_changes(batch, now)
     essays = {
-        essay_id: KeptEssay(state=state, created_at=_created_at(before.essays.get(essay_id), now))
-        for essay_id, state in states.items()
-        if essay_field(essay_id) in changed
+        state.essay_id: KeptEssay(
+            state=state, created_at=_created_at(batch.essays.get(state.essay_id), now)
+        )
+        for state in batch.state.essays()
+        if state.essay_id in changed
     }
     return BatchChange(
-        kept=kept, essays=essays, fields=changed, queued=queued, is_new_hash=not is_readable
+        kept=kept, essays=essays, fields=fields, queued=queued, is_new_hash=not is_readable
     )
 
 
