@@ -155,6 +155,9 @@ class StepCompletionSummary:
         last_completed_at: time of the latest completion that stands.
         refuted_at: time of the latest outcome that refutes; what completed no later does not stand.
         unreadable_at: time of the latest record about the step that could not be read.
+        needs_own: whether a record of the step's own service could not be read: then only what that
+            service says completes an essay.
+        is_confirmed: whether the latest outcome by the orchestrator is a success of the phase.
         outcome: the latest outcome that does more than report a number.
         completions: of a step that judges all essays together, those of which each must cover
             every essay; the time of the first is that of the step.
@@ -169,6 +172,8 @@ class StepCompletionSummary:
     last_completed_at: datetime | None = None
     refuted_at: datetime | None = None
     unreadable_at: datetime | None = None
+    needs_own: bool = False
+    is_confirmed: bool = False
     outcome: PhaseOutcome | None = None
     completions: tuple[PhaseOutcome, ...] = ()
 

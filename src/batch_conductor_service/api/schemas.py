@@ -202,7 +202,7 @@ def _outputs(essays: Iterable[EssayProcessingState]) -> dict[str, dict[str, str]
     outputs: dict[str, dict[str, str]] = {}
     for essay in essays:
         for name, step in essay.steps.items():
-            if storage_id := judge_essay(name, step.sources, None).storage_id:
+            if storage_id := judge_essay(name, step.sources).storage_id:
                 outputs.setdefault(name, {})[essay.essay_id] = storage_id
     return outputs
 

@@ -14,6 +14,7 @@ from batch_conductor_service.domain.merging import (
 )
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.models import (
+    OWN_PREFIX,
     UNREADABLE,
     WHOLE_BATCH_STEPS,
     BatchCompletionSummary,
@@ -36,6 +37,7 @@ _SEVERITY: Mapping[OutcomeVerdict, int] = {
     OutcomeVerdict.PARTIAL: 1,
     OutcomeVerdict.REFUTES: 2,
 }
+_UNREADABLE = frozenset({UNREADABLE, OWN_PREFIX + UNREADABLE})
 
 
 class BatchState:
@@ -114,13 +116,17 @@ class BatchState:
 
     def _summarise_outcomes(self, name: StepName) -> StepCompletionSummary:
         outcomes = [o for (step, _), o in self._outcomes.items() if step == name]
-        unreadable = self._outcomes.get((name, UNREADABLE))
-        readable = [outcome for outcome in outcomes if outcome is not unreadable]
+        unreadable = [one for one in outcomes if one.fingerprint in _UNREADABLE]
+        readable = [one for one in outcomes if one.fingerprint not in _UNREADABLE]
+        latest_report = latest_outcome(one for one in readable if not one.is_own)
         return StepCompletionSummary(
             refuted_at=_last_refutation(readable),
-            unreadable_at=unreadable.occurred_at if unreadable else None,
+            unreadable_at=_last_refutation(unreadable),
+            needs_own=any(one.is_own for one in unreadable),
+            is_confirmed=latest_report is not None
+            and latest_report.verdict is OutcomeVerdict.CONFIRMS,
             outcome=latest_outcome(readable),
-            completions=_binding_completions(name, readable),
+            completions=_binding_completions(name, outcomes),
         )
 
 
@@ -187,17 +193,18 @@ def _binding_completions(
 ) -> tuple[PhaseOutcome, ...]:
     """Return the completions of a step over the whole batch that must cover every essay.
 
-    That is the latest of those that the step's own service tells of, and the latest that anybody
-    tells of. Who else tells of a completion does not move its time.
+    Those are the latest, and all that is reported since. The step's own service gives its word for
+    it: only where it is silent do outcomes complete it, and a report does not move the time.
     """
     if step not in WHOLE_BATCH_STEPS:
         return ()
-    succeeded = [one for one in outcomes if _is_completion(one)]
-    own = _latest_completion(one for one in succeeded if one.is_own)
-    partly = (one for one in outcomes if one.verdict is OutcomeVerdict.PARTIAL)
-    latest = _latest_completion([*succeeded, *partly])
-    first = own or _latest_completion(succeeded)
-    return tuple(dict.fromkeys(one for one in (first, latest) if first and one))
+    own = [one for one in outcomes if one.is_own]
+    reported = [one for one in outcomes if not one.is_own and _says_who_completed(one)]
+    latest = _latest(own or [one for one in reported if _is_completion(one)])
+    if not latest or not all(map(_is_completion, latest)):
+        return ()
+    since = (o for o in reported if o.occurred_at >= latest[0].occurred_at and o not in latest)
+    return (*latest, *sorted(since, key=_order))
 
 
 def _is_completion(outcome: PhaseOutcome) -> bool:
@@ -206,8 +213,15 @@ def _is_completion(outcome: PhaseOutcome) -> bool:
     return outcome.verdict in kinds and outcome.reported_total > 0
 
 
-def _latest_completion(outcomes: Iterable[PhaseOutcome]) -> PhaseOutcome | None:
-    """Return the latest; of two at one time, the one of fewer essays."""
-    return max(
-        outcomes, key=lambda o: (o.occurred_at, -o.reported_total, o.fingerprint), default=None
-    )
+def _says_who_completed(outcome: PhaseOutcome) -> bool:
+    return outcome.verdict is OutcomeVerdict.PARTIAL or _is_completion(outcome)
+
+
+def _latest(outcomes: Iterable[PhaseOutcome]) -> list[PhaseOutcome]:
+    """Return the latest outcome; several where they are of one time."""
+    ordered = sorted(outcomes, key=_order)
+    return [one for one in ordered if one.occurred_at == ordered[-1].occurred_at]
+
+
+def _order(outcome: PhaseOutcome) -> tuple[datetime, str]:
+    return outcome.occurred_at, outcome.fingerprint

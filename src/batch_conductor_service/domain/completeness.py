@@ -94,18 +94,11 @@ def _has_all(summary: BatchCompletionSummary, step: StepName, total: int | None)
     Where more essays are known than the total says, the number itself is in doubt.
     """
     known = summary.steps.get(step, _NOTHING)
-    if total is None and _is_confirmed(known):
+    if total is None and known.is_confirmed:
         total = summary.reported_total
     if total is None or summary.essays_known > total or known.completed != total:
         return False
     return step not in WHOLE_BATCH_STEPS or known.covered == total
-
-
-def _is_confirmed(known: StepCompletionSummary) -> bool:
-    """Whether the latest outcome is a success of the whole phase, told by its orchestrator."""
-    outcome = known.outcome
-    is_success = outcome is not None and outcome.verdict is OutcomeVerdict.CONFIRMS
-    return is_success and not (outcome and outcome.is_own)
 
 
 def _judge(known: StepCompletionSummary, made_from: Iterable[StepCompletionSummary]) -> Reason:

@@ -68,7 +68,12 @@ def tally_essay(
     Of the summary only what outcomes and registrations say is used, never a count.
     """
     standings = {
-        name: judge_essay(name, step.sources, lost_at(summary, name))
+        name: judge_essay(
+            name,
+            step.sources,
+            lost_at(summary, name),
+            needs_own=summary.steps.get(name, _NOTHING).needs_own,
+        )
         for name, step in essay.items()
     }
     return {

@@ -13,6 +13,7 @@ from batch_conductor_service.models import (
     OBSERVED,
     UNREADABLE,
     WHOLE_BATCH_STEPS,
+    OutcomeVerdict,
     PhaseOutcome,
     ProcessingStepStatus,
     StepEvidence,
@@ -38,15 +39,22 @@ class Standing:
     is_unreadable: bool = False
 
 
-def judge_essay(step: StepName, sources: Sources, lost_at: datetime | None) -> Standing:
-    """Return what holds; what completed no later than `lost_at` has to complete again."""
+def judge_essay(
+    step: StepName, sources: Sources, lost_at: datetime | None = None, *, needs_own: bool = False
+) -> Standing:
+    """Return what holds; what completed no later than `lost_at` has to complete again.
+
+    An own event that could not be read may have been a failure. So then, and where `needs_own` says
+    that this may be so, nothing but an own event completes the essay.
+    """
     own = own_word(step, sources)
     setback = _latest_setback(step, sources)
     if own is not None and own.status is not ProcessingStepStatus.COMPLETED:
         holds = own if setback is None or _is_later(own, setback) else setback
         return _not_completed(holds, sources)
     reported = [e for e in sources.values() if e.status is ProcessingStepStatus.COMPLETED]
-    completions = [own] if own else reported
+    needs_own = needs_own or UNREADABLE in sources
+    completions = [own] if own else [] if needs_own else reported
     since = _latest(lost_at, setback.occurred_at if setback else None)
     standing = [e for e in completions if since is None or e.occurred_at > since]
     if standing:
@@ -66,6 +74,8 @@ def is_part_of(sources: Sources, completion: PhaseOutcome, lost_at: datetime | N
 
     Versions before this one kept a completion of a whole batch as own events of its time.
     """
+    if completion.verdict is OutcomeVerdict.PARTIAL:
+        return False
     said = sources.get(completion.fingerprint)
     before = sources.get(OBSERVED)
     if said is None and before is not None and before.occurred_at == completion.occurred_at:

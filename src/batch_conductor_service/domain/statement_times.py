@@ -33,12 +33,14 @@ class TimeBounds:
         latest_success: a success from later than this is not believed.
         recorded_at: the record's own time.
         earliest, latest: the range in which everything that is no success stands.
+        latest_by_record: the end of that range if only the record's time is heard.
     """
 
     latest_success: datetime
     recorded_at: datetime
     earliest: datetime
     latest: datetime
+    latest_by_record: datetime
 
     def clamp(self, time: datetime) -> datetime:
         """Return the time within the range of what is no success."""
@@ -56,6 +58,7 @@ def bounds_of(recorded_at: datetime, now: datetime, tolerance: timedelta) -> Tim
         recorded_at=recorded_at,
         earliest=recorded_at - tolerance,
         latest=max(recorded_at, now) + tolerance,
+        latest_by_record=recorded_at + tolerance,
     )
 
 
@@ -100,9 +103,11 @@ def _bound_outcome(outcome: PhaseOutcome, bounds: TimeBounds) -> PhaseOutcome:
 
 
 def _bound_registration(one: BatchRegistration, bounds: TimeBounds) -> BatchRegistration:
+    """Bound it from both sides: too late it would hide a later one, too early a larger one."""
+    occurred_at = bounds.clamp(one.occurred_at)
     return replace(
         one,
-        occurred_at=bounds.clamp(one.occurred_at),
+        occurred_at=min(occurred_at, bounds.latest_by_record),
         repeated_at=bounds.clamp(one.repeated_at),
     )
 

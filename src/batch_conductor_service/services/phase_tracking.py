@@ -90,7 +90,9 @@ def to_unreadable_update(
             essay_id=EssayId(subject.essay_id), step=SPELLCHECK, source=UNREADABLE, evidence=said
         )
         return BatchUpdate(batch_id=batch_id, evidence=(evidence,), positions=(position,))
-    outcomes = tuple(_unreadable_outcome(step, recorded_at) for step in _steps_of(subject) or steps)
+    about = _steps_of(subject) or steps
+    is_own = subject.event is not EventName.ELS_BATCH_PHASE_OUTCOME
+    outcomes = tuple(_unreadable_outcome(step, recorded_at, is_own=is_own) for step in about)
     return BatchUpdate(batch_id=batch_id, outcomes=outcomes, positions=(position,))
 
 
@@ -120,10 +122,10 @@ def _steps_of(subject: RecordSubject) -> tuple[StepName, ...]:
     return (StepName(step),) if step else ()
 
 
-def _unreadable_outcome(step: StepName, recorded_at: datetime) -> PhaseOutcome:
+def _unreadable_outcome(step: StepName, recorded_at: datetime, *, is_own: bool) -> PhaseOutcome:
     return PhaseOutcome(
         step=step,
-        fingerprint=UNREADABLE,
+        fingerprint=OWN_PREFIX + UNREADABLE if is_own else UNREADABLE,
         occurred_at=recorded_at,
         status=UNREADABLE,
         verdict=OutcomeVerdict.REFUTES,

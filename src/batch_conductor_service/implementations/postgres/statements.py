@@ -6,7 +6,7 @@ key only once.
 
 from sqlalchemy import text
 
-from batch_conductor_service.models import UNREADABLE, WHOLE_BATCH_STEPS
+from batch_conductor_service.models import OWN_PREFIX, UNREADABLE, WHOLE_BATCH_STEPS
 
 # Recounts of one batch by concurrent workers would each miss the other's rows. Batches share a
 # fixed number of locks, because the server's lock table is not large; they are taken in one order.
@@ -96,8 +96,7 @@ MERGE_REGISTRATIONS = text("""
 """)
 
 # The rules of `domain.standing` and `domain.batch_state` once more, for people who read the counts.
-# `strongest` holds at most one own statement, one setback and one completion of an essay in a step,
-# so that `min` in `essay_step` picks, and does not compare. Membership is asked with IN over a set
+# `strongest` holds at most one statement of a kind of an essay in a step, so that `min` in `essay_step` picks, and does not compare. Membership is asked with IN over a set
 # that does not depend on the row: Postgres hashes it, where a join with few rows expected would
 # loop. `effective` is materialized so that it does so once and not for each count.
 RECOUNT = text("""
@@ -149,6 +148,7 @@ RECOUNT = text("""
             CASE
                 WHEN source = '' AND step_name <> ALL (CAST(:whole_batch_steps AS text[]))
                     THEN 'own'
+                WHEN source = :unreadable THEN 'unreadable'
                 WHEN status = 'completed' THEN 'completion'
                 ELSE 'setback'
             END AS kind
@@ -166,9 +166,28 @@ RECOUNT = text("""
             min(occurred_at) FILTER (WHERE kind = 'own') AS own_at,
             min(status) FILTER (WHERE kind = 'setback') AS setback_status,
             min(occurred_at) FILTER (WHERE kind = 'setback') AS setback_at,
-            min(occurred_at) FILTER (WHERE kind = 'completion') AS reported_at
+            min(occurred_at) FILTER (WHERE kind = 'completion') AS reported_at,
+            min(occurred_at) FILTER (WHERE kind = 'unreadable') AS unread_at
         FROM strongest
         GROUP BY batch_id, essay_id, step_name
+    ), needs_own AS (
+        SELECT batch_id, step_name, true AS needs_own FROM phase_outcomes
+        WHERE batch_id = ANY (CAST(:batch_ids AS text[])) AND fingerprint = :own_unreadable
+    ), weighed AS (
+        SELECT
+            batch_id, essay_id, step_name, own_status, own_at,
+            GREATEST(setback_at, unread_at) AS setback_at,
+            CASE WHEN setback_at >= COALESCE(unread_at, setback_at) THEN setback_status
+                ELSE 'pending' END AS setback_status,
+            CASE
+                WHEN own_status IS NOT NULL THEN own_at
+                WHEN unread_at IS NULL AND needs_own IS NULL THEN reported_at
+            END AS completed_at,
+            GREATEST(refuted_at, unreadable_at, setback_at, unread_at) AS lost_at
+        FROM essay_step
+        LEFT JOIN needs_own USING (batch_id, step_name)
+        LEFT JOIN refuted USING (batch_id, step_name)
+        LEFT JOIN unreadable USING (batch_id)
     ), effective AS MATERIALIZED (
         SELECT
             batch_id, step_name, own_at,
@@ -176,18 +195,14 @@ RECOUNT = text("""
                 WHEN own_status <> 'completed' AND (setback_at IS NULL OR own_at > setback_at)
                     THEN own_status
                 WHEN own_status <> 'completed' THEN setback_status
-                WHEN COALESCE(own_at, reported_at)
-                    > COALESCE(GREATEST(refuted_at, unreadable_at, setback_at), '-infinity')
-                    THEN 'completed'
-                WHEN setback_at >= COALESCE(own_at, reported_at, '-infinity') THEN setback_status
+                WHEN completed_at > COALESCE(lost_at, '-infinity') THEN 'completed'
+                WHEN setback_at >= COALESCE(completed_at, '-infinity') THEN setback_status
                 ELSE 'pending'
             END AS status,
             COALESCE(NOT names_essays, true)
                 OR (batch_id, essay_id) IN (SELECT batch_id, essay_id FROM member) AS counts
-        FROM essay_step
+        FROM weighed
         LEFT JOIN tied USING (batch_id)
-        LEFT JOIN refuted USING (batch_id, step_name)
-        LEFT JOIN unreadable USING (batch_id)
     ), counted AS (
         SELECT
             batch_id, step_name,
@@ -223,7 +238,11 @@ RECOUNT = text("""
         EXCLUDED.completed_count, EXCLUDED.failed_count, EXCLUDED.essays_total,
         EXCLUDED.last_observed_at
     )
-""").bindparams(unreadable=UNREADABLE, whole_batch_steps=sorted(WHOLE_BATCH_STEPS))
+""").bindparams(
+    unreadable=UNREADABLE,
+    own_unreadable=OWN_PREFIX + UNREADABLE,
+    whole_batch_steps=sorted(WHOLE_BATCH_STEPS),
+)
 
 SELECT_EVIDENCE = text("""
     SELECT batch_id, essay_id, step_name, source, status, occurred_at, storage_id

@@ -230,6 +230,8 @@ def _encode_step(step: StepCompletionSummary) -> Json:
         "completed_at": _time_or_none(step.last_completed_at),
         "refuted_at": _time_or_none(step.refuted_at),
         "unreadable_at": _time_or_none(step.unreadable_at),
+        "needs_own": step.needs_own,
+        "confirmed": step.is_confirmed,
         "outcome": outcome_json(step.outcome) if step.outcome else None,
         "completions": [outcome_json(one) for one in step.completions],
     }
@@ -247,6 +249,8 @@ def _decode_step(json: Mapping[str, Any]) -> StepCompletionSummary:
         last_completed_at=_time_from(json["completed_at"]),
         refuted_at=_time_from(json["refuted_at"]),
         unreadable_at=_time_from(json["unreadable_at"]),
+        needs_own=json["needs_own"],
+        is_confirmed=json["confirmed"],
         outcome=outcome_from(json["outcome"]) if json["outcome"] else None,
         completions=tuple(map(outcome_from, json["completions"])),
     )

@@ -39,7 +39,7 @@ _SUCCESS = frozenset({None, "completed", "completed_successfully", "success", "s
 def encode_document(essay: KeptEssay, now: datetime) -> bytes:
     """Return the document of an essay."""
     state = essay.state
-    holds = {step: judge_essay(step, known.sources, None) for step, known in state.steps.items()}
+    holds = {step: judge_essay(step, known.sources) for step, known in state.steps.items()}
     completed = ProcessingStepStatus.COMPLETED
     return orjson.dumps(
         {
