@@ -96,9 +96,10 @@ MERGE_REGISTRATIONS = text("""
 """)
 
 # The rules of `domain.standing` and `domain.batch_state` once more, for people who read the counts.
-# `strongest` holds at most one statement of a kind of an essay in a step, so that `min` in `essay_step` picks, and does not compare. Membership is asked with IN over a set
-# that does not depend on the row: Postgres hashes it, where a join with few rows expected would
-# loop. `effective` is materialized so that it does so once and not for each count.
+# `strongest` holds at most one statement of a kind of an essay in a step, so that `min` in
+# `essay_step` picks, and does not compare. Membership is asked with IN over a set that does not
+# depend on the row: Postgres hashes it, where a join with few rows expected would loop. `effective`
+# is materialized so that it does so once and not for each count.
 RECOUNT = text("""
     WITH registration AS MATERIALIZED (
         SELECT
