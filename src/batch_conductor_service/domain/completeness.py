@@ -61,7 +61,8 @@ def essays_total(summary: BatchCompletionSummary, requested_total: int | None) -
     """
     if summary.registered_total is None and requested_total is None:
         return None
-    return _largest(summary.registered_total, summary.reported_total, requested_total)
+    said = (summary.registered_total, summary.reported_total, requested_total)
+    return max(total for total in said if total is not None)
 
 
 def judge_step(
@@ -96,7 +97,7 @@ def _has_all(summary: BatchCompletionSummary, step: StepName, total: int | None)
     known = summary.steps.get(step, _NOTHING)
     if total is None and known.is_confirmed:
         total = summary.reported_total
-    if total is None or summary.essays_known > total or known.completed != total:
+    if total is None or summary.essays_known > total or not known.completed == total > 0:
         return False
     return step not in WHOLE_BATCH_STEPS or known.covered == total
 
@@ -143,7 +144,3 @@ def _is_latest(time: datetime | None, known: StepCompletionSummary) -> bool:
     """Whether nothing has been heard of any essay since."""
     heard = (known.last_observed_at, known.last_completed_at)
     return time is not None and all(one is None or one <= time for one in heard)
-
-
-def _largest(*numbers: int | None) -> int | None:
-    return max((number for number in numbers if number is not None), default=0) or None

@@ -17,6 +17,7 @@ from batch_conductor_service.domain.standing import (
     own_word,
 )
 from batch_conductor_service.models import (
+    WHOLE_BATCH_STEPS,
     BatchCompletionSummary,
     EssayStep,
     ProcessingStepStatus,
@@ -72,7 +73,8 @@ def tally_essay(
             name,
             step.sources,
             lost_at(summary, name),
-            needs_own=summary.steps.get(name, _NOTHING).needs_own,
+            needs_own=name not in WHOLE_BATCH_STEPS
+            and summary.steps.get(name, _NOTHING).needs_own,
         )
         for name, step in essay.items()
     }

@@ -53,8 +53,7 @@ def judge_essay(
         holds = own if setback is None or _is_later(own, setback) else setback
         return _not_completed(holds, sources)
     reported = [e for e in sources.values() if e.status is ProcessingStepStatus.COMPLETED]
-    needs_own = needs_own or UNREADABLE in sources
-    completions = [own] if own else [] if needs_own else reported
+    completions = [own] if own else [] if needs_own or UNREADABLE in sources else reported
     since = _latest(lost_at, setback.occurred_at if setback else None)
     standing = [e for e in completions if since is None or e.occurred_at > since]
     if standing:
