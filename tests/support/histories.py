@@ -5,7 +5,7 @@ from datetime import datetime
 
 from hypothesis import strategies as st
 
-from batch_conductor_service.models import UNREADABLE, BatchUpdate
+from batch_conductor_service.models import OWN_PREFIX, UNREADABLE, BatchUpdate
 from tests.support.builders import (
     essay_names,
     evidence,
@@ -49,12 +49,14 @@ def _unreadable(kind: int, essay: str, at: datetime) -> BatchUpdate:
     items = (
         evidence(essay, "pending", at, source=UNREADABLE),
         outcome("refutes", at, step="nlp", fingerprint=UNREADABLE),
+        outcome("refutes", at, fingerprint=OWN_PREFIX + UNREADABLE),
+        outcome("refutes", at, step=WHOLE, fingerprint=OWN_PREFIX + UNREADABLE),
         registration(0, at, fingerprint=UNREADABLE),
     )
     return update("batch", items[kind])
 
 
-unreadable = st.builds(_unreadable, st.integers(0, 2), st.sampled_from(ESSAYS), TIMES)
+unreadable = st.builds(_unreadable, st.integers(0, 4), st.sampled_from(ESSAYS), TIMES)
 
 
 def _reports(at: datetime) -> list[BatchUpdate]:

@@ -62,7 +62,9 @@ def test_ten_of_ten_essays_complete_a_step() -> None:
         ([registration(10), *done(9)], Reason.INCOMPLETE),
         ([registration(10), *done(11)], Reason.INCOMPLETE),
         ([registration(10, essays=TEN[:5]), *done(10)], Reason.INCOMPLETE),
-        ([registration(0), *done(1)], Reason.TOTAL_UNKNOWN),
+        ([registration(0)], Reason.NOT_STARTED),
+        ([registration(0), *done(1)], Reason.INCOMPLETE),
+        ([registration(0), outcome("refutes")], Reason.OUTCOME_NOT_SUCCESSFUL),
         ([registration(10), evidence("essay-1", "pending")], Reason.INCOMPLETE),
         ([registration(10), *done(9), evidence("essay-10", "failed")], Reason.FAILED_ESSAYS),
         (done(10), Reason.TOTAL_UNKNOWN),
@@ -74,6 +76,18 @@ def test_less_than_proof_runs_the_step(items: list[Item], reason: Reason) -> Non
     assert progress.reason is reason
     assert not progress.is_complete
     assert progress.completed_at is None
+
+
+def test_nothing_of_nothing_is_not_complete() -> None:
+    """A step that has begun, but in no essay that counts."""
+    known: list[Item] = [
+        registration(0),
+        outcome("refutes", minutes(-1)),
+        evidence("a", step="nlp"),
+    ]
+
+    assert not judge(*known).is_complete
+    assert not judge(registration(0), *reported((), verdict="reports")).is_complete
 
 
 def test_a_failed_essay_counts_even_when_enough_others_completed() -> None:
@@ -252,13 +266,13 @@ def test_completion_is_dated_by_the_last_essay_that_completed() -> None:
         (9, 7, 5, 9),
         (5, 9, 7, 9),
         (5, None, None, 5),
-        (0, None, None, None),
+        (0, None, None, 0),
         (None, 7, 9, 9),
         (None, 9, 7, 9),
         (None, None, 3, 3),
         (None, 3, None, None),
         (None, None, None, None),
-        (None, None, 0, None),
+        (None, None, 0, 0),
     ],
 )
 def test_the_largest_number_counts_but_for_one_that_only_outcomes_say(

@@ -37,9 +37,12 @@ def sources(*items: EssayEvidence) -> Sources:
 
 
 def judge(
-    *items: EssayEvidence, step: StepName = SPELLCHECK, lost_at: datetime | None = None
+    *items: EssayEvidence,
+    step: StepName = SPELLCHECK,
+    lost_at: datetime | None = None,
+    needs_own: bool = False,
 ) -> Standing:
-    return judge_essay(step, sources(*items), lost_at)
+    return judge_essay(step, sources(*items), lost_at, needs_own=needs_own)
 
 
 def completed(at: float, storage_id: str | None = None) -> Standing:
@@ -138,9 +141,16 @@ class TestUnreadable:
         assert judge(not_believed, unreadable(2)) == judge(unreadable(2), not_believed)
         assert judge(not_believed, unreadable(2)).is_unreadable
 
-    def test_a_later_completion_ends_the_doubt(self) -> None:
+    def test_a_later_completion_of_its_own_ends_the_doubt(self) -> None:
         assert judge(own("completed", 3), unreadable(2)) == completed(3)
-        assert judge(told("completed", 3), unreadable(2)) == completed(3)
+
+    def test_a_report_does_not_end_it_for_what_could_not_be_read_may_be_a_failure(self) -> None:
+        assert judge(told("completed", 3), unreadable(2)) == judge(unreadable(2))
+
+    def test_nor_does_a_report_where_such_a_record_may_be_of_any_essay(self) -> None:
+        assert judge(told("completed", 3), needs_own=True) == PENDING
+        assert judge(own("completed", 3), needs_own=True) == completed(3)
+        assert judge(told("failed", 3), needs_own=True).status is ProcessingStepStatus.FAILED
 
     def test_a_later_failure_that_is_readable_goes_before_it(self) -> None:
         assert judge(own("failed", 3), unreadable(2)) == judge(own("failed", 3))
@@ -186,6 +196,11 @@ class TestStepsOverTheWholeBatch:
         assert not is_part_of(sources(told("completed", 2, by="other")), completion, None)
         assert not is_part_of(sources(told("failed", 2)), completion, None)
         assert not is_part_of({}, completion, None)
+
+    def test_no_essay_is_part_of_a_completion_with_failures(self) -> None:
+        partly = outcome("partial", minutes(2), fingerprint="report")
+
+        assert not is_part_of(sources(told("completed", 2)), partly, None)
 
     @pytest.mark.parametrize("at", [1, 2, 3])
     def test_what_took_the_essay_away_takes_it_out_of_earlier_completions(self, at: float) -> None:

@@ -47,6 +47,7 @@ def test_the_bounds_of_a_record() -> None:
             recorded_at=recorded_at,
             earliest=recorded_at - TOLERANCE,
             latest=late + TOLERANCE,
+            latest_by_record=recorded_at + TOLERANCE,
         )
 
 
@@ -102,18 +103,15 @@ NO_SUCCESS = [
     evidence("essay", "failed", source="report"),
     outcome("partial"),
     outcome("refutes"),
-    registration(3),
 ]
 
 
-def moved(item: Item, at: datetime) -> Item:
+def moved(item: EssayEvidence | PhaseOutcome, at: datetime) -> Item:
     """Return the statement as made at another time."""
     if isinstance(item, EssayEvidence):
         status = item.evidence.status.value
         return evidence(item.essay_id, status, at, source=item.source)
-    if isinstance(item, PhaseOutcome):
-        return outcome(item.verdict.value, at)
-    return registration(item.essays_total, at)
+    return outcome(item.verdict.value, at)
 
 
 def only(bound: BatchUpdate) -> Item:
@@ -127,30 +125,51 @@ class TestWhatIsNoSuccess:
     """A failure must not lose, nor outlast what comes after it, whosever clock is off."""
 
     def test_it_stands_from_the_past_as_long_before_its_record_as_a_clock_may_be_off(
-        self, item: Item
+        self, item: EssayEvidence | PhaseOutcome
     ) -> None:
         assert only(bounded(moved(item, FAR_BEHIND))) == moved(item, RECORDED - TOLERANCE)
 
     def test_it_stands_from_the_future_as_long_after_its_record_as_a_clock_may_be_off(
-        self, item: Item
+        self, item: EssayEvidence | PhaseOutcome
     ) -> None:
         assert only(bounded(moved(item, FAR_AHEAD))) == moved(item, SOON)
 
     @pytest.mark.parametrize("late", ["recorded_at", "now"])
-    def test_a_clock_that_is_behind_does_not_make_it_lose(self, item: Item, late: str) -> None:
+    def test_a_clock_that_is_behind_does_not_make_it_lose(
+        self, item: EssayEvidence | PhaseOutcome, late: str
+    ) -> None:
         times = {"recorded_at": RECORDED, "now": RECORDED} | {late: FAR_AHEAD}
 
         assert only(bounded(moved(item, FAR_AHEAD), **times)) == moved(item, FAR_AHEAD)
 
     @pytest.mark.parametrize("at", [RECORDED - TOLERANCE, RECORDED, SOON])
-    def test_within_the_tolerance_it_is_left_alone(self, item: Item, at: datetime) -> None:
+    def test_within_the_tolerance_it_is_left_alone(
+        self, item: EssayEvidence | PhaseOutcome, at: datetime
+    ) -> None:
         assert only(bounded(moved(item, at))) == moved(item, at)
 
 
-def test_the_latest_copy_of_a_registration_is_bounded_as_well() -> None:
-    [told] = bounded(registration(3, FAR_AHEAD)).registrations
+class TestRegistration:
+    """Too late it would hide a later one, too early it would give way to one of fewer essays."""
 
-    assert (told.occurred_at, told.repeated_at) == (SOON, SOON)
+    def test_it_stands_near_its_record(self) -> None:
+        [early] = bounded(registration(3, FAR_BEHIND)).registrations
+        [late] = bounded(registration(3, FAR_AHEAD)).registrations
+
+        assert early == registration(3, RECORDED - TOLERANCE)
+        assert late == registration(3, SOON)
+
+    @pytest.mark.parametrize("at", [RECORDED - TOLERANCE, RECORDED, SOON])
+    def test_within_the_tolerance_it_is_left_alone(self, at: datetime) -> None:
+        [told] = bounded(registration(3, at)).registrations
+
+        assert told == registration(3, at)
+
+    def test_it_is_in_force_by_its_record_and_came_again_by_whichever_clock_is_later(self) -> None:
+        """A broker whose clock is behind must not keep it from raising the total."""
+        [told] = bounded(registration(3, FAR_AHEAD), now=FAR_AHEAD).registrations
+
+        assert (told.occurred_at, told.repeated_at) == (SOON, FAR_AHEAD)
 
 
 times = st.integers(-400, 400).map(lambda count: minutes(count / 10))

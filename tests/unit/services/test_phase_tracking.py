@@ -1,25 +1,19 @@
 import json
 import re
-from dataclasses import replace
 
 import pytest
 
 from batch_conductor_service.events.decoding import decode_event
-from batch_conductor_service.events.subjects import RecordSubject
 from batch_conductor_service.events.topics import EventName
 from batch_conductor_service.models import (
     OWN_PREFIX,
-    UNREADABLE,
     BatchRegistration,
     BatchUpdate,
     OutcomeVerdict,
     PhaseOutcome,
     RecordPosition,
-    StepName,
 )
 from batch_conductor_service.services.phase_tracking import (
-    group_by_batch,
-    to_unreadable_update,
     to_update,
 )
 from tests.support.builders import (
@@ -27,7 +21,6 @@ from tests.support.builders import (
     assessed,
     evidence,
     minutes,
-    outcome,
     phase_outcome,
     recorded,
     registered,
@@ -337,100 +330,6 @@ class TestRegistration:
 
         prints = {only_registration(of_run(event)).fingerprint for event in events}
         assert len(prints) == len(events)
-
-
-class TestGrouping:
-    def test_there_is_one_update_a_batch_in_order_of_first_appearance(self) -> None:
-        updates = [
-            update("b", evidence("x"), position=("t", 0, 1)),
-            update("a", evidence("x"), position=("t", 0, 2)),
-            update("b", registration(2), outcome(), position=("u", 1, 9)),
-        ]
-
-        assert group_by_batch(updates) == [
-            BatchUpdate(
-                batch_id=updates[0].batch_id,
-                evidence=updates[0].evidence,
-                outcomes=updates[2].outcomes,
-                registrations=updates[2].registrations,
-                positions=updates[0].positions + updates[2].positions,
-            ),
-            updates[1],
-        ]
-
-    def test_of_two_statements_about_one_essay_the_one_that_holds_is_kept(self) -> None:
-        old, new = evidence("x", "failed", minutes(1)), evidence("x", "completed", minutes(2))
-
-        (grouped,) = group_by_batch([update("a", new), update("a", old)])
-
-        assert grouped.evidence == (new,)
-
-    def test_a_repeated_record_keeps_both_positions(self) -> None:
-        event = spellchecked("batch", "essay")
-
-        (grouped,) = group_by_batch([project(event), project(event)])
-
-        assert len(grouped.evidence) == 1
-        assert len(grouped.positions) == 2
-
-    def test_nothing_is_grouped_into_nothing(self) -> None:
-        assert group_by_batch([]) == []
-
-
-def doubt(
-    event: EventName, *, essay_id: str | None = None, phase_name: str | None = None
-) -> BatchUpdate:
-    """Return what an unreadable record of that event takes away."""
-    subject = RecordSubject(event=event, batch_id="batch", essay_id=essay_id, phase_name=phase_name)
-    steps = map(StepName, ("spellcheck", "nlp", "ai_feedback"))
-    position = RecordPosition(topic="topic", partition=3, offset=7)
-    return to_unreadable_update(subject, minutes(1), steps, position)
-
-
-def doubted(step: str) -> PhaseOutcome:
-    told = outcome("refutes", minutes(1), step=step, fingerprint=UNREADABLE)
-    return replace(told, status=UNREADABLE)
-
-
-class TestUnreadable:
-    """What a record that could not be read takes away, from its time on."""
-
-    def test_of_an_essay_its_step(self) -> None:
-        said = evidence("essay", "pending", minutes(1), source=UNREADABLE)
-
-        assert doubt(EventName.SPELLCHECK_PHASE_COMPLETED, essay_id="essay") == update(
-            "batch", said, position=("topic", 3, 7)
-        )
-
-    @pytest.mark.parametrize(
-        ("event", "phase_name", "step"),
-        [
-            (EventName.SPELLCHECK_PHASE_COMPLETED, None, "spellcheck"),
-            (EventName.CJ_ASSESSMENT_COMPLETED, None, "cj_assessment"),
-            (EventName.ELS_BATCH_PHASE_OUTCOME, "nlp", "nlp"),
-            (EventName.ELS_BATCH_PHASE_OUTCOME, "of-no-pipeline", "of-no-pipeline"),
-        ],
-    )
-    def test_where_no_essay_is_seen_the_step(
-        self, event: EventName, phase_name: str | None, step: str
-    ) -> None:
-        assert doubt(event, phase_name=phase_name) == update(
-            "batch", doubted(step), position=("topic", 3, 7)
-        )
-
-    def test_where_no_step_is_seen_every_step(self) -> None:
-        assert doubt(EventName.ELS_BATCH_PHASE_OUTCOME) == update(
-            "batch",
-            *map(doubted, ("spellcheck", "nlp", "ai_feedback")),
-            position=("topic", 3, 7),
-        )
-
-    def test_a_registration_says_of_none_that_its_essays_are_all_there_are(self) -> None:
-        assert doubt(EventName.BATCH_ESSAYS_REGISTERED) == update(
-            "batch",
-            registration(0, minutes(1), fingerprint=UNREADABLE),
-            position=("topic", 3, 7),
-        )
 
 
 @pytest.mark.parametrize("event", [assessed("batch", ["a"]), phase_outcome("batch", ["a"])])
