@@ -50,7 +50,8 @@ def judge_essay(
     own = own_word(step, sources)
     setback = _latest_setback(step, sources)
     if own is not None and own.status is not ProcessingStepStatus.COMPLETED:
-        return _not_completed(own if setback is None or _is_later(own, setback) else setback)
+        holds = own if setback is None or _is_later(own, setback) else setback
+        return _not_completed(holds, sources)
     reported = [e for e in sources.values() if e.status is ProcessingStepStatus.COMPLETED]
     completions = [own] if own else [] if needs_own or UNREADABLE in sources else reported
     since = _latest(lost_at, setback.occurred_at if setback else None)
@@ -58,8 +59,7 @@ def judge_essay(
     if standing:
         return _completed(max(standing, key=order), reported)
     if setback is not None and not any(_is_later(e, setback) for e in completions):
-        said_by = sources.get(UNREADABLE)
-        return _not_completed(setback, is_unreadable=said_by is setback)
+        return _not_completed(setback, sources)
     return Standing(status=ProcessingStepStatus.PENDING)
 
 
@@ -87,13 +87,15 @@ def is_part_of(sources: Sources, completion: PhaseOutcome, lost_at: datetime | N
 
 
 def _latest_setback(step: StepName, sources: Sources) -> StepEvidence | None:
+    """Return what took the essay away last; of two alike, the record that could not be read."""
     own = own_word(step, sources)
-    reported = (
-        evidence
-        for evidence in sources.values()
+    reported = [
+        (source == UNREADABLE, evidence)
+        for source, evidence in sources.items()
         if evidence is not own and evidence.status is not ProcessingStepStatus.COMPLETED
-    )
-    return max(reported, key=order, default=None)
+    ]
+    last = max(reported, key=lambda said: (order(said[1]), said[0]), default=None)
+    return last[1] if last else None
 
 
 def _completed(holds: StepEvidence, completions: list[StepEvidence]) -> Standing:
@@ -105,8 +107,8 @@ def _completed(holds: StepEvidence, completions: list[StepEvidence]) -> Standing
     )
 
 
-def _not_completed(holds: StepEvidence, *, is_unreadable: bool = False) -> Standing:
-    return Standing(status=holds.status, is_unreadable=is_unreadable)
+def _not_completed(holds: StepEvidence, sources: Sources) -> Standing:
+    return Standing(status=holds.status, is_unreadable=holds is sources.get(UNREADABLE))
 
 
 def _is_later(one: StepEvidence, other: StepEvidence) -> bool:

@@ -155,7 +155,9 @@ def _from_assessment(data: CJAssessmentCompletedV1, correlation_id: str) -> Batc
         fingerprint=OWN_PREFIX,
         occurred_at=data.timestamp,
         status=data.status,
-        verdict=_verdict(data.status, *named, agrees=counts == (listed, *named)),
+        verdict=_verdict(
+            data.status, *named, agrees=counts == (listed, *named) == (sum(named), *named)
+        ),
         reported_total=max(summary.total_essays, summary.successful + summary.failed, listed),
     )
     essays = _by_essay(dict.fromkeys(summary.successful_essay_ids), summary.failed_essay_ids)

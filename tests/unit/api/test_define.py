@@ -2,7 +2,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.api import DEFINE, TestedApp
-from tests.support.builders import NOON, evidence, outcome, registration, update
+from tests.support.builders import NOON, evidence, registration, reported, update
 
 
 async def test_the_steps_to_run_are_answered_in_order(tested: TestedApp) -> None:
@@ -54,9 +54,9 @@ async def test_every_step_has_its_verdict_reason_and_evidence(tested: TestedApp)
 
 
 async def test_all_steps_complete_is_an_empty_list(tested: TestedApp) -> None:
-    await tested.repository.apply(
-        [update("batch-1", outcome(), outcome(step="cj_assessment", fingerprint="cj"))]
-    )
+    checked = reported(["essay-1"])
+    compared = reported(["essay-1"], step="cj_assessment")
+    await tested.repository.apply([update("batch-1", *checked, *compared)])
 
     response = await tested.define()
 

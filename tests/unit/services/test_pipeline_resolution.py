@@ -10,7 +10,7 @@ from batch_conductor_service.models import BatchId
 from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
 from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
-from tests.support.builders import essay_names, evidence, registration, update
+from tests.support.builders import essay_names, evidence, registration, reported, update
 from tests.support.pipelines import DEPENDENCIES, service_catalog
 
 
@@ -18,7 +18,7 @@ class PartialRepository(MockBatchStateRepositoryImpl):
     """Answers from a store that may not have everything."""
 
     def __init__(self, *, is_degraded: bool = False, is_whole: bool = True) -> None:
-        super().__init__()
+        super().__init__(DEPENDENCIES)
         self.is_degraded, self.is_whole = is_degraded, is_whole
         self.batches_read: list[BatchId] = []
 
@@ -80,7 +80,9 @@ async def test_what_another_pipeline_completed_is_skipped() -> None:
 
 async def test_a_batch_with_everything_done_has_nothing_to_run() -> None:
     repository = MockBatchStateRepositoryImpl(DEPENDENCIES)
-    await complete(repository, "spellcheck", "cj_assessment")
+    await complete(repository, "spellcheck")
+    compared = reported(essay_names(3), step="cj_assessment", fingerprint="own:1")
+    await repository.apply([update("batch", *compared)])
 
     assert (await resolve(repository, "cj_assessment")).final_pipeline == []
 
