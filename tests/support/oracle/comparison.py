@@ -20,20 +20,16 @@ class Comparison:
 def latest_comparison(evidence: Evidence, essays: Iterable[str]) -> Comparison | None:
     """Return the latest completion, if it is a success and nothing was said against it since.
 
-    As an essay's own event is its word, so is the assessment's own event; an outcome speaks for it
-    where there is none, or where outcomes took it away.
+    As an essay's own event is its word, so is the assessment's; outcomes speak where there is none.
     """
     own = _latest(_told_by_events(evidence))
-    if own is None and evidence.assessments:
-        return None
     if any(own is None or own.moment <= each for each in _doubts_of_events(evidence)):
         return None
+    latest = own if evidence.assessments else _latest(_told_by_outcomes(evidence))
     against = _against(evidence, essays)
-    reported = _latest(_told_by_outcomes(evidence))
-    for each in (own, reported):
-        if each is not None and all(each.moment > moment for moment in against):
-            return _narrowed(each, evidence)
-    return None
+    if latest is None or any(latest.moment <= each for each in against):
+        return None
+    return _narrowed(latest, evidence)
 
 
 def _latest(told: list[Told]) -> Comparison | None:
@@ -70,7 +66,7 @@ def _told_by_events(evidence: Evidence) -> list[Told]:
 
 
 def _time_of_other(event: Assessment) -> int:
-    return event.clocks.since if event.is_clean else event.clocks.bound(event.said)
+    return event.clocks.record if event.is_clean else event.clocks.bound(event.said)
 
 
 def _told_by_outcomes(evidence: Evidence) -> list[Told]:
@@ -88,7 +84,7 @@ def _covered(outcome: Outcome) -> frozenset[str] | None:
 
 
 def _doubts_of_events(evidence: Evidence) -> list[int]:
-    return [each.clocks.since for each in evidence.unreadable if each.topic == CJ_TOPIC]
+    return [each.clocks.record for each in evidence.unreadable if each.topic == CJ_TOPIC]
 
 
 def _against(evidence: Evidence, essays: Iterable[str]) -> list[int]:

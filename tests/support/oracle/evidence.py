@@ -53,19 +53,18 @@ class Evidence:
     def completed_at(self, step: str, essay: str) -> int | None:
         """Return when the essay completed the step, if nothing has been said against it since.
 
-        Its own event is its word. An outcome speaks for an essay that has said nothing itself, and
-        for one whose completion outcomes took away; never for one that said it is not done.
+        Its own event is its word; outcomes speak for an essay that has none.
         """
         own = self.own_word(step, essay)
         if own is not None and own[1] != COMPLETED:
             return None
         if any(own is None or own[0] <= each for each in self._own_doubts(essay, step)):
             return None
+        completed = self._reported(step, essay) if own is None else own[0]
         against = self._against(step, essay)
-        for completed in (None if own is None else own[0], self._reported(step, essay)):
-            if completed is not None and all(completed > each for each in against):
-                return completed
-        return None
+        if completed is None or any(completed <= each for each in against):
+            return None
+        return completed
 
     def own_word(self, step: str, essay: str) -> tuple[int, int] | None:
         """Return time and state of the latest of the essay's own events."""
@@ -75,7 +74,7 @@ class Evidence:
     def _own_doubts(self, essay: str, step: str) -> list[int]:
         """Return when the essay may have said something that could not be read."""
         return [
-            each.clocks.since
+            each.clocks.record
             for each in self.unreadable
             if each.topic == SPELLCHECK_TOPIC and step == SPELLCHECK and each.essay in (None, essay)
         ]
@@ -123,7 +122,7 @@ class Evidence:
     def disbelieved(self, step: str, essay: str) -> list[int]:
         """Return since when the essay is pending, for its success was said to be in the future."""
         return [
-            each.clocks.since
+            each.clocks.record
             for each in self._reports(step, essay)
             if not each.clocks.believes(each.said)
         ]
@@ -134,7 +133,7 @@ class Evidence:
         The doubt of a registration ends when a registration that is no copy comes later.
         """
         return [
-            each.clocks.since
+            each.clocks.record
             for each in self.unreadable
             if each.topic not in (SPELLCHECK_TOPIC, CJ_TOPIC)
             and each.step in (None, step)
@@ -142,31 +141,31 @@ class Evidence:
         ]
 
     def _is_registered_after(self, unreadable: Unreadable) -> bool:
-        return any(each > unreadable.clocks.since for each in self.first_registered().values())
+        return any(each > unreadable.clocks.record for each in self.first_registered().values())
 
     def first_registered(self) -> dict[str, int]:
         """Return for each wording of a registration when it was said first."""
         times: dict[str, int] = {}
         for each in self.registrations:
-            moment = each.clocks.bound(each.said)
+            moment = each.clocks.bound_by_record(each.said)
             times[each.words] = min(moment, times.get(each.words, moment))
         return times
 
-    def proofs(self, step: str) -> list[Outcome]:
-        """Return the outcomes that prove a step whose number of essays nobody knows."""
-        return [
-            each
-            for each in self.successes(step)
-            if each.status == SUCCESS and each.processed and each.clocks.believes(each.said)
-        ]
+    def is_proven(self, step: str) -> bool:
+        """Whether the step's latest outcome is a success that names an essay."""
+        good = [each for each in self.of_phase(step) if _is_believed(each) and each.processed]
+        others = [_time_of(each) for each in self.of_phase(step) if each not in good]
+        latest = max(earliest_of_copies(good).values(), default=None)
+        return latest is not None and all(latest > each for each in others)
 
     def sizes(self) -> list[tuple[int, int]]:
-        """Return the numbers of essays that outcomes and summaries said, with their times.
-
-        A copy says it again, so every time counts.
-        """
-        sizes = [(_time_of(each), len(each.processed | each.failed)) for each in self.outcomes]
-        return sizes + [(_time_of(each), each.size) for each in self.assessments]
+        """Return the numbers of essays that outcomes and summaries said, with their times."""
+        told: list[Outcome | Assessment] = [*self.outcomes, *self.assessments]
+        first = earliest_of_copies([each for each in told if _is_believed(each)])
+        return [
+            (first[each.words] if _is_believed(each) else _time_of(each), each.size)
+            for each in told
+        ]
 
 
 def gather(records: Iterable[Record], batch: str) -> Evidence:
@@ -195,17 +194,22 @@ def _own_word(event: OwnEvent) -> tuple[int, int]:
         return event.clocks.bound(event.said), state
     if event.clocks.believes(event.said):
         return event.said, COMPLETED
-    return event.clocks.since, PENDING
+    return event.clocks.record, PENDING
+
+
+def _is_success(statement: Outcome | Assessment) -> bool:
+    if isinstance(statement, Assessment):
+        return statement.is_clean
+    return statement.status == SUCCESS and not statement.failed
+
+
+def _is_believed(statement: Outcome | Assessment) -> bool:
+    """Whether it is a success whose time is believed."""
+    return _is_success(statement) and statement.clocks.believes(statement.said)
 
 
 def _time_of(statement: Outcome | Assessment) -> int:
     """Return the time of the statement as a whole."""
-    is_success = (
-        statement.is_clean
-        if isinstance(statement, Assessment)
-        else statement.status == SUCCESS and not statement.failed
-    )
-    if not is_success:
+    if not _is_success(statement):
         return statement.clocks.bound(statement.said)
-    believed = statement.clocks.believes(statement.said)
-    return statement.said if believed else statement.clocks.since
+    return statement.said if _is_believed(statement) else statement.clocks.record

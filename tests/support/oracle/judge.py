@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.support.oracle.comparison import latest_comparison
-from tests.support.oracle.evidence import FAILED, Evidence, gather
-from tests.support.oracle.totals import Total, possible_totals
+from tests.support.oracle.evidence import FAILED, SUCCESS, Evidence, gather
+from tests.support.oracle.totals import Total, count_essays
 from tests.support.oracle.wire import CJ, SPELLCHECK, Record
 
 Graph = Mapping[str, Sequence[str]]
@@ -37,15 +37,12 @@ def judge(
     """Judge each step of the graph (step -> what it depends on) by all records, in any order."""
     evidence = gather(records, batch)
     asked = essays_total if essays_total and essays_total > 0 else None
-    judges = [_Judge(evidence, graph, total) for total in possible_totals(evidence, asked)]
-    return {
-        step: Verdict(reasons=frozenset().union(*(each.reasons_to_run(step) for each in judges)))
-        for step in graph
-    }
+    bench = _Judge(evidence, graph, count_essays(evidence, asked))
+    return {step: Verdict(reasons=frozenset(bench.reasons_to_run(step))) for step in graph}
 
 
 class _Judge:
-    """A judge who holds that there are so many essays."""
+    """One batch's evidence, held against the graph."""
 
     def __init__(self, evidence: Evidence, graph: Graph, total: Total) -> None:
         self._evidence = evidence
@@ -68,8 +65,9 @@ class _Judge:
         """Whether every essay completed the step, whatever it depends on."""
         done = self._completions(step).keys() & self._counting
         are_all_known = bool(self._total.names) or len(self._heard_of) <= self._total.number
-        is_proven = self._total.is_known or bool(self._evidence.proofs(step))
-        return is_proven and are_all_known and len(done) == self._total.number > 0
+        is_proven = self._total.is_known or self._evidence.is_proven(step)
+        is_number_sure = is_proven and are_all_known and not self._total.is_contradictory
+        return is_number_sure and len(done) == self._total.number > 0
 
     def _is_newer(self, prerequisite: str, step: str) -> bool:
         """Whether some essay that counts completed the prerequisite after the step, or only it."""
@@ -104,7 +102,9 @@ class _Judge:
             reasons |= {"not_started", "requested"}
         if not self._total.is_known:
             reasons.add("total_unknown")
-        if len(evidence.proofs(step)) < len(evidence.of_phase(step)) or step == CJ:
+        if any(each.status != SUCCESS or each.failed for each in evidence.of_phase(step)) or (
+            step == CJ and evidence.assessments
+        ):
             reasons.add("outcome_not_successful")
         if any(self._has_failed(step, each) for each in self._heard_of):
             reasons.add("failed_essays")

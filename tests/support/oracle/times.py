@@ -68,15 +68,17 @@ class Clocks:
     record: int
     ours: int
 
-    @property
-    def since(self) -> int:
-        """From when on a record counts whose own word for its time does not."""
-        return min(self.record, self.ours)
-
     def believes(self, said: int) -> bool:
         """Whether a success may have happened then."""
-        return said <= self.since + TOLERANCE
+        return said <= min(self.record, self.ours) + TOLERANCE
 
     def bound(self, said: int) -> int:
         """Return the time of what always stands: a failure, a registration."""
-        return min(max(said, self.record - TOLERANCE), self.record + TOLERANCE)
+        return self._bound(said, max(self.record, self.ours))
+
+    def bound_by_record(self, said: int) -> int:
+        """Return the same without our clock, which is late where we read late, or again."""
+        return self._bound(said, self.record)
+
+    def _bound(self, said: int, latest: int) -> int:
+        return min(max(said, self.record - TOLERANCE), latest + TOLERANCE)

@@ -86,6 +86,7 @@ class Outcome(Statement):
     status: str
     processed: frozenset[str]
     failed: frozenset[str]
+    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,11 +267,11 @@ def _read_assessment(data: _Fields, made: _Made) -> Statement:
         batch=batch,
         clocks=made.clocks,
         said=said,
-        words=_words(said, status, total, good, bad, sorted(ids), sorted(failed)),
+        words=_words(said, status, total, good, bad, ids, failed, made.correlation),
         is_clean=status == "completed_successfully" and not failed and agrees,
         essays=frozenset(ids),
         named=frozenset(ids) | frozenset(failed),
-        size=max(total, good + bad, len({*ids, *failed})),
+        size=max(total, good + bad, len(ids) + len(failed)),
     )
 
 
@@ -281,20 +282,19 @@ def _read_outcome(data: _Fields, made: _Made) -> Statement:
         data.text("phase_status"),
     )
     items = [_object(each) for each in data.items("processed_essays")]
-    texts = {each.identifier("essay_id"): each.optional_text("text_storage_id") for each in items}
+    texts = [(each.identifier("essay_id"), each.optional_text("text_storage_id")) for each in items]
     failed = data.identifiers("failed_essay_ids")
     correlation = data.optional_text("correlation_id")
     return Outcome(
         batch=batch,
         clocks=made.clocks,
         said=made.sent,
-        words=_words(
-            phase, status, sorted(texts.items()), sorted(failed), correlation or made.correlation
-        ),
+        words=_words(phase, status, texts, failed, correlation, made.correlation),
         phase=phase,
         status=status,
-        processed=frozenset(texts),
+        processed=frozenset(essay for essay, _ in texts),
         failed=frozenset(failed),
+        size=len(texts) + len(failed),
     )
 
 
@@ -310,7 +310,7 @@ def _read_registration(data: _Fields, made: _Made) -> Statement:
         batch=batch,
         clocks=made.clocks,
         said=made.sent if said is None else said,
-        words=_words(count, sorted({*ids}), said, correlation),
+        words=_words(count, ids, said, correlation, made.correlation),
         size=max(count, len(set(ids))),
         essays=frozenset(ids),
     )
