@@ -34,6 +34,7 @@ PIPELINE = "comprehensive"
 FALSE_GREEN = "false_green"
 NEEDLESS_RUN = "needless_run"
 OTHER_REASON = "other_reason"
+KINDS = (FALSE_GREEN, NEEDLESS_RUN, OTHER_REASON)
 
 _POLICY = ConsumerPolicy(
     bootstrap_servers="", group_id="group", dlq_limit=DeadLetterLimit(max_invalid_ratio=1)

@@ -10,18 +10,24 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
 import structlog
 
-from tests.support.answers import FALSE_GREEN, NEEDLESS_RUN, answer_from_memory, differences
-from tests.support.oracle.histories import GRAPH, History, make_history, shrunk
-from tests.support.oracle.judge import judge
+from tests.support.answers import (
+    FALSE_GREEN,
+    KINDS,
+    NEEDLESS_RUN,
+    answer_from_memory,
+    differences,
+    judged,
+)
+from tests.support.oracle.histories import History, make_history, shrunk
 
 SLICE = 2000  # histories
-KEPT = 3  # failing histories a slice and kind that are shrunk
+KEPT = 3  # failing histories of a slice, a kind and a step that are shrunk
 
 
 @dataclass(kw_only=True)
@@ -43,41 +49,53 @@ class Tally:
         if known is None or len(history.records) < len(known[1].records):
             self.smallest[kind] = (seed, history)
 
+    def told(self) -> str:
+        """Tell the counts, and the smallest history of each kind."""
+        lines = [f"{count:>10}  {kind}" for kind, count in sorted(self.counts.items())]
+        for kind, (seed, history) in sorted(self.smallest.items()):
+            lines += ["", f"{kind} (seed {seed}, essays_total {history.essays_total})"]
+            lines += described(history)
+        return "\n".join(lines)
 
-def try_histories(seeds: range) -> Tally:
-    """Judge the histories of these seeds."""
-    structlog.configure(processors=[_drop])
+
+def find_differences(seeds: range, kinds: Collection[str] = KINDS) -> Tally:
+    """Hold the answers to the histories of these seeds against the oracle's."""
     with asyncio.Runner() as runner:
         tally = Tally()
         for seed in seeds:
-            _try_one(runner, tally, seed)
+            _try_one(runner, tally, seed, kinds)
         return tally
+
+
+def _find_silently(seeds: range) -> Tally:
+    structlog.configure(processors=[_drop])
+    return find_differences(seeds)
 
 
 def _drop(*_: object) -> str:
     raise structlog.DropEvent
 
 
-def _try_one(runner: asyncio.Runner, tally: Tally, seed: int) -> None:
+def _try_one(runner: asyncio.Runner, tally: Tally, seed: int, kinds: Collection[str]) -> None:
     history = make_history(Random(seed))
     answer = runner.run(answer_from_memory(history))
+    verdicts = judged(history)
     tally.counts["histories"] += 1
     tally.counts["steps judged"] += len(answer)
     tally.counts["steps skipped"] += sum(phase.is_skipped for phase in answer.values())
-    verdicts = judge(history.records, history.batch, GRAPH, history.essays_total)
     tally.counts["steps that may be skipped"] += sum(it.may_skip for it in verdicts.values())
     for kind, step in differences(history, answer):
-        tally.counts[kind] += 1
-        tally.counts[f"{kind}: {step}"] += 1
-        _shrink(runner, tally, seed, history, (kind, step))
+        if kind in kinds:
+            tally.counts[kind] += 1
+            tally.counts[f"{kind}: {step}"] += 1
+            _shrink(runner, tally, seed, history, (kind, step))
 
 
 def _shrink(
     runner: asyncio.Runner, tally: Tally, seed: int, history: History, difference: tuple[str, str]
 ) -> None:
     kind = ": ".join(difference)
-    tally.counts[f"_shrunk {kind}"] += 1
-    if tally.counts[f"_shrunk {kind}"] > KEPT:
+    if tally.counts[kind] > KEPT:
         return
 
     def fails(smaller: History) -> bool:
@@ -97,30 +115,15 @@ def main() -> int:
     tally = Tally()
     first = options.seed * 10_000_000
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-        for part in pool.imap_unordered(try_histories, _slices(first, options.histories)):
+        for part in pool.imap_unordered(_find_silently, _slices(first, options.histories)):
             tally.add(part)
-    _tell(tally, time.monotonic() - started)
+    sys.stdout.write(f"{tally.told()}\n{time.monotonic() - started:.0f} seconds\n")
     return int(bool(tally.counts[FALSE_GREEN] or tally.counts[NEEDLESS_RUN]))
 
 
 def _slices(first: int, count: int) -> Iterator[range]:
     for start in range(0, count, SLICE):
         yield range(first + start, first + min(count, start + SLICE))
-
-
-def _tell(tally: Tally, seconds: float) -> None:
-    for kind, count in sorted(tally.counts.items()):
-        if not kind.startswith("_"):
-            _print(f"{count:>10}  {kind}")
-    _print(f"{seconds:>10.0f}  seconds")
-    for kind, (seed, history) in sorted(tally.smallest.items()):
-        _print(f"\n{kind}, the smallest (seed {seed}, essays_total {history.essays_total})")
-        for line in described(history):
-            _print(f"  {line}")
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
 
 
 def described(history: History) -> Iterator[str]:
