@@ -4,16 +4,20 @@ Records go through all that consumption does with them, dead letters included; o
 out, and our clock stands where the history says that it stood.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TypeVar
 
+import structlog
 from aiokafka import ConsumerRecord
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
+from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import ResolutionRequest, Verdict
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.metrics import Metrics
@@ -77,7 +81,7 @@ class Answering:
             self._repository, ControlledDlq(), _POLICY, _METRICS, self._clock
         )
         self._resolution = DefaultPipelineResolutionService(
-            service_catalog(), DefaultPipelineRules(), self._repository
+            _catalog(), DefaultPipelineRules(), self._repository
         )
         self._offset = 0
 
@@ -130,6 +134,26 @@ class Answering:
             serialized_value_size=-1,
             headers=[],
         )
+
+
+@cache
+def _catalog() -> PipelineCatalog:
+    return service_catalog()
+
+
+@contextmanager
+def without_logs() -> Iterator[None]:
+    """Keep the warnings of thousands of strange records to ourselves."""
+    before = structlog.get_config()
+    structlog.configure(processors=[_drop])
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _drop(*_: object) -> str:
+    raise structlog.DropEvent
 
 
 async def answer_from_memory(history: History) -> dict[str, Phase]:

@@ -14,8 +14,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-import structlog
-
 from tests.support.answers import (
     FALSE_GREEN,
     KINDS,
@@ -23,6 +21,7 @@ from tests.support.answers import (
     answer_from_memory,
     differences,
     judged,
+    without_logs,
 )
 from tests.support.oracle.histories import History, make_history, shrunk
 
@@ -60,20 +59,11 @@ class Tally:
 
 def find_differences(seeds: range, kinds: Collection[str] = KINDS) -> Tally:
     """Hold the answers to the histories of these seeds against the oracle's."""
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner, without_logs():
         tally = Tally()
         for seed in seeds:
             _try_one(runner, tally, seed, kinds)
         return tally
-
-
-def _find_silently(seeds: range) -> Tally:
-    structlog.configure(processors=[_drop])
-    return find_differences(seeds)
-
-
-def _drop(*_: object) -> str:
-    raise structlog.DropEvent
 
 
 def _try_one(runner: asyncio.Runner, tally: Tally, seed: int, kinds: Collection[str]) -> None:
@@ -115,7 +105,7 @@ def main() -> int:
     tally = Tally()
     first = options.seed * 10_000_000
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-        for part in pool.imap_unordered(_find_silently, _slices(first, options.histories)):
+        for part in pool.imap_unordered(find_differences, _slices(first, options.histories)):
             tally.add(part)
     sys.stdout.write(f"{tally.told()}\n{time.monotonic() - started:.0f} seconds\n")
     return int(bool(tally.counts[FALSE_GREEN] or tally.counts[NEEDLESS_RUN]))
