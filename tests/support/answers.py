@@ -169,7 +169,10 @@ def judged(history: History) -> dict[str, Judged]:
 
 
 def differences(history: History, answer: dict[str, Phase]) -> list[tuple[str, str]]:
-    """Return (kind, step) of everything in which the answer is not the oracle's."""
+    """Return (kind, step) of everything in which the answer is not the oracle's.
+
+    A reason that the oracle does not accept stands beside the step.
+    """
     found = []
     for step, verdict in judged(history).items():
         phase = answer[step]
@@ -178,7 +181,7 @@ def differences(history: History, answer: dict[str, Phase]) -> list[tuple[str, s
         elif not phase.is_skipped and verdict.may_skip:
             found.append((NEEDLESS_RUN, step))
         elif not phase.is_skipped and phase.reason not in verdict.reasons:
-            found.append((OTHER_REASON, step))
+            found.append((OTHER_REASON, f"{step} {phase.reason}"))
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tests.support.oracle.wire import (
+    CJ,
     CJ_TOPIC,
     REGISTERED_TOPIC,
     SPELLCHECK,
@@ -157,6 +158,22 @@ class Evidence:
         others = [_time_of(each) for each in self.of_phase(step) if each not in good]
         latest = max(earliest_of_copies(good).values(), default=None)
         return latest is not None and all(latest > each for each in others)
+
+    def is_denied(self, step: str) -> bool:
+        """Whether something that ended the step was no success, or is not believed."""
+        told: list[Outcome | Assessment] = [*self.of_phase(step)]
+        told += self.assessments if step == CJ else []
+        return any(not _is_believed(each) for each in told)
+
+    def has_failed(self, step: str, essay: str) -> bool:
+        """Whether the essay ever failed in the step, by anybody's word."""
+        own = [each for each in self.own if step == SPELLCHECK and each.essay == essay]
+        in_comparison = [each.named - each.essays for each in self.assessments if step == CJ]
+        return (
+            bool(self.failures(step, essay))
+            or any(each.status == "failed" for each in own)
+            or any(essay in each for each in in_comparison)
+        )
 
     def sizes(self) -> list[tuple[int, int]]:
         """Return the numbers of essays that outcomes and summaries said, with their times."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.support.oracle.comparison import latest_comparison
-from tests.support.oracle.evidence import FAILED, SUCCESS, Evidence, gather
+from tests.support.oracle.evidence import Evidence, gather
 from tests.support.oracle.totals import Total, count_essays
 from tests.support.oracle.wire import CJ, SPELLCHECK, Record
 
@@ -102,15 +102,13 @@ class _Judge:
             reasons |= {"not_started", "requested"}
         if not self._total.is_known:
             reasons.add("total_unknown")
-        if any(each.status != SUCCESS or each.failed for each in evidence.of_phase(step)) or (
-            step == CJ and evidence.assessments
-        ):
+        if evidence.is_denied(step):
             reasons.add("outcome_not_successful")
-        if any(self._has_failed(step, each) for each in self._heard_of):
+        if any(evidence.has_failed(step, each) for each in self._heard_of):
             reasons.add("failed_essays")
         if any(each.step in (None, step) for each in evidence.unreadable):
             reasons.add("unreadable_event")
-        if step == CJ and (evidence.assessments or evidence.of_phase(CJ)):
+        if step == CJ and self._is_heard_of(step):
             reasons.add("prerequisite_newer")
         return reasons
 
@@ -118,7 +116,3 @@ class _Judge:
         evidence = self._evidence
         events = {SPELLCHECK: evidence.own, CJ: evidence.assessments}.get(step, ())
         return any(each.processed | each.failed for each in evidence.of_phase(step)) or bool(events)
-
-    def _has_failed(self, step: str, essay: str) -> bool:
-        own = self._evidence.own_word(step, essay)
-        return (own is not None and own[1] == FAILED) or bool(self._evidence.failures(step, essay))
