@@ -153,9 +153,10 @@ class Evidence:
         return times
 
     def is_proven(self, step: str) -> bool:
-        """Whether the step's latest outcome is a success that names an essay."""
-        good = [each for each in self.of_phase(step) if _is_believed(each) and each.processed]
-        others = [_time_of(each) for each in self.of_phase(step) if each not in good]
+        """Whether the step's latest outcome is a success; that of nothing is passed over."""
+        told = [each for each in self.of_phase(step) if each.size or each.status != SUCCESS]
+        good = [each for each in told if _is_believed(each)]
+        others = [_time_of(each) for each in told if each not in good]
         latest = max(earliest_of_copies(good).values(), default=None)
         return latest is not None and all(latest > each for each in others)
 
