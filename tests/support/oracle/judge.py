@@ -100,7 +100,7 @@ class _Judge:
         reasons = {"incomplete"}
         if not self._is_heard_of(step):
             reasons |= {"not_started", "requested"}
-        if not self._total.is_known:
+        if not self._total.is_known or not self._total.number:
             reasons.add("total_unknown")
         if evidence.is_denied(step):
             reasons.add("outcome_not_successful")
@@ -113,6 +113,9 @@ class _Judge:
         return reasons
 
     def _is_heard_of(self, step: str) -> bool:
+        """Whether anything names an essay in the step that counts."""
         evidence = self._evidence
-        events = {SPELLCHECK: evidence.own, CJ: evidence.assessments}.get(step, ())
-        return any(each.processed | each.failed for each in evidence.of_phase(step)) or bool(events)
+        named = [each.processed | each.failed for each in evidence.of_phase(step)]
+        named += [frozenset({each.essay}) for each in evidence.own if step == SPELLCHECK]
+        named += [each.named for each in evidence.assessments if step == CJ]
+        return any(each & self._counting for each in named)
