@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from batch_conductor_service.models import BatchId
 from tests.support.builders import RecordedEvent
 from tests.support.faults.journal import Journal
-from tests.support.faults.model import Model
+from tests.support.faults.model import Model, sent_ms
 
 SEND_TIMEOUT_SECONDS = 4
 ASK_TIMEOUT_SECONDS = 15
@@ -51,7 +51,10 @@ class Relay:
             try:
                 async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                     at = await self._producer.send_and_wait(
-                        event.topic, key=event.key, value=event.value
+                        event.topic,
+                        key=event.key,
+                        value=event.value,
+                        timestamp_ms=sent_ms(event),
                     )
             except (KafkaError, TimeoutError) as exc:
                 self._journal.note("unknown", topic=event.topic, error=type(exc).__name__)

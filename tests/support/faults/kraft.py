@@ -113,6 +113,7 @@ class KraftBroker:
             "transaction.state.log.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
             "group.min.session.timeout.ms": "1000",
+            "log.retention.ms": "-1",  # records are dated when their events happened
             "broker.session.timeout.ms": "1500",
             "broker.heartbeat.interval.ms": "300",
             "num.network.threads": "2",

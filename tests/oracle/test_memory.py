@@ -1,0 +1,72 @@
+"""The service in memory against the oracle, from the bytes of the records to the answer."""
+
+import asyncio
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.answers import (
+    FALSE_GREEN,
+    NEEDLESS_RUN,
+    OTHER_REASON,
+    Answering,
+    answer_from_memory,
+    differences,
+    without_logs,
+)
+from tests.support.oracle.histories import History, histories
+from tests.support.oracle.run import described, find_differences
+
+pytestmark = pytest.mark.usefixtures("_no_logs")
+
+EXAMPLES = 400
+QUICK_HISTORIES = range(4000)
+
+
+@pytest.fixture
+def _no_logs() -> Iterator[None]:
+    with without_logs():
+        yield
+
+
+@pytest.mark.parametrize("kind", [FALSE_GREEN, NEEDLESS_RUN, OTHER_REASON])
+def test_no_answer_differs_from_the_oracles(kind: str) -> None:
+    tally = find_differences(QUICK_HISTORIES, {kind})
+
+    assert tally.counts[kind] == 0, tally.told()
+    assert tally.counts["steps skipped"] > tally.counts["steps judged"] / 5
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(histories())
+def test_no_history_that_hypothesis_finds_is_answered_otherwise(history: History) -> None:
+    answer = asyncio.run(answer_from_memory(history))
+
+    assert differences(history, answer) == [], "\n".join(described(history))
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(histories(), st.randoms(use_true_random=False))
+def test_neither_the_order_of_delivery_nor_a_second_one_changes_an_answer(
+    history: History, rng: Random
+) -> None:
+    delivered = [*history.records, *(each for each in history.records if rng.random() < 0.3)]
+    rng.shuffle(delivered)
+
+    async def answer_otherwise() -> object:
+        service = Answering()
+        await service.consume(delivered)
+        return await service.ask(history.batch, history.essays_total)
+
+    assert asyncio.run(answer_otherwise()) == asyncio.run(answer_from_memory(history))

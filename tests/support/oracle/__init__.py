@@ -1,0 +1,1 @@
+"""A second judge of what may be skipped. See `judge`."""
