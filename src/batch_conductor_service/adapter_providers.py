@@ -10,12 +10,10 @@ from collections.abc import AsyncIterator
 from typing import NewType
 
 from dishka import AnyOf, Provider, Scope, provide
-from redis.asyncio.connection import parse_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.config import Settings
-from batch_conductor_service.exceptions import SettingsError
 from batch_conductor_service.health import ProgressProtocol
 from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
 from batch_conductor_service.implementations.kafka.health import KafkaProbe
@@ -31,6 +29,7 @@ from batch_conductor_service.implementations.postgres.batch_state import (
 )
 from batch_conductor_service.implementations.postgres.engine import create_engine
 from batch_conductor_service.implementations.postgres.health import PostgresProbe
+from batch_conductor_service.implementations.redis.address import read_url
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
@@ -59,6 +58,7 @@ from batch_conductor_service.protocols import (
 )
 from batch_conductor_service.services.drift_sampling import NotingRepository
 from batch_conductor_service.services.replaying import ReplayRequestsProtocol
+from batch_conductor_service.url_options import tell_passed_over
 
 RedisAddress = NewType("RedisAddress", str)
 
@@ -88,12 +88,9 @@ class RedisProvider(Provider):
 
     @provide
     def address(self, settings: Settings) -> RedisAddress:
-        address = settings.redis_url.get_secret_value()
-        try:
-            parse_url(address)
-        except ValueError:  # its text may repeat the URL with the password
-            raise SettingsError("BCS_REDIS_URL: not a URL of Redis") from None
-        return RedisAddress(address)
+        url = read_url(settings.redis_url.get_secret_value())
+        tell_passed_over("BCS_REDIS_URL", url.passed_over)
+        return RedisAddress(url.text)
 
     @provide(provides=AnyOf[RedisClient, AtomicRedisClientProtocol])
     async def client(

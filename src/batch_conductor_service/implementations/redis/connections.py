@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
 
 from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.implementations.redis.address import read_url
 from batch_conductor_service.port_values import RedisCommand
 
 IS_REPLICA = "Redis is a replica, which takes no writes."
@@ -58,7 +59,7 @@ def connect(url: str, policy: RedisPolicy, *, decode_responses: bool = True) -> 
     callers, who know whether they can.
     """
     pool = BlockingConnectionPool.from_url(
-        url,
+        read_url(url).text,
         max_connections=policy.max_connections,
         timeout=policy.timeout_seconds,
         socket_timeout=policy.timeout_seconds,
