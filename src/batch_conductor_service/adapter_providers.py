@@ -27,7 +27,10 @@ from batch_conductor_service.implementations.memory.dlq_producer import (
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.postgres.engine import create_engine
+from batch_conductor_service.implementations.postgres.engine import (
+    create_engine,
+    database_address,
+)
 from batch_conductor_service.implementations.postgres.health import PostgresProbe
 from batch_conductor_service.implementations.redis.address import read_url
 from batch_conductor_service.implementations.redis.batch_state import (
@@ -134,6 +137,7 @@ class PostgresProvider(Provider):
     @provide
     async def engine(self, settings: Settings) -> AsyncIterator[AsyncEngine]:
         engine = create_engine(settings)
+        tell_passed_over("BCS_DATABASE_URL", database_address(settings).passed_over)
         yield engine
         await engine.dispose()
 

@@ -48,6 +48,12 @@ class StoreUnavailableError(TransientError):
     code = "state_unavailable"
 
 
+class UnfitStoreError(StoreUnavailableError):
+    """A store answers and cannot hold what it must: nothing is written, and no start succeeds."""
+
+    code = "state_unavailable"
+
+
 class BrokerUnavailableError(TransientError):
     """The broker did not acknowledge in time."""
 
