@@ -15,6 +15,7 @@ from redis.exceptions import ReadOnlyError, RedisError
 
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis.address import read_url
+from batch_conductor_service.implementations.redis.refusals import describe
 from batch_conductor_service.port_values import RedisCommand
 
 IS_REPLICA = "Redis is a replica, which takes no writes."
@@ -88,11 +89,11 @@ async def execute(pipe: Pipeline, commands: Sequence[RedisCommand]) -> list[Any]
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Raise `StoreUnavailableError` for whatever the driver raises."""
+    """Raise `StoreUnavailableError` for whatever the driver raises; it names what is refused."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as exc:
-        raise StoreUnavailableError("Redis cannot be reached or refuses.") from exc
+        raise StoreUnavailableError(describe(exc)) from exc
 
 
 def life_of(info: Mapping[str, Any]) -> str:

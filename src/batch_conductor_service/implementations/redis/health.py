@@ -1,4 +1,4 @@
-"""Whether Redis answers, and whether what answers can be trusted with state."""
+"""Whether Redis answers, and whether what answers can be trusted with state and lets us keep it."""
 
 import structlog
 from redis.exceptions import ResponseError
@@ -11,6 +11,7 @@ from batch_conductor_service.implementations.redis.connections import (
     is_primary,
     translated,
 )
+from batch_conductor_service.implementations.redis.rights import rehearse
 
 logger = structlog.get_logger(__name__)
 
@@ -29,6 +30,7 @@ class RedisProbe:
             if not is_primary(info):
                 await self._redis.connection_pool.disconnect(inuse_connections=False)
                 raise StoreUnavailableError(IS_REPLICA)
+            await rehearse(self._redis)
 
     async def find_misconfigurations(self) -> list[str]:
         """Return what of the server's configuration endangers state; empty when all is well."""
