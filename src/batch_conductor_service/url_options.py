@@ -5,6 +5,7 @@ that repeats the URL. No message of these repeats a value.
 """
 
 import re
+import ssl
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -91,6 +92,15 @@ def a_file(value: str) -> str | None:
             return None
     except (OSError, ValueError):
         return "names no file that can be read"
+
+
+def certificates(value: str) -> str | None:
+    """Check for a file of certificates to trust."""
+    try:
+        ssl.create_default_context(cafile=value)
+    except (OSError, ValueError):  # an error of TLS is one of the system
+        return "names no file of certificates that can be read"
+    return None
 
 
 def _unknown(name: str) -> str:

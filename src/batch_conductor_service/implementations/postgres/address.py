@@ -15,6 +15,7 @@ from batch_conductor_service.exceptions import SettingsError
 from batch_conductor_service.url_options import (
     a_file,
     any_text,
+    certificates,
     one_of,
     take_options,
     whole_number,
@@ -25,6 +26,7 @@ DRIVER = "postgresql+asyncpg"
 
 _NAMES = frozenset({"postgres", "postgresql"})  # before any `+driver`
 _MOST_PORT = 65535
+_VERIFYING = frozenset({"verify-ca", "verify-full"})
 _TLS_VERSION = one_of("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 
 _BAD_PORT = "its port is no number from 1 to 65535"
@@ -37,7 +39,7 @@ _OF_SERVERS = ("host", "port")
 _OF_URL = {"user": any_text, "password": any_text, "dbname": any_text}
 _OF_TLS = {
     "sslmode": one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
-    "sslrootcert": a_file,
+    "sslrootcert": certificates,
     "sslcert": a_file,
     "sslkey": a_file,
     "sslcrl": a_file,
@@ -100,6 +102,8 @@ def read_address(text: str) -> DatabaseAddress:
     # SQLAlchemy reads one value that is a tuple as the beginning of several.
     query = {name: values[0] if len(values) == 1 else values for name, values in servers.items()}
     options = take_options(SETTING, given, taken=_TAKEN, passed_over=_PASSED_OVER)
+    if options.get("sslmode") in _VERIFYING and "sslrootcert" not in options:
+        raise SettingsError(f"{SETTING}: option sslmode needs sslrootcert, a file to verify by")
     return DatabaseAddress(
         url=_checked(
             url.set(

@@ -11,6 +11,7 @@ from batch_conductor_service.exceptions import SettingsError
 from batch_conductor_service.url_options import (
     a_file,
     any_text,
+    certificates,
     one_of,
     take_options,
     whole_number,
@@ -31,7 +32,7 @@ _TAKEN = {
     "socket_keepalive": _FLAG,
 }
 _TAKEN_OF_TLS = {
-    "ssl_ca_certs": a_file,
+    "ssl_ca_certs": certificates,
     "ssl_certfile": a_file,
     "ssl_keyfile": a_file,
     "ssl_password": any_text,

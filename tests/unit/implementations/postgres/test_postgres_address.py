@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import certifi
 import pytest
 
 from batch_conductor_service.exceptions import SettingsError
@@ -23,7 +24,7 @@ def test_any_spelling_of_postgres_is_taken(scheme: str) -> None:
 @pytest.mark.parametrize("name", ["sslmode", "ssl"])
 def test_tls_is_left_to_the_driver_in_libpqs_words(name: str, tmp_path: Path) -> None:
     certificate = tmp_path / "root & co.crt"
-    certificate.touch()
+    certificate.write_bytes(Path(certifi.where()).read_bytes())
     encoded = str(certificate).replace(" ", "%20").replace("&", "%26")
 
     address = read_address(f"postgresql://db/bcs?{name}=verify-full&sslrootcert={encoded}")
@@ -103,6 +104,8 @@ def test_what_the_service_decides_is_passed_over(option: str) -> None:
         ("postgresql://bcs:s3cret@db/bcs?sslmode=allow&ssl=require", "option sslmode is given"),
         ("postgresql://bcs:s3cret@db/bcs?sslrootcert=/s3cret", "option sslrootcert names no file"),
         ("postgresql://bcs:s3cret@db/bcs?sslrootcert=system", "option sslrootcert names no file"),
+        ("postgresql://bcs:s3cret@db/bcs?sslcert=/s3cret", "option sslcert names no file that can"),
+        ("postgresql://bcs:s3cret@db/bcs?sslmode=verify-full", "option sslmode needs sslrootcert"),
         ("postgresql://bcs:s3cret@db/bcs?connect_timeout=soon", "option connect_timeout is no who"),
         ("postgresql://bcs:s3cret@db/bcs?connect_timeout=-1", "option connect_timeout is no whole"),
         ("postgresql://bcs:s3cret@db/bcs?channel_binding=require", "option channel_binding is no"),
