@@ -53,6 +53,13 @@ _OF_CACHES = {
     "statement_cache_size": whole_number(0),
     "prepared_statement_cache_size": whole_number(0),
 }
+# Behind a pooler the next transaction may be on another server: no cache, and no statement with a
+# name, which the driver then sends together with its values. `str` makes the empty name.
+_WITHOUT_CACHES = {
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": str,
+}
 _OF_DRIVER = {
     "connect_timeout": whole_number(0),
     "passfile": a_file,
@@ -78,7 +85,7 @@ class DatabaseAddress:
     """
 
     url: URL
-    arguments: Mapping[str, str | int]
+    arguments: Mapping[str, object]
     server_settings: Mapping[str, str]
     connect_timeout_seconds: float | None
     passed_over: tuple[str, ...]
@@ -143,10 +150,9 @@ def _in_libpqs_words(url: URL) -> dict[str, tuple[str, ...]]:
     return given
 
 
-def _arguments(options: Mapping[str, str]) -> dict[str, str | int]:
-    arguments: dict[str, str | int] = {
-        name: int(options[name]) for name in _OF_CACHES if name in options
-    }
+def _arguments(options: Mapping[str, str]) -> dict[str, object]:
+    caches = {name: int(options[name]) for name in _OF_CACHES if name in options}
+    arguments: dict[str, object] = {**caches, **(_WITHOUT_CACHES if 0 in caches.values() else {})}
     if of_tls := {name: options[name] for name in _OF_TLS if name in options}:
         arguments["dsn"] = f"postgresql://?{urlencode(of_tls)}"
     if "passfile" in options:

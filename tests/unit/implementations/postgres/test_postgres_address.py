@@ -58,10 +58,21 @@ def test_a_time_without_end_is_left_to_us() -> None:
 
 def test_the_sizes_of_statement_caches_are_numbers() -> None:
     address = read_address(
-        "postgresql://db/bcs?statement_cache_size=0&prepared_statement_cache_size=0"
+        "postgresql://db/bcs?statement_cache_size=10&prepared_statement_cache_size=20"
     )
 
-    assert address.arguments == {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    assert address.arguments == {"statement_cache_size": 10, "prepared_statement_cache_size": 20}
+
+
+@pytest.mark.parametrize("name", ["statement_cache_size", "prepared_statement_cache_size"])
+def test_without_one_cache_there_is_none_and_no_named_statement(name: str) -> None:
+    address = read_address(f"postgresql://db/bcs?{name}=0")
+
+    assert address.arguments == {
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": str,
+    }
 
 
 def test_who_connects_to_what_may_stand_among_the_options() -> None:
