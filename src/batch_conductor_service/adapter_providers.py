@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from typing import NewType
 
 from dishka import AnyOf, Provider, Scope, provide
-from redis.asyncio.connection import parse_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.breakers import CircuitBreakers
@@ -18,7 +17,6 @@ from batch_conductor_service.config import Settings
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.exceptions import SettingsError
 from batch_conductor_service.health import ProgressProtocol
 from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
 from batch_conductor_service.implementations.kafka.health import KafkaProbe
@@ -32,8 +30,12 @@ from batch_conductor_service.implementations.memory.dlq_producer import (
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.postgres.engine import create_engine
+from batch_conductor_service.implementations.postgres.engine import (
+    create_engine,
+    database_address,
+)
 from batch_conductor_service.implementations.postgres.health import PostgresProbe
+from batch_conductor_service.implementations.redis.address import read_url
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
@@ -67,6 +69,7 @@ from batch_conductor_service.protocols import (
 from batch_conductor_service.services.archiving import UnarchivedSweeper
 from batch_conductor_service.services.drift_sampling import NotingRepository
 from batch_conductor_service.services.replaying import ReplayRequestsProtocol
+from batch_conductor_service.url_options import tell_passed_over
 
 RedisAddress = NewType("RedisAddress", str)
 
@@ -100,12 +103,9 @@ class RedisProvider(Provider):
 
     @provide
     def address(self, settings: Settings) -> RedisAddress:
-        address = settings.redis_url.get_secret_value()
-        try:
-            parse_url(address)
-        except ValueError:  # its text may repeat the URL with the password
-            raise SettingsError("BCS_REDIS_URL: not a URL of Redis") from None
-        return RedisAddress(address)
+        url = read_url(settings.redis_url.get_secret_value())
+        tell_passed_over("BCS_REDIS_URL", url.passed_over)
+        return RedisAddress(url.text)
 
     @provide(provides=AnyOf[RedisClient, AtomicRedisClientProtocol])
     async def client(
@@ -149,6 +149,7 @@ class PostgresProvider(Provider):
     @provide
     async def engine(self, settings: Settings) -> AsyncIterator[AsyncEngine]:
         engine = create_engine(settings)
+        tell_passed_over("BCS_DATABASE_URL", database_address(settings).passed_over)
         yield engine
         await engine.dispose()
 

@@ -17,6 +17,8 @@ from redis.exceptions import ReadOnlyError, RedisError
 
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.address import read_url
+from batch_conductor_service.implementations.redis.refusals import describe
 from batch_conductor_service.port_values import RedisCommand
 
 IS_REPLICA = "Redis is a replica, which takes no writes."
@@ -78,7 +80,7 @@ def connect(url: str, policy: RedisPolicy, *, decode_responses: bool = True) -> 
     callers, who know whether they can.
     """
     pool = BlockingConnectionPool.from_url(
-        url,
+        read_url(url).text,
         max_connections=policy.max_connections,
         timeout=policy.timeout_seconds,
         socket_timeout=policy.timeout_seconds,
@@ -115,8 +117,8 @@ _RECOGNISE = script_text("recognise")
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Raise `StoreUnavailableError` for whatever the driver raises."""
+    """Raise `StoreUnavailableError` for whatever the driver raises; it names what is refused."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as exc:
-        raise StoreUnavailableError("Redis cannot be reached or refuses.") from exc
+        raise StoreUnavailableError(describe(exc)) from exc

@@ -1,4 +1,4 @@
-"""Whether Redis answers, and whether what answers can be trusted with state."""
+"""Whether Redis answers, and whether what answers can be trusted with state and lets us keep it."""
 
 import structlog
 from redis.exceptions import ResponseError
@@ -10,6 +10,7 @@ from batch_conductor_service.implementations.redis.connections import (
     connect,
     translated,
 )
+from batch_conductor_service.implementations.redis.rights import rehearse
 
 logger = structlog.get_logger(__name__)
 
@@ -28,6 +29,7 @@ class RedisProbe:
             if info["role"] != "master":
                 await self._redis.connection_pool.disconnect(inuse_connections=False)
                 raise StoreUnavailableError(IS_REPLICA)
+            await rehearse(self._redis)
 
     async def find_misconfigurations(self) -> list[str]:
         """Return what of the server's configuration endangers state; empty when all is well."""
