@@ -83,9 +83,10 @@ class SkipQueue:
             batch = list(islice(self._waiting.values(), self._policy.batch_size))
             if await self._publish(batch):
                 self._backoff.reset()
-                self._losses.tell()
+                self._losses.tell_if_due()
             else:
                 await self._wakeups.pause(self._backoff.next_delay())
+        self._losses.tell()
 
     def stop(self) -> None:
         """Have `run` end when nothing waits any more."""
@@ -127,7 +128,7 @@ class SkipQueue:
 
 
 class _LossLog:
-    """Logs what was dropped, at most once in an interval until it is asked to tell the rest."""
+    """Logs how many were dropped: the first at once, then once in an interval, in the end all."""
 
     def __init__(self, interval_seconds: float) -> None:
         self._interval_seconds = interval_seconds
@@ -136,6 +137,9 @@ class _LossLog:
 
     def add(self) -> None:
         self._untold += 1
+        self.tell_if_due()
+
+    def tell_if_due(self) -> None:
         if time.monotonic() >= self._due:
             self.tell()
 
