@@ -31,5 +31,6 @@ def create_app(settings: Settings | None = None, container: AsyncContainer | Non
     register_error_handlers(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    metrics.show_requests(app, container)
     app.while_serving(lambda: lifespan(container))
     return app

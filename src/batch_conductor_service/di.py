@@ -29,8 +29,10 @@ from batch_conductor_service.domain.pipelines import PipelineCatalog, StepDepend
 from batch_conductor_service.health import HealthMonitor, ProgressProtocol
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
+from batch_conductor_service.metric_labels import show_pipelines
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import (
+    AnnouncementDropsProtocol,
     BackgroundTaskProtocol,
     ClockProtocol,
     DlqProducerProtocol,
@@ -41,10 +43,7 @@ from batch_conductor_service.protocols import (
     ResolutionAnnouncerProtocol,
     SkipEventPublisherProtocol,
 )
-from batch_conductor_service.services.announcing import (
-    AnnouncementDropsProtocol,
-    ResolutionAnnouncer,
-)
+from batch_conductor_service.services.announcing import ResolutionAnnouncer
 from batch_conductor_service.services.drift_sampling import RecentBatches
 from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
 from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
@@ -126,8 +125,10 @@ class ServiceProvider(Provider):
         return DefaultPipelineGenerator(settings.pipeline_config_path, metrics)
 
     @provide
-    def catalog(self, generator: PipelineGeneratorProtocol) -> PipelineCatalog:
-        return generator.load()
+    def catalog(self, generator: PipelineGeneratorProtocol, metrics: Metrics) -> PipelineCatalog:
+        catalog = generator.load()
+        show_pipelines(metrics, catalog)
+        return catalog
 
     @provide
     def dependencies(self, catalog: PipelineCatalog) -> StepDependencies:
@@ -161,5 +162,10 @@ class AnnouncingProvider(Provider):
         skips: SkipEventPublisherProtocol,
         dlq: DlqProducerProtocol,
         drops: AnnouncementDropsProtocol,
+        clock: ClockProtocol,
+        metrics: Metrics,
     ) -> ResolutionAnnouncer:
-        return ResolutionAnnouncer(skips, dlq, drops)
+        announcer = ResolutionAnnouncer(skips, dlq, drops, clock)
+        metrics.skip_events_waiting.set_function(lambda: announcer.waiting_skips)
+        metrics.oldest_skip_event_age.set_function(lambda: announcer.oldest_skip_age_seconds)
+        return announcer

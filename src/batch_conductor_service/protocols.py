@@ -7,15 +7,19 @@ is said.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
 from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
+from batch_conductor_service.events.phase_skipped import OutgoingEvent
+from batch_conductor_service.exceptions import TransientError
 from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,
     BatchUpdate,
     EssayProcessingState,
+    StepName,
 )
 from batch_conductor_service.port_values import (
     DeadLetter,
@@ -153,14 +157,24 @@ class DlqProducerProtocol(Protocol):
 class SkipEventPublisherProtocol(Protocol):
     """Where neighbours hear that a phase was skipped."""
 
-    async def publish_skips(self, resolution: Resolution) -> None:
-        """Publish one `PhaseSkipped` for each pruned phase.
+    async def publish_skips(self, events: Sequence[OutgoingEvent]) -> Mapping[UUID, TransientError]:
+        """Publish the events together, and await all acknowledgements.
 
-        The same resolution, asked again, repeats the same event ids.
-
-        Raises:
-            BrokerUnavailableError: not acknowledged in time; the events may yet arrive.
+        Returns, by event id, why events were not acknowledged in time; they may yet arrive. An
+        event that the topic will never take is counted, logged, and not among them.
         """
+        ...
+
+
+class AnnouncementDropsProtocol(Protocol):
+    """Who counts what is given up without an acknowledgement."""
+
+    def count_skips(self, steps: Sequence[StepName]) -> None:
+        """Count the skip events of these steps."""
+        ...
+
+    def count_failure(self, reason: str) -> None:
+        """Count one dead letter of failed resolutions."""
         ...
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 import structlog
 from dishka import AsyncContainer, Provider, make_async_container
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.process_collector import ProcessCollector
 
 from batch_conductor_service.config import Settings
@@ -13,6 +13,7 @@ from batch_conductor_service.di import make_providers
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.exceptions import UncleanShutdownError, UnfitStoreError
 from batch_conductor_service.health import STORES, HealthMonitor
+from batch_conductor_service.metric_labels import show_closed_sets
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.policies import CLOSE_SHARE, TASKS_SHARE
 from batch_conductor_service.protocols import HealthProbeProtocol
@@ -24,9 +25,15 @@ logger = structlog.get_logger(__name__)
 
 
 def initialize_metrics(registry: CollectorRegistry) -> Metrics:
-    """Register every metric of the service and of its process."""
+    """Register every metric of the service and of its process; counters begin at 0.
+
+    The pipelines' own follow with the pipelines.
+    """
+    disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotation
     ProcessCollector(registry=registry)
-    return Metrics(registry)
+    metrics = Metrics(registry)
+    show_closed_sets(metrics)
+    return metrics
 
 
 def build_container(settings: Settings, *overrides: Provider) -> AsyncContainer:

@@ -89,15 +89,18 @@ class ControlledRepository(MockBatchStateRepositoryImpl):
 
 
 class ControlledDlq:
-    """Keeps the letters, after failing the next times."""
+    """Keeps the letters, after failing the next times; or breaks with a fault of its own."""
 
     def __init__(self) -> None:
         self.failures = 0
+        self.fault: Exception | None = None
         self.tries = 0
         self.letters: list[DeadLetter] = []
 
     async def publish(self, letter: DeadLetter) -> None:
         self.tries += 1
+        if self.fault:
+            raise self.fault
         if self.failures:
             self.failures -= 1
             raise BrokerUnavailableError
