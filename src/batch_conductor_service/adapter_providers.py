@@ -44,6 +44,7 @@ from batch_conductor_service.persistence_worker import PersistenceWorker
 from batch_conductor_service.policies import (
     consumer_policy,
     redis_policy,
+    work_policy,
 )
 from batch_conductor_service.progress import ConsumerProgress, QueueProgress
 from batch_conductor_service.protocols import (
@@ -170,9 +171,7 @@ class PostgresProvider(Provider):
         metrics: Metrics,
         settings: Settings,
     ) -> BackgroundTaskProtocol:
-        return PersistenceWorker(
-            queue, store, dlq, metrics, batch_size=settings.persistence_batch_size
-        )
+        return PersistenceWorker(queue, store, dlq, metrics, work_policy(settings))
 
 
 class NoPostgresProvider(Provider):

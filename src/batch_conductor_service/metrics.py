@@ -134,6 +134,11 @@ class Metrics:
         self.queue_depth = Gauge(
             "bcs_persistence_queue_depth", "Queue entries that Postgres has not.", registry=registry
         )
+        self.queue_size = Gauge(
+            "bcs_persistence_queue_bytes",
+            "Size of the queue entries that Postgres has not.",
+            registry=registry,
+        )
         self.worker_lag = Gauge(
             "bcs_persistence_worker_lag_seconds",
             "Age of the oldest change that Postgres has not; the one to alert on.",

@@ -32,6 +32,7 @@ class ConsumerPolicy:
         metadata_max_age_seconds: within this time a topic that appears is noticed.
         max_backoff_seconds: longest wait between two tries.
         queue_high_water: updates waiting for Postgres that pause consumption; half resumes it.
+        queue_high_water_bytes: the same of their bytes, so that Redis has room for large ones, too.
     """
 
     bootstrap_servers: str
@@ -47,4 +48,5 @@ class ConsumerPolicy:
     metadata_max_age_seconds: float = 5
     max_backoff_seconds: float = 5
     queue_high_water: int = 50_000
+    queue_high_water_bytes: int = 64 * 1024 * 1024
     dlq_limit: DeadLetterLimit = field(default_factory=DeadLetterLimit)

@@ -89,11 +89,12 @@ class RedisPersistenceQueue:
         )
 
     async def get_backlog(self) -> QueueBacklog:
-        depth, oldest, (seconds, microseconds), server = await self._run(
+        depth, oldest, (seconds, microseconds), server, size = await self._run(
             ("XLEN", keys.PERSISTENCE_QUEUE),
             ("XRANGE", keys.PERSISTENCE_QUEUE, "-", "+", "COUNT", 1),
             ("TIME",),
             ("INFO", "replication"),
+            ("MEMORY USAGE", keys.PERSISTENCE_QUEUE),
         )
         self._depth = depth if is_primary(server) else None
         if self._depth is None:
@@ -104,7 +105,9 @@ class RedisPersistenceQueue:
         # Both times are the server's: an entry id begins with its milliseconds.
         now_ms = seconds * 1000 + microseconds / 1000
         age_ms = max(0.0, now_ms - _parts(oldest[0][0])[0])
-        return QueueBacklog(depth=depth, oldest_age_seconds=age_ms / 1000)
+        return QueueBacklog(
+            depth=depth, oldest_age_seconds=age_ms / 1000, size_bytes=int(size or 0)
+        )
 
     @property
     def was_empty(self) -> bool:
