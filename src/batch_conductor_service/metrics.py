@@ -144,6 +144,11 @@ class Metrics:
             "Age of the oldest change that Postgres has not; the one to alert on.",
             registry=registry,
         )
+        self.batches_deleted = Counter(
+            "bcs_batches_deleted_total",
+            "Batches deleted from Postgres since nothing was said of them for so long.",
+            registry=registry,
+        )
         # Anything but 0 is a fault of ours, or somebody changed a store by hand: `bcs audit`.
         self.state_drift = Gauge(
             "bcs_state_drift",
