@@ -5,6 +5,7 @@ from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterL
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.persistence_worker import WorkPolicy
 from batch_conductor_service.services.drift_sampling import SamplingPolicy
+from batch_conductor_service.services.retention import RetentionPolicy
 
 # Of the shutdown's time. What runs beside the requests stops after the last of them, one after the
 # other, so the shares of all of them together leave some.
@@ -57,6 +58,11 @@ def work_policy(settings: Settings) -> WorkPolicy:
     return WorkPolicy(
         max_entries=settings.persistence_batch_size, max_bytes=settings.persistence_batch_bytes
     )
+
+
+def retention_policy(settings: Settings) -> RetentionPolicy:
+    """Return for how long batches are kept."""
+    return RetentionPolicy(days=settings.retention_days)
 
 
 def sampling_policy(settings: Settings) -> SamplingPolicy:

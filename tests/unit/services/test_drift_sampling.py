@@ -1,4 +1,7 @@
 import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -27,8 +30,13 @@ class Bench:
         auditor = Auditor(
             self.stores.cache, self.stores.records, self.stores, AuditPolicy(pause_seconds=0)
         )
+
+        @asynccontextmanager
+        async def open_auditor() -> AsyncIterator[Auditor]:
+            yield auditor
+
         self.sampler = DriftSampler(
-            auditor,
+            open_auditor,
             self.recent,
             self.shown.append,
             SamplingPolicy(interval_seconds=interval_seconds, sample_size=sample_size),
@@ -44,6 +52,20 @@ async def test_the_number_of_batches_that_differ_is_shown() -> None:
     await bench.sampler.sample()
 
     assert bench.shown == [2]
+
+
+async def test_batches_are_audited_one_at_a_time_and_in_another_thread() -> None:
+    bench = Bench()
+    bench.stores.redis = {one: cached(update(one, evidence("e1"))) for one in (A, B, C)}
+    bench.stores.postgres = {one: archived(update(one, evidence("e1"))) for one in (A, B, C)}
+    threads: list[int] = []
+    bench.stores.on_look = lambda: threads.append(threading.get_ident())
+    bench.recent.note([A, B, C])
+
+    await bench.sampler.sample()
+
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
 
 
 async def test_a_sample_is_of_the_latest_and_the_next_of_those_before_them() -> None:

@@ -26,7 +26,7 @@ from batch_conductor_service.implementations.redis.connections import (
 from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.port_values import QueueBacklog, QueueEntry, RedisCommand, Watermark
 
-ENTRIES_PER_LOOK = 500  # when looking for what waits of a batch
+ENTRIES_PER_LOOK = 20  # when looking for what waits of a batch
 
 RawEntry = tuple[bytes, dict[bytes, bytes] | None]
 
@@ -121,7 +121,11 @@ class RedisPersistenceQueue:
             [entries] = await self._run(
                 ("XRANGE", keys.PERSISTENCE_QUEUE, start, "+", "COUNT", ENTRIES_PER_LOOK)
             )
-            updates = [self._entry(entry_id, fields).update for entry_id, fields in entries]
+            updates = [
+                self._entry(entry_id, fields).update
+                for entry_id, fields in entries
+                if fields.get(b"batch", b"").decode() in batch_ids  # others are not worth decoding
+            ]
             queued += [one for one in updates if one is not None and one.batch_id in batch_ids]
             if len(entries) < ENTRIES_PER_LOOK:
                 return queued
