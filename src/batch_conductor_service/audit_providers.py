@@ -118,6 +118,7 @@ class PostgresAuditProvider(Provider):
         self,
         address: RedisAddress,
         breakers: CircuitBreakers,
+        repository: BatchStateRepositoryProtocol,
         recent: RecentBatches,
         metrics: Metrics,
         settings: Settings,
@@ -126,7 +127,7 @@ class PostgresAuditProvider(Provider):
             return _own_auditor(settings, address, breakers, metrics)
 
         return DriftSampler(
-            open_auditor, recent, metrics.state_drift.set, sampling_policy(settings)
+            open_auditor, repository, recent, metrics.state_drift.set, sampling_policy(settings)
         )
 
 

@@ -74,13 +74,15 @@ class SamplingPolicy:
     """How often, how many batches at most each time, and how much rest after each batch.
 
     The rest is as many times as long as the batch took, so that the sampler has only a share of the
-    processor, and at most `max_rest_seconds`.
+    processor, and at most `max_rest_seconds`. A batch with more than `max_statements` is passed
+    over: to compare it takes some 2.5 KiB for each, and the service has other use for the memory.
     """
 
     interval_seconds: float = 60
     sample_size: int = 50
     rest_factor: float = 4
     max_rest_seconds: float = 0.5
+    max_statements: int = 20_000
 
 
 class DriftSampler:
@@ -94,11 +96,13 @@ class DriftSampler:
     def __init__(
         self,
         open_auditor: OpenAuditor,
+        repository: BatchStateRepositoryProtocol,
         recent: RecentBatches,
         show: Callable[[int], None],
         policy: SamplingPolicy | None = None,
     ) -> None:
         self._open_auditor = open_auditor
+        self._repository = repository
         self._recent = recent
         self._show = show
         self._policy = policy or SamplingPolicy()
@@ -127,7 +131,8 @@ class DriftSampler:
         """Audit a sample; while a store cannot be read, what was shown last stands."""
         batch_ids = self._recent.take(self._policy.sample_size)
         try:
-            found = await run_apart(lambda: self._audit(batch_ids))
+            small = [one for one in batch_ids if await self._is_small(one)]
+            found = await run_apart(lambda: self._audit(small))
         except TransientError as exc:
             self._recent.note(batch_ids)
             logger.warning("drift_sample_postponed", error=str(exc))
@@ -141,6 +146,13 @@ class DriftSampler:
                 subject=one.differences[0].subject,
                 place=one.differences[0].place.value,
             )
+
+    async def _is_small(self, batch_id: BatchId) -> bool:
+        summary = (await self._repository.get_summary(batch_id)).summary
+        statements = sum(step.completed + step.failed for step in summary.steps.values())
+        if statements > self._policy.max_statements:
+            logger.info("large_batch_not_sampled", batch_id=batch_id, statements=statements)
+        return statements <= self._policy.max_statements
 
     async def _audit(self, batch_ids: Sequence[BatchId]) -> list[BatchComparison]:
         found: list[BatchComparison] = []

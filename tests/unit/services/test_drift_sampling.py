@@ -23,7 +23,9 @@ A, B, C = map(BatchId, "abc")
 class Bench:
     """A sampler over stores in memory, and what it showed."""
 
-    def __init__(self, *, interval_seconds: float = 0.01, sample_size: int = 10) -> None:
+    def __init__(
+        self, *, interval_seconds: float = 0.01, sample_size: int = 10, max_statements: int = 100
+    ) -> None:
         self.stores = Stores()
         self.recent = RecentBatches()
         self.shown: list[int] = []
@@ -37,9 +39,14 @@ class Bench:
 
         self.sampler = DriftSampler(
             open_auditor,
+            self.stores,
             self.recent,
             self.shown.append,
-            SamplingPolicy(interval_seconds=interval_seconds, sample_size=sample_size),
+            SamplingPolicy(
+                interval_seconds=interval_seconds,
+                sample_size=sample_size,
+                max_statements=max_statements,
+            ),
         )
 
 
@@ -66,6 +73,19 @@ async def test_batches_are_audited_one_at_a_time_and_in_another_thread() -> None
 
     assert len(threads) == 3
     assert threading.get_ident() not in threads
+
+
+async def test_a_batch_that_is_too_large_to_be_compared_beside_answers_is_passed_over() -> None:
+    bench = Bench(max_statements=1)
+    bench.stores.redis = {
+        A: cached(update("a", evidence("e1"), evidence("e2"))),
+        B: cached(update("b", evidence("e1"))),
+    }
+    bench.recent.note([A, B])
+
+    await bench.sampler.sample()
+
+    assert bench.shown == [1]
 
 
 async def test_a_sample_is_of_the_latest_and_the_next_of_those_before_them() -> None:
