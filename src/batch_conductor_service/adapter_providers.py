@@ -19,6 +19,10 @@ from batch_conductor_service.exceptions import SettingsError
 from batch_conductor_service.health import ProgressProtocol
 from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
 from batch_conductor_service.implementations.kafka.health import KafkaProbe
+from batch_conductor_service.implementations.kafka.held_letters import (
+    HeldDeadLetters,
+    OnceOnlyDlqProducer,
+)
 from batch_conductor_service.implementations.kafka.producer import KafkaProducerClient
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
@@ -223,7 +227,13 @@ class KafkaProvider(Provider):
         metrics: Metrics,
         clock: ClockProtocol,
     ) -> EventConsumer:
-        return EventConsumer(consumer_policy(settings), repository, queue, dlq, metrics, clock)
+        held = HeldDeadLetters(
+            settings.kafka_bootstrap_servers,
+            settings.kafka_consumer_group_id,
+            request_timeout_seconds=settings.kafka_request_timeout_seconds,
+        )
+        once = OnceOnlyDlqProducer(dlq, held, metrics)
+        return EventConsumer(consumer_policy(settings), repository, queue, once, metrics, clock)
 
     @provide
     def consumer_task(

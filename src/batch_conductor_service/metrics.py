@@ -102,7 +102,8 @@ class Metrics:
             ["topic", "partition"],
             registry=registry,
         )
-        # outcome: published, failed, dropped. A steady rise of `failed` means the broker is away.
+        # outcome: published, failed, dropped, already_held (read again by a replay: the topic has
+        # it). A steady rise of `failed` means the broker is away.
         self.dlq_messages = Counter(
             "bcs_dlq_messages_total",
             "Dead letters by what became of them.",
