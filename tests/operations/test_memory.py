@@ -77,7 +77,7 @@ async def test_what_200_outcomes_of_2000_essays_leave_in_the_queue_fits(
 
 
 async def test_a_batch_of_30000_essays_fits(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BCS_AUDIT_INTERVAL_SECONDS", "2")
+    monkeypatch.setenv("BCS_AUDIT_INTERVAL_SECONDS", "10")
     batch, names = f"batch-{uuid.uuid4().hex}", essays(30_000)
     parts = [names[start : start + 5000] for start in range(0, len(names), 5000)]
     with stack.serve() as (process, address):

@@ -57,8 +57,8 @@ async def test_what_waits_is_counted_here_or_in_the_queue_whichever_is_more() ->
     queue.hold_all()
     assert (await tracker.measure_waiting())[0] == 2
 
-    queue.extra_depth = 5
-    assert (await tracker.measure_waiting())[0] == 5
+    queue.extra_depth, queue.size_bytes = 5, 700
+    assert await tracker.measure_waiting() == (5, 700)
 
 
 async def test_an_unreadable_queue_is_for_the_caller_to_wait_for() -> None:
