@@ -60,6 +60,14 @@ async def test_what_has_to_stay_does_not_keep_the_others() -> None:
     assert set(batches.forgotten) == {"c", "d", "e"}
 
 
+async def test_zero_days_keep_everything() -> None:
+    batches = KeptBatches("a")
+
+    await Retention(RetentionPolicy(days=0), batches, batches, lambda: None).sweep()
+
+    assert (batches.kept, batches.looks) == (["a"], 0)
+
+
 async def test_it_looks_again_and_again_also_after_a_store_was_away() -> None:
     batches = KeptBatches("a")
     batches.failures = 2
