@@ -20,6 +20,10 @@ from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.health import ProgressProtocol
 from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
 from batch_conductor_service.implementations.kafka.health import KafkaProbe
+from batch_conductor_service.implementations.kafka.held_letters import (
+    HeldDeadLetters,
+    OnceOnlyDlqProducer,
+)
 from batch_conductor_service.implementations.kafka.producer import KafkaProducerClient
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
@@ -53,6 +57,7 @@ from batch_conductor_service.persistence_worker import PersistenceWorker
 from batch_conductor_service.policies import (
     consumer_policy,
     redis_policy,
+    work_policy,
 )
 from batch_conductor_service.progress import ConsumerProgress, QueueProgress
 from batch_conductor_service.protocols import (
@@ -194,9 +199,7 @@ class PostgresProvider(Provider):
         metrics: Metrics,
         settings: Settings,
     ) -> BackgroundTaskProtocol:
-        return PersistenceWorker(
-            queue, store, dlq, metrics, batch_size=settings.persistence_batch_size
-        )
+        return PersistenceWorker(queue, store, dlq, metrics, work_policy(settings))
 
 
 class NoPostgresProvider(Provider):
@@ -243,10 +246,21 @@ class KafkaProvider(Provider):
         return consumer_policy(settings)
 
     @provide
+    def once_only(
+        self, settings: Settings, dlq: DlqProducerProtocol, metrics: Metrics
+    ) -> OnceOnlyDlqProducer:
+        held = HeldDeadLetters(
+            settings.kafka_bootstrap_servers,
+            settings.kafka_consumer_group_id,
+            request_timeout_seconds=settings.kafka_request_timeout_seconds,
+        )
+        return OnceOnlyDlqProducer(dlq, held, metrics)
+
+    @provide
     def handler(
         self,
         repository: NotingRepository,
-        dlq: DlqProducerProtocol,
+        dlq: OnceOnlyDlqProducer,
         policy: ConsumerPolicy,
         metrics: Metrics,
         clock: ClockProtocol,

@@ -1,16 +1,28 @@
 """What looks after state: the audit, the repair, the regular sample, and the replay."""
 
-from dishka import AnyOf, Provider, Scope, provide
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from dishka import AnyOf, Provider, Scope, provide
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from batch_conductor_service.adapter_providers import RedisAddress
 from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.kafka.group import KafkaConsumerGroup
+from batch_conductor_service.implementations.postgres.batch_state import (
+    PostgresBatchStateRepository,
+)
+from batch_conductor_service.implementations.postgres.engine import create_engine
 from batch_conductor_service.implementations.postgres.inspection import PostgresBatchRecords
+from batch_conductor_service.implementations.postgres.retention import PostgresIdleBatches
+from batch_conductor_service.implementations.redis.client import RedisClient
 from batch_conductor_service.implementations.redis.inspection import RedisBatchCache
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.implementations.redis.replays import RedisReplayRequests
+from batch_conductor_service.implementations.redis.retention import RedisPassingBatches
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.policies import sampling_policy
+from batch_conductor_service.policies import redis_policy, retention_policy, sampling_policy
 from batch_conductor_service.protocols import (
     AtomicRedisClientProtocol,
     BackgroundTaskProtocol,
@@ -29,6 +41,7 @@ from batch_conductor_service.services.replaying import (
     Replayer,
     ReplayRequestsProtocol,
 )
+from batch_conductor_service.services.retention import Retention
 
 
 class MemoryAuditProvider(Provider):
@@ -87,10 +100,36 @@ class PostgresAuditProvider(Provider):
         return Repairer(auditor, cache, records, repository)
 
     @provide
-    def sampler(
-        self, auditor: Auditor, recent: RecentBatches, metrics: Metrics, settings: Settings
+    def retention(
+        self,
+        engine: AsyncEngine,
+        redis: AtomicRedisClientProtocol,
+        metrics: Metrics,
+        settings: Settings,
     ) -> BackgroundTaskProtocol:
-        return DriftSampler(auditor, recent, metrics.state_drift.set, sampling_policy(settings))
+        return Retention(
+            retention_policy(settings),
+            PostgresIdleBatches(engine),
+            RedisPassingBatches(redis),
+            metrics.batches_deleted.inc,
+        )
+
+    @provide
+    def sampler(
+        self,
+        address: RedisAddress,
+        dependencies: StepDependencies,
+        repository: BatchStateRepositoryProtocol,
+        recent: RecentBatches,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> BackgroundTaskProtocol:
+        def open_auditor() -> AbstractAsyncContextManager[Auditor]:
+            return _own_auditor(settings, address, metrics, dependencies)
+
+        return DriftSampler(
+            open_auditor, repository, recent, metrics.state_drift.set, sampling_policy(settings)
+        )
 
 
 class NoPostgresAuditProvider(Provider):
@@ -121,3 +160,26 @@ class ReplayProvider(Provider):
             settings.kafka_consumer_group_id,
             request_timeout_seconds=settings.kafka_request_timeout_seconds,
         )
+
+
+@asynccontextmanager
+async def _own_auditor(
+    settings: Settings, address: RedisAddress, metrics: Metrics, dependencies: StepDependencies
+) -> AsyncIterator[Auditor]:
+    """Give an auditor with connections of its own, for another event loop than the container's."""
+    policy = redis_policy(settings)
+    client = RedisClient(address, policy, metrics)
+    queue = RedisPersistenceQueue(
+        address,
+        policy,
+        worker_name="auditor",
+        takeover_seconds=settings.persistence_takeover_seconds,
+    )
+    engine = create_engine(settings)
+    try:
+        records = PostgresBatchRecords(engine, PostgresBatchStateRepository(engine, dependencies))
+        yield Auditor(RedisBatchCache(client, dependencies), records, queue, dependencies)
+    finally:
+        await engine.dispose()
+        await queue.close()
+        await client.close()

@@ -19,6 +19,7 @@ from batch_conductor_service.variables import ENV_PREFIX, find_unknown
 
 SECRETS_DIR_VARIABLE = f"{ENV_PREFIX}SECRETS_DIR"
 MAX_PORT = 65535
+MEBIBYTE = 1024 * 1024
 DEFAULT_SECRETS_DIR = Path("/run/secrets")
 
 _BROKER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
@@ -151,7 +152,12 @@ class Settings(BaseSettings):
     )
 
     persistence_batch_size: int = Field(
-        default=200, gt=0, description="Most queue entries that one Postgres transaction takes."
+        default=200, gt=0, description="Most queue entries that the worker has in hand."
+    )
+    persistence_batch_bytes: int = Field(
+        default=4 * MEBIBYTE,
+        gt=0,
+        description="Most bytes of queue entries that the worker has in hand.",
     )
     persistence_takeover_seconds: Seconds = Field(
         default=30,
@@ -159,6 +165,17 @@ class Settings(BaseSettings):
     )
     persistence_queue_high_water: int = Field(
         default=50_000, gt=0, description="Queue depth that pauses consumption; half of it resumes."
+    )
+    persistence_queue_high_water_bytes: int = Field(
+        default=64 * MEBIBYTE,
+        gt=0,
+        description="Bytes queued that pause consumption; half of them resumes.",
+    )
+    retention_days: int = Field(
+        default=400,
+        ge=0,
+        le=36_500,
+        description="Days after which Postgres forgets a batch that nothing was said of; 0: never.",
     )
 
     audit_interval_seconds: Seconds = Field(

@@ -37,6 +37,7 @@ VERSION = version("batch-conductor-service")
 UNKNOWN = "unknown"  # a pipeline that the file does not have, an event of no topic of ours
 
 PUBLISHING_OUTCOMES = ("published", "failed", "dropped")
+DEAD_LETTER_OUTCOMES = (*PUBLISHING_OUTCOMES, "already_held")
 EVENT_OUTCOMES = ("applied", "dead_lettered")
 TRANSACTION_OUTCOMES = ("committed", "contended", "fell_back", "failed")
 PERSISTENCE_OUTCOMES = ("success", "failure")
@@ -75,7 +76,7 @@ def show_closed_sets(metrics: Metrics) -> None:
     _show(metrics.event_processing, CONSUMED_EVENTS, EVENT_OUTCOMES)
     _show(metrics.times_not_believed, CONSUMED_EVENTS)
     for topic, reasons in dead_letter_reasons().items():
-        _show(metrics.dlq_messages, [topic], reasons, PUBLISHING_OUTCOMES)
+        _show(metrics.dlq_messages, [topic], reasons, DEAD_LETTER_OUTCOMES)
     _show(metrics.redis_transactions, TRANSACTION_OUTCOMES)
     _show(metrics.redis_transaction_retries, TRANSACTION_OUTCOMES)
     _show(metrics.postgres_persistence, PERSISTENCE_OUTCOMES)

@@ -108,7 +108,8 @@ class Metrics:
             "Age of the oldest PhaseSkipped event that waits; 0 when none does.",
             registry=registry,
         )
-        # outcome: published, failed, dropped. A steady rise of `failed` means the broker is away.
+        # outcome: published, failed, dropped, already_held (read again by a replay: the topic has
+        # it). A steady rise of `failed` means the broker is away.
         self.dlq_messages = Counter(
             "bcs_dlq_messages_total",
             "Dead letters by what became of them.",
@@ -159,7 +160,7 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
-        # outcome: committed, contended (needed more than one try), fell_back (by script), failed.
+        # outcome: committed, contended (needed more than one try), fell_back (in the lane), failed.
         self.redis_transactions = Counter(
             "bcs_redis_transactions_total",
             "Transactions by how they ended.",
@@ -175,9 +176,19 @@ class Metrics:
         self.queue_depth = Gauge(
             "bcs_persistence_queue_depth", "Queue entries that Postgres has not.", registry=registry
         )
+        self.queue_size = Gauge(
+            "bcs_persistence_queue_bytes",
+            "Size of the queue entries that Postgres has not.",
+            registry=registry,
+        )
         self.worker_lag = Gauge(
             "bcs_persistence_worker_lag_seconds",
             "Age of the oldest change that Postgres has not; the one to alert on.",
+            registry=registry,
+        )
+        self.batches_deleted = Counter(
+            "bcs_batches_deleted_total",
+            "Batches deleted from Postgres since nothing was said of them for so long.",
             registry=registry,
         )
         # Anything but 0 is a fault of ours, or somebody changed a store by hand: `bcs audit`.

@@ -3,7 +3,9 @@
 from batch_conductor_service.config import Settings
 from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
+from batch_conductor_service.persistence_worker import WorkPolicy
 from batch_conductor_service.services.drift_sampling import SamplingPolicy
+from batch_conductor_service.services.retention import RetentionPolicy
 
 # Of the shutdown's time. What runs beside the requests stops after the last of them, one after the
 # other, so the shares of all of them together leave some.
@@ -34,6 +36,7 @@ def consumer_policy(settings: Settings) -> ConsumerPolicy:
         close_timeout_seconds=LEAVE_SHARE * settings.shutdown_timeout_seconds,
         stuck_timeout_seconds=settings.stuck_consumer_timeout_seconds,
         queue_high_water=settings.persistence_queue_high_water,
+        queue_high_water_bytes=settings.persistence_queue_high_water_bytes,
         dlq_limit=DeadLetterLimit(
             max_invalid_ratio=settings.dlq_max_invalid_ratio,
             min_invalid_records=settings.dlq_min_invalid_records,
@@ -48,6 +51,18 @@ def redis_policy(settings: Settings) -> RedisPolicy:
         timeout_seconds=settings.redis_timeout_seconds,
         max_connections=settings.redis_max_connections,
     )
+
+
+def work_policy(settings: Settings) -> WorkPolicy:
+    """Return how much the worker has in hand."""
+    return WorkPolicy(
+        max_entries=settings.persistence_batch_size, max_bytes=settings.persistence_batch_bytes
+    )
+
+
+def retention_policy(settings: Settings) -> RetentionPolicy:
+    """Return for how long batches are kept."""
+    return RetentionPolicy(days=settings.retention_days)
 
 
 def sampling_policy(settings: Settings) -> SamplingPolicy:

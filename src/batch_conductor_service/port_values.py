@@ -40,7 +40,10 @@ class QueueEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueBacklog:
-    """How much waits for Postgres, and since when (seconds; 0 when nothing waits)."""
+    """How much waits for Postgres, and since when (seconds; 0 when nothing waits).
+
+    `size_bytes` is of the payloads, as near as the store can tell without walking the queue.
+    """
 
     depth: int
     oldest_age_seconds: float

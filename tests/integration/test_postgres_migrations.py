@@ -17,6 +17,7 @@ TABLES = {
     "phase_outcomes",
     "batch_registrations",
     "processing_pipeline_state",
+    "batch_activity",
 }
 COUNT_WAITING_SOON = text("""
     SELECT count(DISTINCT pid) FROM pg_locks, pg_sleep(0.05)

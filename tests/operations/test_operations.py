@@ -243,6 +243,107 @@ async def wait_until_committed(stack: Stack) -> None:
     await eventually(is_committed, timeout_seconds=60, what="the commit of everything")
 
 
+async def test_machines_are_told_in_json_and_people_whole_names(stack: Stack, batch: str) -> None:
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    [topic] = {registered(batch, 10).topic}
+    with stack.serve():
+        await send_batch(stack, batch)
+        await wait_until_committed(stack)
+
+        replay, piped, asked, rebuild = [
+            await run(stack, *command)
+            for command in (
+                ("replay", "--from-time", since, "--json"),
+                ("replay", "--from-time", since),
+                ("replay", "--from-time", since, "--topic", topic, "--apply", "--json"),
+                ("rebuild", "--json"),
+            )
+        ]
+
+    assert (replay.code, piped.code, asked.code, rebuild.code) == (0, 0, 0, 0)
+    *partitions, summary = replay.objects
+    assert {one["topic"] for one in partitions} <= set(consumed_topics())
+    assert sum(one["records"] for one in partitions) == summary["records"] >= 11
+    assert (summary["applied"], summary["waiting"]) == (False, [])
+    assert all(one["topic"] in piped.output for one in partitions)
+    assert (asked.objects[-1]["applied"], asked.objects[-1]["members_asked"]) == (True, True)
+    assert rebuild.objects[-1]["not_whole"] == 0
+    assert rebuild.objects[-1]["whole"] >= 1
+
+
+async def test_what_is_not_there_is_an_error(stack: Stack, batch: str) -> None:
+    [topic] = {registered(batch, 10).topic}
+    with stack.serve():
+        await send_batch(stack, batch)
+        unknown, named_too, no_topic, no_partition = [
+            await run(stack, *command)
+            for command in (
+                ("audit", "no-such-batch"),
+                ("audit", "--json", batch, "no-such-batch"),
+                ("replay", "--from-time", "2025-01-01", "--topic", "no.such.topic"),
+                ("replay", "--from-offset", f"{topic}:99:0"),
+            )
+        ]
+
+    assert [e.code for e in (unknown, named_too, no_topic, no_partition)] == [2, 2, 2, 2]
+    assert "Nobody has heard of batch no-such-batch." in unknown.output
+    assert named_too.objects[0] == {"type": "unknown", "batch_id": "no-such-batch"}
+    assert (named_too.objects[-1]["audited"], named_too.objects[-1]["differing"]) == (1, 0)
+    assert "'no.such.topic' is no topic that is consumed" in no_topic.errors
+    assert no_partition.errors == f"Error: There is no partition {topic}:99.\n"
+
+
+@pytest.mark.xfail(strict=True, reason="counts are told from what Postgres alone knows")
+async def test_an_audit_tells_the_count_that_follows_from_what_all_of_them_know(
+    stack: Stack, batch: str
+) -> None:
+    """Postgres has lost an essay, and counts yet another number."""
+    with stack.serve():
+        await send_batch(stack, batch)
+        connection = await asyncpg.connect(plain_url(stack.postgres.url))
+        for statement in (
+            "DELETE FROM essay_step_evidence WHERE batch_id = $1 AND essay_id = 'essay-5'",
+            "UPDATE processing_pipeline_state SET completed_count = 7 WHERE batch_id = $1",
+        ):
+            await connection.execute(statement, batch)
+        await connection.close()
+
+        told = await run(stack, "audit", "--json", batch)
+
+    assert told.code == 1
+    counts = [d for d in told.objects[0]["differences"] if d["subject"] == "counts of spellcheck"]
+    assert counts
+    assert all(one["right"].startswith("10 completed") for one in counts), counts
+
+
+@pytest.mark.xfail(strict=True, reason="documents of essays expire one by one")
+async def test_a_batch_that_is_written_for_longer_than_it_is_kept_idle_is_no_drift(
+    stack: Stack, batch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ttl_seconds, is_over = 4, asyncio.Event()
+    monkeypatch.setenv("BCS_REDIS_TTL_SECONDS", str(ttl_seconds))
+
+    async def write() -> None:
+        """Say something of another essay twice a second, of none again."""
+        async with sender(stack.kafka_bootstrap_servers) as producer:
+            await send(producer, [registered(batch, 1000)])
+            number = 0
+            while not is_over.is_set():
+                number += 1
+                await send(producer, [spellchecked(batch, f"essay-{number}")])
+                await asyncio.sleep(0.5)
+
+    with stack.serve():
+        writing = asyncio.create_task(write())
+        await eventually(lambda: _has_some(stack, [batch]), timeout_seconds=60)
+        await asyncio.sleep(1.5 * ttl_seconds)
+        told = await run(stack, "audit", "--json", batch)
+        is_over.set()
+        await writing
+
+    assert (told.code, told.objects[-1]["differing"]) == (0, 0), told
+
+
 async def test_a_bad_command_line_and_an_absent_server_are_told_in_a_line(stack: Stack) -> None:
     stack.redis.kill()
 

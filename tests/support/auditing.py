@@ -84,7 +84,10 @@ class Stores:
         return [None] * len(updates)
 
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
-        return SummaryReading(summary=self.redis[batch_id].state.summarise(DEPENDENCIES))
+        if self.is_away:
+            raise StoreUnavailableError
+        known = self.redis.get(batch_id) or cached(merged(batch_id).as_update())
+        return SummaryReading(summary=known.state.summarise(DEPENDENCIES))
 
     async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
         return self.redis[batch_id].state.essays()

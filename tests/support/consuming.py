@@ -23,6 +23,7 @@ class ControlledQueue:
         self.held = 0
         self.failures = 0
         self.extra_depth = 0
+        self.size_bytes = 0
 
     def enqueue(self) -> str:
         """Return the id of a new entry."""
@@ -53,7 +54,7 @@ class ControlledQueue:
 
     async def get_backlog(self) -> QueueBacklog:
         depth = self.queued - self.held + self.extra_depth
-        return QueueBacklog(depth=depth, oldest_age_seconds=0)
+        return QueueBacklog(depth=depth, oldest_age_seconds=0, size_bytes=self.size_bytes)
 
 
 class ControlledRepository(MockBatchStateRepositoryImpl):

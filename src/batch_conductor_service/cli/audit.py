@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch_conductor_service.cli.operating import (
+    COULD_NOT_TELL,
     NOTHING_DIFFERS,
     SOMETHING_DIFFERS,
     batch_ids,
@@ -37,7 +38,7 @@ def audit(batches: Sequence[BatchId], *, is_json: bool, repair: bool) -> None:
     anew, and looks again.
 
     Exits with 0 when nothing differs (any more), with 1 when something does, with 2 when it could
-    not tell.
+    not tell, or nobody has heard of a batch that was named.
     """
     from batch_conductor_service.cli.audit_report import JsonReport, TableReport
 
@@ -45,14 +46,14 @@ def audit(batches: Sequence[BatchId], *, is_json: bool, repair: bool) -> None:
     require_stores(settings, postgres=repair)
     report: AuditReport = JsonReport() if is_json else TableReport()
 
-    async def run() -> bool:
+    async def run() -> int:
         from batch_conductor_service.services.auditing import Auditor
         from batch_conductor_service.services.repairing import Repairer
 
         async with opened(settings) as container:
             auditor = await container.get(Auditor)
             repairer = await container.get(Repairer) if repair else None
-            differs = False
+            differs = is_unknown = False
             async for some in auditor.list_batches(batches):
                 page = await auditor.audit(some)
                 report.show(page)
@@ -61,8 +62,11 @@ def audit(batches: Sequence[BatchId], *, is_json: bool, repair: bool) -> None:
                     left = tuple(await repairer.repair(page.differing))
                     report.show_repaired(page.differing, left)
                 differs = differs or bool(left)
-        return differs
+                is_unknown = is_unknown or bool(batches and page.unknown)
+        if differs:
+            return SOMETHING_DIFFERS
+        return COULD_NOT_TELL if is_unknown else NOTHING_DIFFERS
 
-    differs = asyncio.run(run())
+    code = asyncio.run(run())
     report.finish()
-    sys.exit(SOMETHING_DIFFERS if differs else NOTHING_DIFFERS)
+    sys.exit(code)

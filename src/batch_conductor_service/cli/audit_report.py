@@ -6,10 +6,10 @@ from dataclasses import asdict
 from typing import Protocol
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from batch_conductor_service.cli.operating import make_console
 from batch_conductor_service.domain.drift import BatchComparison, Difference
 from batch_conductor_service.services.auditing import AuditedPage
 
@@ -43,7 +43,7 @@ class Sums:
 
     def add(self, page: AuditedPage) -> None:
         """Count a page."""
-        self.audited += page.audited
+        self.audited += page.audited - len(page.unknown)
         self.differing += len(page.differing)
         self.doubted += page.doubted
         self.unknown += len(page.unknown)
@@ -89,12 +89,12 @@ class TableReport:
 
     def __init__(self) -> None:
         self._sums = Sums()
-        self._console = Console()
+        self._console = make_console()
 
     def show(self, page: AuditedPage) -> None:
         self._sums.add(page)
         for batch_id in page.unknown:
-            self._console.print(f"Nobody has heard of {escape(batch_id)}.")
+            self._console.print(f"Nobody has heard of batch {escape(batch_id)}.", soft_wrap=True)
         for one in page.differing:
             self._console.print(_table(one))
 
@@ -112,6 +112,8 @@ class TableReport:
             told.append(f"{sums.repaired} repaired")
         if sums.doubted:
             told.append(f"{sums.doubted} to be merged when they are next needed")
+        if sums.unknown:
+            told.append(f"{sums.unknown} nobody has heard of")
         self._console.print("; ".join(told) + ".")
 
 

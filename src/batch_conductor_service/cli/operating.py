@@ -15,8 +15,10 @@ from batch_conductor_service.models import BatchId
 
 if TYPE_CHECKING:
     from dishka import AsyncContainer
+    from rich.console import Console
 
 NOTHING_DIFFERS, SOMETHING_DIFFERS, COULD_NOT_TELL = 0, 1, 2  # exit codes
+PIPED_COLUMNS = 1000  # wide enough that no name is cut
 
 
 class CouldNotTell(click.ClickException):
@@ -61,3 +63,10 @@ def require_stores(settings: Settings, *, postgres: bool) -> None:
         raise CouldNotTell("These settings keep state in the memory of the service only.")
     if postgres and not settings.postgres_enabled:
         raise CouldNotTell("BCS_POSTGRES_ENABLED is false: there is nothing to merge with.")
+
+
+def make_console() -> "Console":
+    """Return where tables are printed: as wide as the terminal, and without an end where piped."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=PIPED_COLUMNS)

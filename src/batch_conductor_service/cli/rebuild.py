@@ -20,7 +20,8 @@ from batch_conductor_service.models import BatchId
 @click.command()
 @click.argument("batches", nargs=-1, metavar="[BATCH]...", callback=batch_ids)
 @click.option("--apply", "is_applied", is_flag=True, help="Do it; without it nothing is changed.")
-def rebuild(batches: Sequence[BatchId], *, is_applied: bool) -> None:
+@click.option("--json", "is_json", is_flag=True, help="One JSON object a line, for machines.")
+def rebuild(batches: Sequence[BatchId], *, is_applied: bool, is_json: bool) -> None:
     """Make Redis anew from Postgres.
 
     All batches that Postgres or Redis knows, or those named. By merging: what only Redis or the
@@ -30,33 +31,21 @@ def rebuild(batches: Sequence[BatchId], *, is_applied: bool) -> None:
     Exits with 0 when every batch is whole in Redis, with 1 when some are not, with 2 when it could
     not tell.
     """
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     settings = load_settings()
     require_stores(settings, postgres=True)
-    console = Console()
 
     async def run() -> int:
+        from batch_conductor_service.cli.rebuild_report import rebuild_report
         from batch_conductor_service.services.auditing import Auditor
         from batch_conductor_service.services.repairing import Repairer
 
-        whole = left = 0
-        told = "{task.completed} batches, {task.fields[left]} not whole"
-        columns = (SpinnerColumn(), TextColumn(told), TimeElapsedColumn())
         async with opened(settings) as container:
             auditor, repairer = await container.get(Auditor), await container.get(Repairer)
             make = repairer.rebuild if is_applied else repairer.look
-            with Progress(*columns, console=console, transient=True) as progress:
-                task = progress.add_task("rebuild", total=None, left=0)
+            with rebuild_report(is_json=is_json) as report:
                 async for some in auditor.list_batches(batches):
-                    page = await make(some)
-                    whole, left = whole + page.made_whole, left + len(page.left)
-                    progress.update(task, advance=len(some), left=left)
-        verb = "are whole now" if is_applied else "are whole already"
-        console.print(f"{whole} batches {verb}; {left} are not in Redis, or in doubt.")
-        if not is_applied:
-            console.print("Nothing was changed; --apply makes all of them anew.")
-        return left
+                    report.show(await make(some))
+        report.finish(is_applied=is_applied)
+        return report.left
 
     sys.exit(SOMETHING_DIFFERS if asyncio.run(run()) else NOTHING_DIFFERS)

@@ -2,8 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,9 +17,13 @@ from batch_conductor_service.config import Settings, load_settings
 from batch_conductor_service.events.topics import consumed_topics
 from batch_conductor_service.services.replaying import (
     Partition,
+    PartitionReplay,
     Replayer,
     ReplayResult,
 )
+
+if TYPE_CHECKING:
+    from batch_conductor_service.cli.replay_report import ReplayReport
 
 
 class PartitionOffset(click.ParamType[tuple[Partition, int]]):
@@ -68,6 +73,7 @@ class Moment(click.ParamType[datetime]):
     show_default=True,
     help="Longest wait for running consumers to obey, in seconds.",
 )
+@click.option("--json", "is_json", is_flag=True, help="One JSON object a line, for machines.")
 def replay(
     offsets: Sequence[tuple[Partition, int]],
     since: datetime | None,
@@ -75,6 +81,7 @@ def replay(
     wait_seconds: float,
     *,
     is_applied: bool,
+    is_json: bool,
 ) -> None:
     """Move the consumer group back, so that events are read again.
 
@@ -85,35 +92,50 @@ def replay(
     hour.
 
     Exits with 0 when the group was moved (or would be), with 1 when some partitions wait still,
-    with 2 when it could not tell.
+    with 2 when it could not tell, or a topic or partition is not there.
     """
     if bool(offsets) == (since is not None) or (topics and since is None):
         raise click.UsageError("Give --from-offset, or --from-time with or without --topic.")
-    settings = load_settings()
+    _require_consumed([*topics, *(topic for (topic, _), _ in offsets)])
+
+    async def make_plan(replayer: Replayer) -> Sequence[PartitionReplay]:
+        if since is None:
+            return await replayer.plan_from_offsets(dict(offsets))
+        if topics:
+            return await replayer.plan_from_time(since, topics)
+        return await replayer.plan_from_time(since, consumed_topics(), may_be_missing=True)
+
     wait = wait_seconds if is_applied else None
-    result = asyncio.run(_replay(settings, dict(offsets) if since is None else since, topics, wait))
-    sys.exit(SOMETHING_DIFFERS if result.waiting else NOTHING_DIFFERS)
+    result = asyncio.run(_replay(load_settings(), make_plan, _report(is_json=is_json), wait))
+    sys.exit(SOMETHING_DIFFERS if result and result.waiting else NOTHING_DIFFERS)
+
+
+def _require_consumed(topics: Sequence[str]) -> None:
+    known = consumed_topics()
+    if unknown := [topic for topic in topics if topic not in known]:
+        listed = ", ".join(known)
+        raise click.UsageError(f"'{unknown[0]}' is no topic that is consumed. They are: {listed}.")
+
+
+def _report(*, is_json: bool) -> "ReplayReport":
+    from batch_conductor_service.cli.replay_report import JsonReplayReport, TableReplayReport
+
+    return JsonReplayReport() if is_json else TableReplayReport()
 
 
 async def _replay(
     settings: Settings,
-    start: Mapping[Partition, int] | datetime,
-    topics: Sequence[str],
+    make_plan: Callable[[Replayer], Awaitable[Sequence[PartitionReplay]]],
+    report: "ReplayReport",
     wait_seconds: float | None,
-) -> ReplayResult:
-    from batch_conductor_service.cli.replay_report import ReplayReport
-
-    report = ReplayReport()
+) -> ReplayResult | None:
+    """Return what was done; None where nothing was to be."""
     async with opened(settings) as container:
         replayer = await container.get(Replayer)
-        if isinstance(start, datetime):
-            plan = await replayer.plan_from_time(start, topics or consumed_topics())
-        else:
-            plan = await replayer.plan_from_offsets(start)
+        plan = await make_plan(replayer)
         report.show_plan(plan)
-        if wait_seconds is None:
-            report.show_rehearsed()
-            return ReplayResult(is_asked=False)
-        result = await replayer.carry_out(plan, wait_seconds=wait_seconds)
+        result = None
+        if wait_seconds is not None:
+            result = await replayer.carry_out(plan, wait_seconds=wait_seconds)
     report.show_result(plan, result)
     return result

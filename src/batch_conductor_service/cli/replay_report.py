@@ -1,25 +1,70 @@
-"""How a replay is told."""
+"""How a replay is told: to a person as a table, to a machine as lines of JSON."""
 
+import json
 from collections.abc import Sequence
+from typing import Protocol
 
-from rich.console import Console
+import click
 from rich.markup import escape
 from rich.table import Table
 
-from batch_conductor_service.services.replaying import PartitionReplay, ReplayResult
+from batch_conductor_service.cli.operating import make_console
+from batch_conductor_service.services.replaying import Partition, PartitionReplay, ReplayResult
 
 
-class ReplayReport:
-    """The plan as a table, and what came of it in a sentence."""
-
-    def __init__(self) -> None:
-        self._console = Console()
+class ReplayReport(Protocol):
+    """What is told of a replay."""
 
     def show_plan(self, plan: Sequence[PartitionReplay]) -> None:
         """Tell what would become of each partition."""
-        table = Table(title="replay")
-        for heading in ("topic", "partition"):
-            table.add_column(heading)
+        ...
+
+    def show_result(self, plan: Sequence[PartitionReplay], result: ReplayResult | None) -> None:
+        """Tell what was done; None says that nothing was to be."""
+        ...
+
+
+class JsonReplayReport:
+    """One object a line: `partition` for each, and a `summary` at the end."""
+
+    def show_plan(self, plan: Sequence[PartitionReplay]) -> None:
+        for one in plan:
+            topic, number = one.partition
+            self._print(
+                type="partition",
+                topic=topic,
+                partition=number,
+                committed=one.committed,
+                new_offset=one.new,
+                records=one.records,
+                note=one.note or None,
+            )
+
+    def show_result(self, plan: Sequence[PartitionReplay], result: ReplayResult | None) -> None:
+        self._print(
+            type="summary",
+            applied=result is not None,
+            members_asked=result is not None and result.is_asked,
+            partitions=sum(one.new is not None for one in plan),
+            records=sum(one.records for one in plan),
+            waiting=[_name(partition) for partition in result.waiting] if result else [],
+        )
+
+    @staticmethod
+    def _print(**fields: object) -> None:
+        click.echo(json.dumps(fields))
+
+
+class TableReplayReport:
+    """The plan as a table, and what came of it in a sentence."""
+
+    def __init__(self) -> None:
+        self._console = make_console()
+
+    def show_plan(self, plan: Sequence[PartitionReplay]) -> None:
+        table = Table(title="replay", title_justify="left")
+        table.add_column("topic", overflow="fold")
+        table.add_column("partition")
         for heading in ("committed", "new offset", "records"):
             table.add_column(heading, justify="right")
         table.add_column("")
@@ -29,14 +74,13 @@ class ReplayReport:
             table.add_row(escape(topic), str(number), *offsets, one.note)
         self._console.print(table)
 
-    def show_rehearsed(self) -> None:
-        """Tell that this was all."""
-        self._console.print("Nothing was changed; --apply moves the group.")
-
-    def show_result(self, plan: Sequence[PartitionReplay], result: ReplayResult) -> None:
-        """Tell what was done."""
+    def show_result(self, plan: Sequence[PartitionReplay], result: ReplayResult | None) -> None:
         count = sum(one.new is not None for one in plan)
-        self._console.print(_told(count, result))
+        if result is None:
+            told = "Nothing was changed; --apply moves the group."
+        else:
+            told = _told(count, result)
+        self._console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def _told(count: int, result: ReplayResult) -> str:
@@ -44,10 +88,15 @@ def _told(count: int, result: ReplayResult) -> str:
         return "There is nothing to replay."
     if not result.is_asked:
         return f"The group has no members; {count} partitions were moved."
-    waiting = ", ".join(f"{topic}:{number}" for topic, number in result.waiting)
+    waiting = ", ".join(map(_name, result.waiting))
     if waiting:
         return f"Not yet rewound: {waiting}. Whoever owns them within the hour rewinds them."
     return f"Running consumers have rewound {count} partitions and read on from there."
+
+
+def _name(partition: Partition) -> str:
+    topic, number = partition
+    return f"{topic}:{number}"
 
 
 def _number(offset: int | None) -> str:

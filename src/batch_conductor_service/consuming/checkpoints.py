@@ -83,13 +83,14 @@ class Checkpoints:
             self._tracker.discard(points)
 
     async def _regulate(self, connection: KafkaConnection) -> None:
-        waiting = await self._tracker.count_waiting()
+        waiting, size = await self._tracker.measure_waiting()
         is_paused = self._condition.current.state is ConsumerState.PAUSED or connection.is_paused
-        limit = self._policy.queue_high_water / 2 if is_paused else self._policy.queue_high_water
-        if waiting > limit:
+        share = 0.5 if is_paused else 1
+        is_full = waiting > share * self._policy.queue_high_water
+        if is_full or size > share * self._policy.queue_high_water_bytes:
             connection.pause()  # again at each look: a rebalance brings partitions that fetch
             if self._condition.enter(ConsumerState.PAUSED):
-                logger.warning("consumption_paused", waiting=waiting)
+                logger.warning("consumption_paused", waiting=waiting, size_bytes=size)
         elif is_paused:
             await self._retention.check_paused(connection)
             connection.resume()

@@ -18,11 +18,15 @@ from aiokafka.errors import (
 from batch_conductor_service.consuming.closing import close_in_order, close_in_parts
 from batch_conductor_service.consuming.offset_ledger import Partition
 from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.consuming.polling import collect
 from batch_conductor_service.consuming.unreadable_records import UnreadablePollError
 from batch_conductor_service.exceptions import BrokerUnavailableError, TransientError
 from batch_conductor_service.failpoints import failpoint
 
 CLIENT_ID = "batch-conductor-service"
+# Of what is fetched ahead, as it comes over the wire; a larger record comes all the same.
+MAX_FETCH_BYTES = 8 * 1024 * 1024
+MAX_PARTITION_FETCH_BYTES = 1024 * 1024
 
 logger = structlog.get_logger(__name__)
 
@@ -92,8 +96,10 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
             BrokerUnavailableError: the group or a partition cannot be read.
         """
         try:
-            batches = await self._consumer.getmany(
-                timeout_ms=int(self._policy.commit_interval_seconds * 1000)
+            records = await collect(
+                self._consumer,
+                timeout_ms=_milliseconds(self._policy.commit_interval_seconds),
+                max_records=self._policy.max_poll_records,
             )
         except (UnsupportedCodecError, CorruptRecordException) as exc:
             raise await self._unreadable(exc) from exc
@@ -103,7 +109,7 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
             raise await self._unreadable(exc) from exc
         # aiokafka drains its buffer and returns without giving up control in between, so here the
         # count is still that of the assignment the records came under.
-        return Poll([record for batch in batches.values() for record in batch], self.assignment)
+        return Poll(records, self.assignment)
 
     async def commit(self, points: Mapping[Partition, int]) -> None:
         """Commit the offsets.
@@ -233,6 +239,8 @@ def _make_consumer(policy: ConsumerPolicy) -> AIOKafkaConsumer:
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         max_poll_records=policy.max_poll_records,
+        fetch_max_bytes=MAX_FETCH_BYTES,
+        max_partition_fetch_bytes=MAX_PARTITION_FETCH_BYTES,
         # The broker answers a join only when all members have joined, so one request may last as
         # long as a rebalance.
         request_timeout_ms=_milliseconds(

@@ -67,14 +67,16 @@ class DurabilityTracker:
             raise QueueReplacedError(replay_from)
         return self._ledger.commit_points(watermark)
 
-    async def count_waiting(self) -> int:
-        """Return how much waits for Postgres: in the queue, or here behind a gap.
+    async def measure_waiting(self) -> tuple[int, int]:
+        """Return how many updates wait for Postgres, in the queue or here, and the queue's bytes.
 
         Raises:
             TransientError: the queue cannot be read.
         """
-        depth = (await self._queue.get_backlog()).depth if self._queue is not None else 0
-        return max(depth, self.in_flight)
+        if self._queue is None:
+            return self.in_flight, 0
+        backlog = await self._queue.get_backlog()
+        return max(backlog.depth, self.in_flight), backlog.size_bytes
 
     def discard(self, committed: Mapping[Partition, int]) -> None:
         """Forget what is committed."""

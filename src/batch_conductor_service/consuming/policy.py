@@ -33,6 +33,7 @@ class ConsumerPolicy:
         max_backoff_seconds: longest wait between two tries.
         max_clock_skew_seconds: how far a sender's clock, the broker's and ours may be apart.
         queue_high_water: updates waiting for Postgres that pause consumption; half resumes it.
+        queue_high_water_bytes: the same of their bytes, so that Redis has room for large ones, too.
     """
 
     bootstrap_servers: str
@@ -49,4 +50,5 @@ class ConsumerPolicy:
     max_backoff_seconds: float = 5
     queue_high_water: int = 50_000
     max_clock_skew_seconds: float = 60
+    queue_high_water_bytes: int = 64 * 1024 * 1024
     dlq_limit: DeadLetterLimit = field(default_factory=DeadLetterLimit)

@@ -12,6 +12,11 @@ from datetime import datetime
 import orjson
 
 from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.domain.unreadable import (
+    unreadable_essay,
+    unreadable_outcome,
+    unreadable_registration,
+)
 from batch_conductor_service.events.decoding import DecodedEvent
 from batch_conductor_service.events.models import (
     BatchEssaysRegistered,
@@ -23,7 +28,6 @@ from batch_conductor_service.events.subjects import RecordSubject
 from batch_conductor_service.events.topics import EventName
 from batch_conductor_service.models import (
     OWN_PREFIX,
-    UNREADABLE,
     BatchId,
     BatchRegistration,
     BatchUpdate,
@@ -75,25 +79,16 @@ def to_unreadable_update(
     That is the essay's step, else the step, else each of `steps`; a registration says of none that
     its essays are all there are.
     """
-    batch_id = BatchId(subject.batch_id)
+    said = BatchUpdate(batch_id=BatchId(subject.batch_id), positions=(position,))
     if subject.event is EventName.BATCH_ESSAYS_REGISTERED:
-        registration = BatchRegistration(
-            fingerprint=UNREADABLE,
-            occurred_at=recorded_at,
-            repeated_at=recorded_at,
-            essays_total=0,
-        )
-        return BatchUpdate(batch_id=batch_id, registrations=(registration,), positions=(position,))
+        return replace(said, registrations=(unreadable_registration(recorded_at),))
     if subject.essay_id is not None:
-        said = StepEvidence(status=ProcessingStepStatus.PENDING, occurred_at=recorded_at)
-        evidence = EssayEvidence(
-            essay_id=EssayId(subject.essay_id), step=SPELLCHECK, source=UNREADABLE, evidence=said
-        )
-        return BatchUpdate(batch_id=batch_id, evidence=(evidence,), positions=(position,))
-    about = _steps_of(subject) or steps
+        essay_id = EssayId(subject.essay_id)
+        return replace(said, evidence=(unreadable_essay(essay_id, SPELLCHECK, recorded_at),))
     is_own = subject.event is not EventName.ELS_BATCH_PHASE_OUTCOME
-    outcomes = tuple(_unreadable_outcome(step, recorded_at, is_own=is_own) for step in about)
-    return BatchUpdate(batch_id=batch_id, outcomes=outcomes, positions=(position,))
+    about = _steps_of(subject) or steps
+    outcomes = tuple(unreadable_outcome(step, recorded_at, is_own=is_own) for step in about)
+    return replace(said, outcomes=outcomes)
 
 
 def group_by_batch(updates: Iterable[BatchUpdate]) -> list[BatchUpdate]:
@@ -120,17 +115,6 @@ def _steps_of(subject: RecordSubject) -> tuple[StepName, ...]:
     }
     step = subject.phase_name or known.get(subject.event)
     return (StepName(step),) if step else ()
-
-
-def _unreadable_outcome(step: StepName, recorded_at: datetime, *, is_own: bool) -> PhaseOutcome:
-    return PhaseOutcome(
-        step=step,
-        fingerprint=OWN_PREFIX + UNREADABLE if is_own else UNREADABLE,
-        occurred_at=recorded_at,
-        status=UNREADABLE,
-        verdict=OutcomeVerdict.REFUTES,
-        reported_total=0,
-    )
 
 
 def _from_spellcheck(data: SpellcheckPhaseCompletedV1) -> BatchUpdate:

@@ -24,6 +24,12 @@ class ReplayRefusedError(ConductorError):
     code = "replay_refused"
 
 
+class UnknownPartitionError(ConductorError):
+    """The broker has no such topic, or not so many partitions of it."""
+
+    code = "unknown_partition"
+
+
 class ReplayLostError(ConductorError):
     """The request is gone from Redis, or was replaced: look where the group is, and ask again."""
 
@@ -125,17 +131,30 @@ class Replayer:
     async def plan_from_offsets(
         self, offsets: Mapping[Partition, int]
     ) -> Sequence[PartitionReplay]:
-        """Return what would become of these partitions."""
+        """Return what would become of these partitions.
+
+        Raises:
+            UnknownPartitionError: one of them is not there.
+        """
         topics = list(dict.fromkeys(topic for topic, _ in offsets))
-        known = set(await self._group.list_partitions(topics))
-        positions = await self._group.read_positions([p for p in offsets if p in known])
-        return [_plan(p, positions.get(p), wanted) for p, wanted in offsets.items()]
+        known = await self._group.list_partitions(topics)
+        _require(topics, known)
+        if missing := [f"{topic}:{number}" for topic, number in offsets.keys() - set(known)]:
+            raise UnknownPartitionError(f"There is no partition {', '.join(sorted(missing))}.")
+        positions = await self._group.read_positions(list(offsets))
+        return [_plan(p, positions[p], wanted) for p, wanted in offsets.items()]
 
     async def plan_from_time(
-        self, since: datetime, topics: Sequence[str]
+        self, since: datetime, topics: Sequence[str], *, may_be_missing: bool = False
     ) -> Sequence[PartitionReplay]:
-        """Return what would become of all partitions of the topics."""
+        """Return what would become of all partitions of the topics.
+
+        Raises:
+            UnknownPartitionError: a topic is not there, and may not be missing.
+        """
         partitions = await self._group.list_partitions(topics)
+        if not may_be_missing:
+            _require(topics, partitions)
         positions = await self._group.read_positions(partitions)
         offsets = await self._group.find_offsets(partitions, since)
         return [_plan(p, positions[p], offsets.get(p)) for p in partitions]
@@ -176,13 +195,13 @@ class Replayer:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def _plan(
-    partition: Partition, position: GroupPosition | None, wanted: int | None
-) -> PartitionReplay:
-    if position is None:
-        return PartitionReplay(
-            partition=partition, committed=None, new=None, note="no such partition"
-        )
+def _require(topics: Sequence[str], partitions: Sequence[Partition]) -> None:
+    there = {topic for topic, _ in partitions}
+    if missing := [topic for topic in topics if topic not in there]:
+        raise UnknownPartitionError(f"The broker has no topic {', '.join(missing)}.")
+
+
+def _plan(partition: Partition, position: GroupPosition, wanted: int | None) -> PartitionReplay:
     committed = position.committed
     if committed is None:
         note = "nothing is committed, so all of it is read anyway"

@@ -334,6 +334,23 @@ async def test_a_full_queue_pauses_consumption_until_half_of_it_is_persisted(
     assert known_while_paused == 0
 
 
+async def test_a_queue_that_is_full_by_bytes_pauses_consumption_too(bench: Bench) -> None:
+    bench.policy = replace(bench.policy, queue_high_water_bytes=1000)
+    bench.queue.size_bytes = 1001
+    consumer = bench.consumer()
+    async with running(consumer):
+        await until(lambda: consumer.condition.state is ConsumerState.PAUSED)
+        await bench.produce_essays("b1", 1, 10)
+        bench.queue.size_bytes = 600
+        await asyncio.sleep(5 * INTERVAL_SECONDS)
+        known_while_paused = len(await bench.repository.completed("b1"))
+
+        bench.queue.size_bytes = 500
+        await bench.until_applied("b1", 10)
+
+    assert known_while_paused == 0
+
+
 async def test_lag_is_told_by_partition(bench: Bench) -> None:
     async with running(bench.consumer()):
         await produce(bench.servers, [spellchecked("b1", f"e{n}") for n in range(5)], partition=0)

@@ -18,7 +18,7 @@ from batch_conductor_service.implementations.redis.inspection import RedisBatchC
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
-from batch_conductor_service.persistence_worker import PersistenceWorker
+from batch_conductor_service.persistence_worker import PersistenceWorker, WorkPolicy
 from batch_conductor_service.services.auditing import Auditor, AuditPolicy
 from batch_conductor_service.services.repairing import Repairer
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
@@ -71,7 +71,9 @@ class Bench:
         """Bring what is queued to Postgres."""
         metrics = Metrics(CollectorRegistry())
         dlq = NoOpDlqProducerImpl()
-        await PersistenceWorker(self.queue, self.archive, dlq, metrics, batch_size=50).drain()
+        await PersistenceWorker(
+            self.queue, self.archive, dlq, metrics, WorkPolicy(max_entries=50)
+        ).drain()
 
     async def audit(self) -> list[BatchComparison]:
         """Return what differs of all batches."""

@@ -20,7 +20,7 @@ from batch_conductor_service.implementations.redis.queue import RedisPersistence
 from batch_conductor_service.local.postgres import PostgresServer
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
-from batch_conductor_service.persistence_worker import PersistenceWorker
+from batch_conductor_service.persistence_worker import PersistenceWorker, WorkPolicy
 from batch_conductor_service.port_values import DeadLetter
 from tests.support.builders import essay_names, evidence, outcome, registration, update
 from tests.support.database import migrate, open_engine
@@ -62,7 +62,7 @@ def worker(
     dlq: KeptDeadLetters,
     metrics: Metrics,
 ) -> PersistenceWorker:
-    return PersistenceWorker(queue, archive, dlq, metrics, batch_size=100)
+    return PersistenceWorker(queue, archive, dlq, metrics, WorkPolicy(max_entries=100))
 
 
 @contextlib.asynccontextmanager
@@ -195,7 +195,7 @@ async def test_while_dead_letters_cannot_go_out_the_entry_stays_and_good_rows_go
     dlq.is_away = False
     later = RedisPersistenceQueue(redis_url, RedisPolicy(), worker_name="w2", takeover_seconds=0)
     metrics = Metrics(CollectorRegistry())
-    await PersistenceWorker(later, archive, dlq, metrics, batch_size=10).drain()
+    await PersistenceWorker(later, archive, dlq, metrics, WorkPolicy(max_entries=10)).drain()
     await later.close()
 
     assert while_away == (3, 1)
@@ -212,7 +212,7 @@ async def test_postgres_down_loses_nothing_and_dead_letters_nothing(
     await migrate(own_postgres.url)
     async with open_engine(own_postgres.url) as engine:
         store = PostgresBatchStateRepository(engine, DEPENDENCIES)
-        worker = PersistenceWorker(queue, store, dlq, metrics, batch_size=10)
+        worker = PersistenceWorker(queue, store, dlq, metrics, WorkPolicy(max_entries=10))
         own_postgres.kill()
         await setup.repository.apply(one_by_one(50))
         with pytest.raises(StoreUnavailableError):
@@ -226,7 +226,7 @@ async def test_postgres_down_loses_nothing_and_dead_letters_nothing(
         later = RedisPersistenceQueue(
             setup_url(setup), RedisPolicy(), worker_name="w2", takeover_seconds=0
         )
-        await PersistenceWorker(later, store, dlq, metrics, batch_size=10).drain()
+        await PersistenceWorker(later, store, dlq, metrics, WorkPolicy(max_entries=10)).drain()
         await later.close()
         counted = await completed(store)
 
@@ -261,7 +261,7 @@ async def test_without_redis_the_worker_waits_and_ends_when_asked(
     queue = RedisPersistenceQueue(
         "redis://127.0.0.1:1", policy, worker_name="w", takeover_seconds=30
     )
-    worker = PersistenceWorker(queue, archive, dlq, metrics, batch_size=10)
+    worker = PersistenceWorker(queue, archive, dlq, metrics, WorkPolicy(max_entries=10))
     async with running(worker):
         await asyncio.sleep(0.3)
     await queue.close()

@@ -19,7 +19,7 @@ async def test_without_a_queue_an_entry_id_does_not_hold_a_record_back() -> None
     tracker.add(at(0), "1-0")
 
     assert await tracker.find_commit_points() == {PARTITION: 1}
-    assert await tracker.count_waiting() == 1
+    assert (await tracker.measure_waiting())[0] == 1
 
 
 async def test_a_queue_replaced_before_anything_was_applied_is_no_loss() -> None:
@@ -55,10 +55,10 @@ async def test_what_waits_is_counted_here_or_in_the_queue_whichever_is_more() ->
     tracker.add(at(0), queue.enqueue())
     tracker.add(at(1), queue.enqueue())
     queue.hold_all()
-    assert await tracker.count_waiting() == 2
+    assert (await tracker.measure_waiting())[0] == 2
 
-    queue.extra_depth = 5
-    assert await tracker.count_waiting() == 5
+    queue.extra_depth, queue.size_bytes = 5, 700
+    assert await tracker.measure_waiting() == (5, 700)
 
 
 async def test_an_unreadable_queue_is_for_the_caller_to_wait_for() -> None:

@@ -1,4 +1,7 @@
 import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -21,7 +24,9 @@ A, B, C = map(BatchId, "abc")
 class Bench:
     """A sampler over stores in memory, and what it showed."""
 
-    def __init__(self, *, interval_seconds: float = 0.01, sample_size: int = 10) -> None:
+    def __init__(
+        self, *, interval_seconds: float = 0.01, sample_size: int = 10, max_statements: int = 100
+    ) -> None:
         self.stores = Stores()
         self.recent = RecentBatches()
         self.shown: list[int] = []
@@ -32,11 +37,21 @@ class Bench:
             DEPENDENCIES,
             AuditPolicy(pause_seconds=0),
         )
+
+        @asynccontextmanager
+        async def open_auditor() -> AsyncIterator[Auditor]:
+            yield auditor
+
         self.sampler = DriftSampler(
-            auditor,
+            open_auditor,
+            self.stores,
             self.recent,
             self.shown.append,
-            SamplingPolicy(interval_seconds=interval_seconds, sample_size=sample_size),
+            SamplingPolicy(
+                interval_seconds=interval_seconds,
+                sample_size=sample_size,
+                max_statements=max_statements,
+            ),
         )
 
 
@@ -49,6 +64,33 @@ async def test_the_number_of_batches_that_differ_is_shown() -> None:
     await bench.sampler.sample()
 
     assert bench.shown == [2]
+
+
+async def test_batches_are_audited_one_at_a_time_and_in_another_thread() -> None:
+    bench = Bench()
+    bench.stores.redis = {one: cached(update(one, evidence("e1"))) for one in (A, B, C)}
+    bench.stores.postgres = {one: archived(update(one, evidence("e1"))) for one in (A, B, C)}
+    threads: list[int] = []
+    bench.stores.on_look = lambda: threads.append(threading.get_ident())
+    bench.recent.note([A, B, C])
+
+    await bench.sampler.sample()
+
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
+
+
+async def test_a_batch_that_is_too_large_to_be_compared_beside_answers_is_passed_over() -> None:
+    bench = Bench(max_statements=1)
+    bench.stores.redis = {
+        A: cached(update("a", evidence("e1"), evidence("e2"))),
+        B: cached(update("b", evidence("e1"))),
+    }
+    bench.recent.note([A, B])
+
+    await bench.sampler.sample()
+
+    assert bench.shown == [1]
 
 
 async def test_a_sample_is_of_the_latest_and_the_next_of_those_before_them() -> None:

@@ -14,6 +14,7 @@ from batch_conductor_service.services.replaying import (
     ReplayRefusedError,
     ReplayRequest,
     ReplayResult,
+    UnknownPartitionError,
 )
 from tests.support.builders import NOON
 
@@ -82,12 +83,28 @@ def summed(plan: Sequence[PartitionReplay]) -> list[tuple[Partition, int | None,
 
 
 async def test_a_plan_from_offsets_moves_back_and_never_forward() -> None:
-    plan = await Replayer(MemoryGroup(), None).plan_from_offsets(
-        {P0: 30, P1: 50, P2: 0, NOWHERE: 0}
-    )
+    plan = await Replayer(MemoryGroup(), None).plan_from_offsets({P0: 30, P1: 50, P2: 0})
 
-    assert summed(plan) == [(P0, 30, 70), (P1, None, 0), (P2, None, 0), (NOWHERE, None, 0)]
-    assert [bool(one.note) for one in plan] == [False, True, True, True]
+    assert summed(plan) == [(P0, 30, 70), (P1, None, 0), (P2, None, 0)]
+    assert [bool(one.note) for one in plan] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"), [(NOWHERE, "no topic u"), (("t", 3), "no partition t:3")]
+)
+async def test_a_place_that_is_not_there_is_an_error(missing: Partition, told: str) -> None:
+    with pytest.raises(UnknownPartitionError, match=told):
+        await Replayer(MemoryGroup(), None).plan_from_offsets({P0: 30, missing: 0})
+
+
+async def test_a_topic_that_is_not_there_is_an_error_unless_it_may_be_missing() -> None:
+    replayer = Replayer(MemoryGroup(), None)
+
+    with pytest.raises(UnknownPartitionError, match="no topic u"):
+        await replayer.plan_from_time(NOON, ["t", "u"])
+
+    plan = await replayer.plan_from_time(NOON, ["t", "u"], may_be_missing=True)
+    assert [one.partition for one in plan] == [P0, P1, P2]
 
 
 async def test_a_plan_begins_where_records_are_left() -> None:

@@ -11,6 +11,7 @@ from batch_conductor_service.exceptions import RefusedUpdateError, StoreUnavaila
 from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.implementations.postgres import statements
 from batch_conductor_service.implementations.postgres.errors import translated_errors
+from batch_conductor_service.implementations.postgres.retention import NOTE_ACTIVITY
 from batch_conductor_service.implementations.postgres.rows import (
     compose_merges,
     merge_by_batch,
@@ -106,6 +107,7 @@ async def _write(connection: AsyncConnection, states: dict[BatchId, BatchState])
     failpoint("postgres.locked")
     for statement, parameters in compose_merges(states.values()):
         await connection.execute(statement, parameters)
+    await connection.execute(NOTE_ACTIVITY, {"batch_ids": batch_ids})
     failpoint("postgres.merged")
     for start in range(0, len(batch_ids), BATCHES_PER_RECOUNT):
         counted = {"batch_ids": batch_ids[start : start + BATCHES_PER_RECOUNT]}

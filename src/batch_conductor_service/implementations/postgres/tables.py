@@ -7,7 +7,7 @@ does in `domain.merging`, whatever the locale of the database.
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, DateTime, MetaData, Text, func
+from sqlalchemy import CheckConstraint, DateTime, Index, MetaData, Text, func
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -107,3 +107,13 @@ class PipelineStateRow(Base):
     essays_total: Mapped[int | None]
     last_observed_at: Mapped[datetime | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class BatchActivityRow(Base):
+    """When something was last said of a batch, to the hour: what the retention goes by."""
+
+    __tablename__ = "batch_activity"
+    __table_args__ = (Index(None, "last_said_at", "batch_id"),)
+
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    last_said_at: Mapped[datetime]

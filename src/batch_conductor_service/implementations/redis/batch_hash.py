@@ -79,6 +79,11 @@ def essay_field(essay_id: EssayId) -> str:
     return _ESSAY + essay_id
 
 
+def find_essay_ids(fields: Iterable[str]) -> list[EssayId]:
+    """Return the essays that have a field among these."""
+    return [EssayId(one.removeprefix(_ESSAY)) for one in fields if one.startswith(_ESSAY)]
+
+
 def encode_summary(kept: KeptSummary) -> str:
     """Return the summary as it is kept."""
     summary = kept.summary

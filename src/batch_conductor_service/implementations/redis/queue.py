@@ -29,7 +29,7 @@ from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.port_values import QueueBacklog, QueueEntry, RedisCommand, Watermark
 
-ENTRIES_PER_LOOK = 500  # when looking for what waits of a batch
+ENTRIES_PER_LOOK = 20  # when looking for what waits of a batch
 
 _QUEUE_KEYS = [
     keys.PERSISTENCE_QUEUE,
@@ -138,7 +138,11 @@ class RedisPersistenceQueue:
             [entries] = await self._run(
                 ("XRANGE", keys.PERSISTENCE_QUEUE, start, "+", "COUNT", ENTRIES_PER_LOOK)
             )
-            found = (self._entry(entry_id, fields) for entry_id, fields in entries)
+            found = (
+                self._entry(entry_id, fields)
+                for entry_id, fields in entries
+                if fields.get(b"batch", b"").decode() in batch_ids  # others are not worth decoding
+            )
             updates = (entry.update for entry in found if entry is not None)
             queued += [one for one in updates if one is not None and one.batch_id in batch_ids]
             if len(entries) < ENTRIES_PER_LOOK:

@@ -3,14 +3,14 @@
 Versions before this one leave the column empty, and read rows that have it.
 
 Revision ID: 5f0c2d7be914
-Revises: 10c344b07c91
+Revises: 5d0c1f6a9b27
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "5f0c2d7be914"
-down_revision = "10c344b07c91"
+down_revision = "5d0c1f6a9b27"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,47 @@
+"""What Redis has of a batch that is to be deleted from Postgres."""
+
+from collections.abc import Sequence
+
+from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.batch_hash import find_essay_ids
+from batch_conductor_service.implementations.redis.earlier_versions import forget_earlier
+from batch_conductor_service.models import BatchId
+from batch_conductor_service.port_values import RedisCommand
+from batch_conductor_service.protocols import AtomicRedisClientProtocol, RedisReaderProtocol
+
+
+class RedisPassingBatches:
+    """`PassingBatchesProtocol`."""
+
+    def __init__(self, redis: AtomicRedisClientProtocol) -> None:
+        self._redis = redis
+
+    async def is_waiting(self, batch_id: BatchId) -> bool:
+        reading = await self._redis.read(
+            [
+                ("HEXISTS", keys.PERSISTENCE_WAITING, batch_id),
+                ("HGET", keys.PERSISTENCE_WAITING, keys.WAITING_OF_ALL),
+                ("XLEN", keys.PERSISTENCE_QUEUE),
+                ("SISMEMBER", keys.UNARCHIVED, batch_id),
+            ]
+        )
+        waiting, counted, length, is_unarchived = reading.replies
+        is_known = int(counted or 0) == length  # else the counts are those of another queue
+        return bool(waiting or is_unarchived) or not is_known
+
+    async def forget(self, batch_id: BatchId) -> None:
+        """Write the key before deleting it: that of one that is not there fails no WATCH."""
+        key = keys.batch(batch_id)
+
+        async def compose(reader: RedisReaderProtocol) -> Sequence[RedisCommand]:
+            [fields] = (await reader.read([("HKEYS", key)])).replies
+            documents = [keys.essay_state(batch_id, one) for one in find_essay_ids(fields)]
+            return [
+                ("HSET", key, "", ""),
+                ("DEL", key, keys.pipeline_state(batch_id), *documents),
+                forget_earlier(batch_id),
+            ]
+
+        if await self._redis.transact([key], compose) is None:
+            raise StoreUnavailableError("The batch is written too often to be forgotten.")

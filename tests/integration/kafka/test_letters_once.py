@@ -1,0 +1,181 @@
+"""A replay does not send again the dead letters that their topic already holds."""
+
+from dataclasses import replace
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from prometheus_client import CollectorRegistry
+
+from batch_conductor_service.clock import SystemClock
+from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.events.topics import EventName, dlq_topic_name, topic_name
+from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
+from batch_conductor_service.implementations.kafka.held_letters import (
+    HeldDeadLetters,
+    OnceOnlyDlqProducer,
+)
+from batch_conductor_service.implementations.kafka.producer import KafkaProducerClient
+from batch_conductor_service.kafka_consumer import EventConsumer
+from batch_conductor_service.local.kafka import KafkaBroker
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.port_values import DeadLetter
+from tests.support.builders import RecordedEvent, spellchecked
+from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
+from tests.support.kafka import (
+    committed_offsets,
+    create_consumed_topics,
+    produce,
+    running,
+    unique,
+    until,
+)
+from tests.support.replaying import MemoryReplayRequests
+
+SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
+PLACE = (SPELLCHECK, 0)
+GARBAGE = [RecordedEvent(SPELLCHECK, b"key", f"garbage {n}".encode()) for n in range(3)]
+
+
+class Bench:
+    """A broker, a group, and members of it that publish their dead letters for real."""
+
+    def __init__(self, servers: str) -> None:
+        self.servers = servers
+        self.queue = ControlledQueue()
+        self.requests = MemoryReplayRequests()
+        self.policy = ConsumerPolicy(
+            bootstrap_servers=servers,
+            group_id=unique("group"),
+            commit_interval_seconds=0.1,
+            drain_timeout_seconds=1,
+            session_timeout_seconds=2,
+        )
+        self.registry = CollectorRegistry()
+        self.repository = ControlledRepository(self.queue)
+
+    def dlq(self, metrics: Metrics) -> tuple[OnceOnlyDlqProducer, KafkaProducerClient]:
+        """Return what sends dead letters, as a process that has just started has it."""
+        client = KafkaProducerClient(
+            self.servers, enable_idempotence=False, request_timeout_seconds=10
+        )
+        producer = KafkaDlqProducerImpl(client, metrics, SystemClock())
+        return OnceOnlyDlqProducer(producer, self.held(), metrics), client
+
+    def held(self) -> HeldDeadLetters:
+        """Return what a process that has just started knows."""
+        return HeldDeadLetters(self.servers, self.policy.group_id, request_timeout_seconds=10)
+
+    async def consume_to(self, offset: int, *, from_offset: int | None = None) -> float:
+        """Have a new member read up to there, from an earlier offset; return what it held back."""
+        registry = CollectorRegistry()
+        metrics = Metrics(registry)
+        dlq, client = self.dlq(metrics)
+        consumer = EventConsumer(
+            self.policy, self.repository, self.queue, dlq, metrics, SystemClock()
+        )
+        consumer.obey(self.requests)
+        if from_offset is not None:
+            await self.requests.submit({PLACE: from_offset})
+        async with running(consumer):
+            await until(lambda: not self.requests.waiting)
+
+            async def is_committed() -> bool:
+                self.queue.hold_all()
+                committed = await committed_offsets(self.servers, self.policy.group_id, SPELLCHECK)
+                return committed.get(0) == offset
+
+            await until(is_committed)
+        await client.stop()
+        labels = {"topic": dlq_topic_name(SPELLCHECK), "reason": "not_json"}
+        name, labels["outcome"] = "bcs_dlq_messages_total", "already_held"
+        return registry.get_sample_value(name, labels) or 0
+
+    async def letters(self) -> int:
+        """Return how many letters the topic holds."""
+        partition = TopicPartition(dlq_topic_name(SPELLCHECK), 0)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.servers)
+        await consumer.start()
+        try:
+            ends: dict[TopicPartition, int] = await consumer.end_offsets([partition])
+        finally:
+            await consumer.stop()
+        return ends[partition]
+
+
+@pytest.fixture
+async def bench(own_kafka: KafkaBroker) -> Bench:
+    await create_consumed_topics(own_kafka.bootstrap_servers)
+    return Bench(own_kafka.bootstrap_servers)
+
+
+async def test_a_replay_sends_none_again_also_by_another_process(bench: Bench) -> None:
+    events = [spellchecked("b1", "e1"), *GARBAGE, spellchecked("b1", "e2")]
+    await produce(bench.servers, events, partition=0)
+    assert await bench.consume_to(5) == 0
+
+    held_back = await bench.consume_to(5, from_offset=0)
+
+    assert (held_back, await bench.letters()) == (3, 3)
+
+
+async def test_what_is_new_behind_what_is_held_is_sent(bench: Bench) -> None:
+    await produce(bench.servers, GARBAGE[:2], partition=0)
+    await bench.consume_to(2)
+    await produce(bench.servers, GARBAGE[2:], partition=0)
+
+    held_back = await bench.consume_to(3, from_offset=1)
+
+    assert held_back >= 1  # 2 where the new one was read before the group was moved back
+    assert await bench.letters() == 3
+
+
+LETTER = DeadLetter(
+    base_topic=SPELLCHECK,
+    reason="not_json",
+    error_type="Error",
+    error_message="",
+    payload=b"garbage",
+    partition=0,
+    offset=7,
+)
+
+
+async def test_the_same_place_with_other_bytes_is_another_record(bench: Bench) -> None:
+    """The topic was deleted and made anew: its offsets begin again."""
+    dlq, client = bench.dlq(Metrics(bench.registry))
+    await dlq.publish(LETTER)
+
+    assert await bench.held().holds(LETTER)
+    assert not await bench.held().holds(replace(LETTER, payload=b"other garbage"))
+    assert not await bench.held().holds(replace(LETTER, offset=8))
+    await client.stop()
+
+
+async def test_a_letter_without_a_place_is_always_sent(bench: Bench) -> None:
+    dlq, client = bench.dlq(Metrics(bench.registry))
+    for _ in range(2):
+        await dlq.publish(replace(LETTER, partition=None, offset=None))
+    await client.stop()
+
+    assert await bench.letters() == 2
+
+
+async def test_letters_that_are_not_ours_are_passed_by(bench: Bench) -> None:
+    topic = dlq_topic_name(SPELLCHECK)
+    await produce(bench.servers, [RecordedEvent(topic, b"", b"whatever")])
+    await produce(
+        bench.servers,
+        [RecordedEvent(topic, b"", b"{}")],
+        headers=[(f"bcs_dlq-original-{name}", b"x") for name in ("topic", "partition", "offset")],
+    )
+
+    assert not await bench.held().holds(LETTER)
+
+
+async def test_where_letters_cannot_be_read_they_are_sent() -> None:
+    metrics, letters = Metrics(CollectorRegistry()), ControlledDlq()
+    held = HeldDeadLetters("127.0.0.1:1", "group", request_timeout_seconds=0.5)
+
+    await OnceOnlyDlqProducer(letters, held, metrics).publish(LETTER)
+
+    assert letters.letters == [LETTER]
