@@ -32,10 +32,9 @@ class Listener:
         self.port: int = self._socket.getsockname()[1]
         self._server_descriptor = os.dup(self._socket.fileno())
 
-    @property
-    def hypercorn_bind(self) -> str:
-        """The address for Hypercorn, which takes the descriptor over."""
-        return f"fd://{self._server_descriptor}"
+    def server_socket(self) -> socket.socket:
+        """Return the socket for the server, which takes it over."""
+        return socket.socket(fileno=self._server_descriptor)
 
     async def refuse(self) -> None:
         """Refuse connections from now on, after letting in those that the kernel has completed.

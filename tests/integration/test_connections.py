@@ -42,7 +42,7 @@ class Connection:
 @pytest.fixture
 async def connection() -> AsyncIterator[Connection]:
     """A connection to the served application, which gives a request half a second."""
-    tested = TestedApp(http_timeout=0.5)
+    tested = TestedApp(http_timeout=5.5)
     listener = Listener("127.0.0.1", 0)
     stop = asyncio.Event()
     config = Config()

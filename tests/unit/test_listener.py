@@ -9,15 +9,14 @@ from batch_conductor_service.listener import Listener
 
 
 async def serve_one_word(listener: Listener) -> asyncio.Server:
-    """Listen as Hypercorn does, on the copy of the socket; say a word to everyone let in."""
+    """Listen as the server does, on the copy of the socket; say a word to everyone let in."""
 
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"welcome")
         writer.close()
         await writer.wait_closed()
 
-    descriptor = int(listener.hypercorn_bind.removeprefix("fd://"))
-    return await asyncio.start_server(greet, sock=socket.socket(fileno=descriptor))
+    return await asyncio.start_server(greet, sock=listener.server_socket())
 
 
 async def test_a_free_port_is_found() -> None:
@@ -71,6 +70,6 @@ def test_closing_leaves_no_descriptor_but_the_servers_own() -> None:
     listener = Listener("127.0.0.1", 0)
 
     listener.close()
-    socket.socket(fileno=int(listener.hypercorn_bind.removeprefix("fd://"))).close()
+    listener.server_socket().close()
 
     assert open_descriptors() == before

@@ -7,7 +7,6 @@ from quart_dishka import inject
 
 from batch_conductor_service.api.correlation import adopt_correlation, correlation_id
 from batch_conductor_service.api.errors import refusing_invalid_fields
-from batch_conductor_service.api.limits import read_json_body, within_deadline
 from batch_conductor_service.api.resolving import ResolutionDesk
 from batch_conductor_service.api.schemas import DefineRequest, DefineResponse
 
@@ -20,8 +19,7 @@ blueprint = Blueprint("pipelines", __name__, url_prefix="/internal/v1/pipelines"
 @inject
 async def define(desk: FromDishka[ResolutionDesk]) -> Response:
     """Answer which steps of a pipeline are still to run for a batch, and in which order."""
-    async with within_deadline():
-        body = await read_json_body()
+    body = await desk.receive()
     with refusing_invalid_fields():
         question = DefineRequest.model_validate_json(body)
     if question.correlation_id is not None:

@@ -3,15 +3,20 @@
 from time import perf_counter
 from typing import Literal
 
-from batch_conductor_service.api.limits import RequestGate, within_deadline
+from batch_conductor_service.api.correlation import correlation_id
+from batch_conductor_service.api.limits import RequestGate, read_json_body, within_deadline
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
-from batch_conductor_service.exceptions import PrerequisiteMissingError
+from batch_conductor_service.exceptions import OverloadedError, PrerequisiteMissingError
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchId
 from batch_conductor_service.protocols import (
     PipelineResolutionServiceProtocol,
     ResolutionAnnouncerProtocol,
 )
+
+
+UNREAD = ""  # batch and pipeline of a question that was refused before it was read
 
 
 class ResolutionDesk:
@@ -35,23 +40,34 @@ class ResolutionDesk:
         self._gate = gate
         self._metrics = metrics
 
-    async def resolve(self, request: ResolutionRequest) -> Resolution:
-        """Return the resolution; raises what the service does, and when there is no room or time.
+    async def receive(self) -> bytes:
+        """Return the question as it was sent; it is read only if there is a place for it.
 
         Raises:
             OverloadedError: too many requests are in flight.
+        """
+        started = perf_counter()
+        try:
+            return await read_json_body(self._gate)
+        except OverloadedError as error:
+            unread = ResolutionRequest(
+                batch_id=BatchId(UNREAD), requested_pipeline=UNREAD, correlation_id=correlation_id()
+            )
+            self._fail(unread, error, started)
+            raise
+
+    async def resolve(self, request: ResolutionRequest) -> Resolution:
+        """Return the resolution; raises what the service does, and when there is no time.
+
+        Raises:
             DeadlineExceededError: it took too long.
         """
         started = perf_counter()
         try:
-            with self._gate.enter():
-                async with within_deadline():
-                    resolution = await self._service.resolve(request)
+            async with within_deadline():
+                resolution = await self._service.resolve(request)
         except Exception as error:
-            self._count("failure", request, started)
-            if isinstance(error, PrerequisiteMissingError):
-                self._metrics.rules_error.inc()
-            self._announcer.announce_failure(request, error)
+            self._fail(request, error, started)
             raise
         self._count("success", request, started)
         self._metrics.rules_success.inc()
@@ -59,6 +75,12 @@ class ResolutionDesk:
             self._metrics.rules_pruned.labels(step=step).inc()
         self._announcer.announce(resolution)
         return resolution
+
+    def _fail(self, request: ResolutionRequest, error: Exception, started: float) -> None:
+        self._count("failure", request, started)
+        if isinstance(error, PrerequisiteMissingError):
+            self._metrics.rules_error.inc()
+        self._announcer.announce_failure(request, error)
 
     def _count(
         self, status: Literal["success", "failure"], request: ResolutionRequest, started: float

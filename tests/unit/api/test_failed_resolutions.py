@@ -104,7 +104,7 @@ async def test_more_requests_than_allowed_are_told_to_come_again() -> None:
 
 
 async def test_an_answer_that_takes_too_long_is_given_up() -> None:
-    tested = TestedApp(http_timeout=0.05)
+    tested = TestedApp(http_timeout=5.05)
     tested.repository.may_answer.clear()
 
     response = await tested.define()
@@ -116,7 +116,7 @@ async def test_an_answer_that_takes_too_long_is_given_up() -> None:
 
 
 async def test_a_body_that_never_ends_is_given_up() -> None:
-    tested = TestedApp(http_timeout=0.05)
+    tested = TestedApp(http_timeout=5.05)
 
     async with tested.client.request(DEFINE, method="POST", headers=JSON) as connection:
         await connection.send(b'{"batch_id": ')

@@ -1,0 +1,259 @@
+"""The connections of callers: HTTP/1.1 alone, each wait on a caller bounded, and all in number.
+
+Hypercorn parses and frames; which connections there are, for how long, and in what order they make
+way is decided here, for it bounds none of that.
+"""
+
+import asyncio
+import select
+from contextlib import suppress
+from enum import IntEnum
+from typing import Any
+
+import h11
+from hypercorn.asyncio.task_group import TaskGroup
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+READ_BYTES = 16 * 1024  # at once, so that an unread body holds little memory
+HEAD_SECONDS = 10  # for a request's head to arrive
+IDLE_SECONDS = 75  # longer than callers keep idle connections, so that they close first
+WRITE_SECONDS = 10  # for a caller to take what is written
+LINGER_SECONDS = 5  # for a caller to notice that it is not read any more
+MAX_DISCARDED_BYTES = 16 * 1024 * 1024  # of what a caller goes on sending meanwhile
+QUIET_SECONDS = 1  # idle for longer, a connection is hardly about to be used
+LOOK_SECONDS = 0.02
+
+_VERSIONS = (b"1.0", b"1.1")
+_UNREAD = (h11.SEND_BODY, h11.ERROR)
+
+
+class Phase(IntEnum):
+    """What a connection waits for; where there are too many, the lowest make way first."""
+
+    CLOSING = 0  # the caller has its answer, and is to close
+    HEAD = 1  # the caller is to send a request's head
+    IDLE = 2  # the caller may ask again
+    BUSY = 3  # we are to answer
+
+
+class _Http11(H11Protocol):
+    """HTTP/1.1 that never becomes anything else.
+
+    Hypercorn's HTTP/2 loses requests: those that a connection's end overtakes, and all of a
+    connection on which one too many is begun.
+    """
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Change to no other protocol, whatever the request asks for."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if request.http_version not in _VERSIONS:
+            await self._send_error_response(505)
+            await self.send(Closed())
+            return
+        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
+        await super()._create_stream(
+            h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=headers,
+                http_version=request.http_version,
+            )
+            if len(headers) < len(request.headers)
+            else request
+        )
+
+
+class Connection:
+    """One connection, from its first byte to its end."""
+
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._app = app
+        self._config = config
+        self._context = context
+        self._reader = reader
+        self._writer = writer
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._protocol: H11Protocol | None = None
+        self._enter(Phase.HEAD, HEAD_SECONDS)
+
+    async def run(self) -> None:
+        """Answer request after request; return when the connection is closed."""
+        try:
+            socket = self._writer.get_extra_info("socket")
+            client, server = (
+                parse_socket_addr(socket.family, address)
+                for address in (socket.getpeername(), socket.getsockname())
+            )
+            async with TaskGroup(self._loop) as group:
+                self._protocol = _Http11(
+                    self._app,
+                    self._config,
+                    self._context,
+                    group,
+                    ConnectionState({}),
+                    False,  # noqa: FBT003 - no TLS; hypercorn takes it by position
+                    client,
+                    server,
+                    self._send,
+                )
+                await self._read(self._protocol)
+        except OSError:  # the caller has gone
+            pass
+        finally:
+            self._enter(Phase.CLOSING, LINGER_SECONDS)
+            self._writer.close()
+            with suppress(OSError):
+                await self._writer.wait_closed()
+            self._timer.cancel()
+
+    def close(self) -> None:
+        """Close after what is written; a caller that still sends is heard out, not reset.
+
+        A reset would take from it the answer that it has not read yet.
+        """
+        if self.phase is Phase.CLOSING:
+            return
+        self._enter(Phase.CLOSING, LINGER_SECONDS)
+        if self._protocol and self._protocol.connection.their_state in _UNREAD:
+            with suppress(OSError):
+                self._writer.write_eof()
+        else:
+            self._writer.close()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._writer.transport.abort()
+
+    def is_quiet(self, seconds: float) -> bool:
+        """Whether no request is under way, none has begun to arrive, nor was one for so long."""
+        if self.phase not in (Phase.IDLE, Phase.HEAD) or self._has_unread_bytes():
+            return False
+        return self._loop.time() - self.since >= seconds
+
+    def _has_unread_bytes(self) -> bool:
+        poll = select.poll()
+        with suppress(OSError, ValueError):
+            poll.register(self._writer.get_extra_info("socket"), select.POLLIN)
+            return bool(poll.poll(0))
+        return False
+
+    def _enter(self, phase: Phase, seconds: float | None) -> None:
+        """Wait for what the phase waits for, at most so long."""
+        self.phase = phase
+        self.since = self._loop.time()
+        if self._timer:
+            self._timer.cancel()
+        end = self.abort if phase is Phase.CLOSING else self.close
+        self._timer = None if seconds is None else self._loop.call_later(seconds, end)
+
+    async def _read(self, protocol: H11Protocol) -> None:
+        discarded = 0
+        try:
+            while data := await self._reader.read(READ_BYTES):
+                if self.phase is Phase.CLOSING:
+                    discarded += len(data)
+                    if discarded > MAX_DISCARDED_BYTES:
+                        break
+                    continue
+                if self.phase is Phase.IDLE:
+                    self._enter(Phase.HEAD, HEAD_SECONDS)
+                await protocol.handle(RawData(data))
+        finally:
+            await protocol.handle(Closed())
+
+    async def _send(self, event: Event) -> None:
+        """Do what the protocol says."""
+        match event:
+            case RawData():
+                await self._write(event.data)
+            case Closed():
+                self.close()
+            case Updated() if event.idle:
+                self._enter(Phase.IDLE, IDLE_SECONDS)
+            case _:
+                self._enter(Phase.BUSY, None)
+
+    async def _write(self, data: bytes) -> None:
+        self._writer.write(data)
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self._writer.drain()
+        except (OSError, TimeoutError):
+            self.abort()
+
+
+class Connections:
+    """All connections that are open, at most so many."""
+
+    def __init__(self, app: AppWrapper, config: Config, max_connections: int) -> None:
+        self._app = app
+        self._config = config
+        self._max_connections = max_connections
+        self._context = WorkerContext(None)
+        self._open: set[Connection] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a new connection; where there are too many, one that waits makes way, or it."""
+        if len(self._open) >= self._max_connections and not self._make_way():
+            writer.transport.abort()
+            return
+        connection = Connection(self._app, self._config, self._context, reader, writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._open.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._open.discard(connection)
+            self._tasks.discard(task)
+
+    async def let_go(self, seconds: float) -> None:
+        """Close each connection once it is quiet; return when none is idle, or the time is up.
+
+        To close one just when its caller uses it again would lose a request.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while loop.time() < deadline and self._close_quiet(QUIET_SECONDS):
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def finish(self, seconds: float) -> None:
+        """Close what is quiet by now, wait so long for what is being answered, and cut the rest."""
+        await self._context.terminated.set()
+        self._close_quiet(0)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _close_quiet(self, seconds: float) -> bool:
+        """Close what has been quiet for so long; return whether any connection is left open."""
+        for connection in list(self._open):
+            if connection.is_quiet(seconds):
+                connection.close()
+        return any(one.phase is not Phase.CLOSING for one in self._open)
+
+    def _make_way(self) -> bool:
+        victim = min(self._open, key=lambda one: (one.phase, one.since))
+        if victim.phase is Phase.BUSY:
+            return False
+        self._open.discard(victim)
+        victim.abort()
+        return True
