@@ -6,11 +6,12 @@ way is decided here, for it bounds none of that.
 
 import asyncio
 import select
+import socket
 from contextlib import suppress
 from enum import IntEnum
-from typing import Any
 
 import h11
+import structlog
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
@@ -19,12 +20,18 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from batch_conductor_service.listener import Listener
+
+logger = structlog.get_logger(__name__)
+
 READ_BYTES = 16 * 1024  # at once, so that an unread body holds little memory
 HEAD_SECONDS = 10  # for a request's head to arrive
 IDLE_SECONDS = 75  # longer than callers keep idle connections, so that they close first
 WRITE_SECONDS = 10  # for a caller to take what is written
 LINGER_SECONDS = 5  # for a caller to notice that it is not read any more
+DISCARD_BYTES = 1024 * 1024
 MAX_DISCARDED_BYTES = 16 * 1024 * 1024  # of what a caller goes on sending meanwhile
+YOUNG_SECONDS = 0.1  # a connection makes way for no other before that
 QUIET_SECONDS = 1  # idle for longer, a connection is hardly about to be used
 LOOK_SECONDS = 0.02
 
@@ -76,33 +83,35 @@ class Connection:
         self,
         app: AppWrapper,
         config: Config,
-        context: WorkerContext,
+        registry: "Connections",
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         self._app = app
         self._config = config
-        self._context = context
+        self._registry = registry
         self._reader = reader
         self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._protocol: H11Protocol | None = None
+        self.phase = Phase.HEAD
+        registry.add(self)
         self._enter(Phase.HEAD, HEAD_SECONDS)
 
     async def run(self) -> None:
         """Answer request after request; return when the connection is closed."""
         try:
-            socket = self._writer.get_extra_info("socket")
+            mine = self._writer.get_extra_info("socket")
             client, server = (
-                parse_socket_addr(socket.family, address)
-                for address in (socket.getpeername(), socket.getsockname())
+                parse_socket_addr(mine.family, address)
+                for address in (mine.getpeername(), mine.getsockname())
             )
             async with TaskGroup(self._loop) as group:
                 self._protocol = _Http11(
                     self._app,
                     self._config,
-                    self._context,
+                    self._registry.context,
                     group,
                     ConnectionState({}),
                     False,  # noqa: FBT003 - no TLS; hypercorn takes it by position
@@ -118,7 +127,8 @@ class Connection:
             self._writer.close()
             with suppress(OSError):
                 await self._writer.wait_closed()
-            self._timer.cancel()
+            if self._timer:
+                self._timer.cancel()
 
     def close(self) -> None:
         """Close after what is written; a caller that still sends is heard out, not reset.
@@ -153,6 +163,7 @@ class Connection:
 
     def _enter(self, phase: Phase, seconds: float | None) -> None:
         """Wait for what the phase waits for, at most so long."""
+        self._registry.move(self, self.phase, phase)
         self.phase = phase
         self.since = self._loop.time()
         if self._timer:
@@ -161,19 +172,23 @@ class Connection:
         self._timer = None if seconds is None else self._loop.call_later(seconds, end)
 
     async def _read(self, protocol: H11Protocol) -> None:
-        discarded = 0
-        try:
+        with suppress(OSError):  # the caller has cut the connection
             while data := await self._reader.read(READ_BYTES):
                 if self.phase is Phase.CLOSING:
-                    discarded += len(data)
-                    if discarded > MAX_DISCARDED_BYTES:
-                        break
-                    continue
+                    await self._discard()
+                    break
                 if self.phase is Phase.IDLE:
                     self._enter(Phase.HEAD, HEAD_SECONDS)
                 await protocol.handle(RawData(data))
-        finally:
-            await protocol.handle(Closed())
+        await protocol.handle(Closed())
+
+    async def _discard(self) -> None:
+        size = 0
+        while size < MAX_DISCARDED_BYTES:
+            data = await self._reader.read(DISCARD_BYTES)
+            size += len(data)
+            if not data:
+                break
 
     async def _send(self, event: Event) -> None:
         """Do what the protocol says."""
@@ -197,34 +212,72 @@ class Connection:
 
 
 class Connections:
-    """All connections that are open, at most so many."""
+    """All connections that are open, at most so many; others wait to be accepted.
+
+    They do not wait for long: a connection over which nothing comes makes way for a new one.
+    """
 
     def __init__(self, app: AppWrapper, config: Config, max_connections: int) -> None:
         self._app = app
         self._config = config
         self._max_connections = max_connections
-        self._context = WorkerContext(None)
-        self._open: set[Connection] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.context = WorkerContext(None)
+        self._open: dict[Phase, dict[Connection, None]] = {phase: {} for phase in Phase}
+        self._count = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a new connection; where there are too many, one that waits makes way, or it."""
-        if len(self._open) >= self._max_connections and not self._make_way():
-            writer.transport.abort()
+    async def accept(self, listener: Listener) -> None:
+        """Accept and serve connections until none is to be, one at a turn of the event loop.
+
+        So those that are open go on also while very many come at once.
+        """
+        while not listener.is_refusing:
+            while self._count >= self._max_connections and not self._make_way():
+                await asyncio.sleep(LOOK_SECONDS)
+            try:
+                accepted = await listener.accept()
+            except OSError as exc:
+                if not listener.is_refusing:
+                    logger.warning("connection_not_accepted", reason=exc.strerror)
+                    await asyncio.sleep(LOOK_SECONDS)
+                continue
+            self._count += 1
+            task = asyncio.create_task(self._serve(accepted))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            await asyncio.sleep(0)
+
+    def add(self, connection: Connection) -> None:
+        """Note a connection that begins; it is counted already."""
+        self._open[connection.phase][connection] = None
+
+    def move(self, connection: Connection, before: Phase, phase: Phase) -> None:
+        """Note what the connection waits for now."""
+        if connection in self._open[before]:
+            del self._open[before][connection]
+            self._open[phase][connection] = None
+
+    def drop(self, connection: Connection) -> None:
+        """Count the connection no more."""
+        if connection in self._open[connection.phase]:
+            del self._open[connection.phase][connection]
+            self._count -= 1
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        try:
+            reader, writer = await asyncio.open_connection(sock=accepted, limit=READ_BYTES)
+        except OSError:
+            accepted.close()
+            self._count -= 1
             return
-        connection = Connection(self._app, self._config, self._context, reader, writer)
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self._open.add(connection)
+        connection = Connection(self._app, self._config, self, reader, writer)
         try:
             await connection.run()
         finally:
-            self._open.discard(connection)
-            self._tasks.discard(task)
+            self.drop(connection)
 
     async def let_go(self, seconds: float) -> None:
-        """Close each connection once it is quiet; return when none is idle, or the time is up.
+        """Close each connection once it is quiet; return when none is left, or the time is up.
 
         To close one just when its caller uses it again would lose a request.
         """
@@ -235,7 +288,7 @@ class Connections:
 
     async def finish(self, seconds: float) -> None:
         """Close what is quiet by now, wait so long for what is being answered, and cut the rest."""
-        await self._context.terminated.set()
+        await self.context.terminated.set()
         self._close_quiet(0)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
@@ -245,15 +298,18 @@ class Connections:
 
     def _close_quiet(self, seconds: float) -> bool:
         """Close what has been quiet for so long; return whether any connection is left open."""
-        for connection in list(self._open):
-            if connection.is_quiet(seconds):
-                connection.close()
-        return any(one.phase is not Phase.CLOSING for one in self._open)
+        for phase in (Phase.HEAD, Phase.IDLE):
+            for connection in list(self._open[phase]):
+                if connection.is_quiet(seconds):
+                    connection.close()
+        return any(self._open[phase] for phase in Phase if phase is not Phase.CLOSING)
 
     def _make_way(self) -> bool:
-        victim = min(self._open, key=lambda one: (one.phase, one.since))
-        if victim.phase is Phase.BUSY:
-            return False
-        self._open.discard(victim)
-        victim.abort()
-        return True
+        """Cut the connection that has waited longest for its caller; return whether one did."""
+        for phase in (Phase.CLOSING, Phase.HEAD, Phase.IDLE):
+            for connection in self._open[phase]:
+                if phase is Phase.CLOSING or connection.is_quiet(YOUNG_SECONDS):
+                    self.drop(connection)
+                    connection.abort()
+                    return True
+        return False

@@ -13,6 +13,7 @@ from batch_conductor_service.adapter_providers import (
     PostgresProvider,
     RedisProvider,
 )
+from batch_conductor_service.api.bodies import BodyReader
 from batch_conductor_service.api.limits import RequestGate
 from batch_conductor_service.api.resolving import ResolutionDesk
 from batch_conductor_service.audit_providers import (
@@ -136,6 +137,7 @@ class ApiProvider(Provider):
     scope = Scope.APP
 
     desk = provide(ResolutionDesk)
+    bodies = provide(BodyReader)
 
     @provide
     def gate(self, settings: Settings) -> RequestGate:

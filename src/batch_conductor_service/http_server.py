@@ -8,8 +8,8 @@ from hypercorn.config import Config
 from hypercorn.typing import ASGIFramework, LifespanState
 from hypercorn.utils import wrap_app
 
-from batch_conductor_service.connections import READ_BYTES, Connections
-from batch_conductor_service.listener import BACKLOG, Listener
+from batch_conductor_service.connections import Connections
+from batch_conductor_service.listener import Listener
 
 
 async def serve_http(
@@ -35,13 +35,12 @@ async def serve_http(
     if running.done():
         running.result()
     connections = Connections(wrapped, config, max_connections)
-    server = await asyncio.start_server(
-        connections.serve, sock=listener.server_socket(), limit=READ_BYTES, backlog=BACKLOG
-    )
+    accepting = loop.create_task(connections.accept(listener))
     try:
         await until(connections)
     finally:
-        server.close()
+        accepting.cancel()
+        await asyncio.wait({accepting})
         await connections.finish(config.graceful_timeout)
         await lifespan.wait_for_shutdown()
         running.cancel()

@@ -1,21 +1,19 @@
-"""The door of the process: bound before anything else starts, and closed without cutting off."""
+"""The address of the process: bound before anything else starts, closed without cutting off."""
 
 import asyncio
-import os
 import select
 import socket
 from contextlib import suppress
 
 from batch_conductor_service.exceptions import SettingsError
 
-BACKLOG = 512  # connections that wait until the server lets them in
-MAX_CLOSING_ROUNDS = 100  # under heavy load somebody always waits
+BACKLOG = 4096  # connections that wait until they are accepted; the system may allow fewer
+RECEIVE_BYTES = 64 * 1024  # that the system takes in for a connection before we read them
+REFUSING_SECONDS = 0.25  # under heavy load somebody always waits
 
 
 class Listener:
-    """An address that is listened on. The server takes a copy of the socket.
-
-    Whoever comes before the server is up waits at the door.
+    """An address that is listened on. Whoever comes before `accept` is called waits.
 
     Raises:
         SettingsError: the address cannot be listened on; it is named.
@@ -30,11 +28,17 @@ class Listener:
                 f"BCS_HTTP_HOST, BCS_HTTP_PORT: cannot listen on {host}:{port}: {reason}"
             ) from exc
         self.port: int = self._socket.getsockname()[1]
-        self._server_descriptor = os.dup(self._socket.fileno())
+        self.is_refusing = False
 
-    def server_socket(self) -> socket.socket:
-        """Return the socket for the server, which takes it over."""
-        return socket.socket(fileno=self._server_descriptor)
+    async def accept(self) -> socket.socket:
+        """Return the next connection.
+
+        Raises:
+            OSError: it has gone again, the process has too many files open, or none is accepted
+                any more.
+        """
+        accepted, _ = await asyncio.get_running_loop().sock_accept(self._socket)
+        return accepted
 
     async def refuse(self) -> None:
         """Refuse connections from now on, after letting in those that the kernel has completed.
@@ -42,11 +46,11 @@ class Listener:
         Closing at once would reset connections that callers believe open. A refused one they know
         to try elsewhere.
         """
-        for _ in range(MAX_CLOSING_ROUNDS):
-            if not self._has_waiting():
-                break
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + REFUSING_SECONDS
+        while self._has_waiting() and loop.time() < deadline:
             await asyncio.sleep(0)
-        asyncio.get_running_loop().remove_reader(self._server_descriptor)
+        self.is_refusing = True
         with suppress(OSError):  # not every system can shut a listening socket down; all close it
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -67,6 +71,8 @@ def _bind(host: str, port: int) -> socket.socket:
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setblocking(False)  # noqa: FBT003 - the standard library takes it by position
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         bound.bind(address)
         bound.listen(BACKLOG)
     except OSError:

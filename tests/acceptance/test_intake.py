@@ -1,26 +1,28 @@
-"""Callers that send no more than the half of what they announce keep nobody else out."""
+"""Callers that do not send what they announce keep nobody else out, and cost little."""
 
 import asyncio
 import re
 import socket
 import time
 from collections import Counter
+from collections.abc import Awaitable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.api import DEFINE
-from tests.support.half_sent import MEBIBYTE, HalfSent, half_sent, head
+from tests.support.half_sent import DEFINE, half_sent, head
 from tests.support.processes import ServiceProcess, serving_process
 
 QUESTION = {"batch_id": "batch-1", "requested_pipeline": "cj_assessment"}
+MEBIBYTE = 1024 * 1024
 ATTACKERS = 2_000
 MEMORY_BYTES = 512 * MEBIBYTE
+LIVEZ = "/livez"
 TOKEN = {"SERVICE_TOKEN": "s3cret"}
 BEARER = {"Authorization": "Bearer s3cret"}
-LARGE = head(MEBIBYTE) + b" " * (MEBIBYTE // 2)
-LARGE_WITH_TOKEN = head(MEBIBYTE, **BEARER) + b" " * (MEBIBYTE // 2)
+HALF = MEBIBYTE // 2
+SECONDS = 5
 
 
 class Bystander:
@@ -29,21 +31,23 @@ class Bystander:
     def __init__(self, address: str) -> None:
         self._address = address
         self.statuses: Counter[int] = Counter()
-        self.slowest_seconds = 0.0
+        self.seconds: dict[str, list[float]] = {LIVEZ: [], DEFINE: []}
 
-    async def ask_while(self, other: asyncio.Task[None]) -> None:
-        """Ask for life and for a pipeline, each over a connection of its own, until that ends."""
-        while not other.done():
-            await self._ask("GET", "/livez")
-            await self._ask("POST", DEFINE)
+    async def ask_for(self, seconds: float) -> None:
+        """Ask for life and for a pipeline, each over a connection of its own, for so long."""
+        deadline = time.monotonic() + seconds
+        one_each = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(
+            base_url=self._address, timeout=20, headers=BEARER, limits=one_each
+        ) as client:
+            while time.monotonic() < deadline:
+                await self._measure(LIVEZ, client.get(LIVEZ))
+                await self._measure(DEFINE, client.post(DEFINE, json=QUESTION))
 
-    async def _ask(self, method: str, path: str) -> None:
+    async def _measure(self, path: str, asking: Awaitable[httpx.Response]) -> None:
         began = time.monotonic()
-        async with httpx.AsyncClient(base_url=self._address, timeout=10) as client:
-            json = QUESTION if method == "POST" else None
-            response = await client.request(method, path, json=json, headers=BEARER)
-        self.statuses[response.status_code] += 1
-        self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
+        self.statuses[(await asking).status_code] += 1
+        self.seconds[path].append(time.monotonic() - began)
 
 
 def peak_memory(process: ServiceProcess) -> int:
@@ -53,32 +57,99 @@ def peak_memory(process: ServiceProcess) -> int:
     return int(kibibytes) * 1024
 
 
-async def hold_on(callers: HalfSent, data: bytes) -> None:
-    await callers.begin(ATTACKERS, data)
-    await asyncio.sleep(3)
-
-
 @pytest.mark.parametrize(
-    ("settings", "data"),
+    ("settings", "begun", "padding"),
     [
-        ({}, LARGE),
-        (TOKEN, LARGE),
-        (TOKEN, LARGE_WITH_TOKEN),
-        ({}, head(300) + b"{"),
-        ({}, b"POST / HTTP/1.1\r\nHost: bcs\r\nX-Slow: "),
-        ({}, b""),
+        ({}, head(MEBIBYTE), HALF),
+        (TOKEN, head(MEBIBYTE), HALF),
+        (TOKEN, head(MEBIBYTE, **BEARER), HALF),
+        ({}, head(300), 10),
+        ({}, "POST / HTTP/1.1\r\nHost: bcs\r\nX-Slow: ", 0),
+        ({}, "", 0),
     ],
     ids=["large", "large-without-token", "large-with-token", "small", "half-a-head", "nothing"],
 )
 async def test_others_are_served_beside_two_thousand_that_never_end(
-    settings: dict[str, str], data: bytes
+    settings: dict[str, str], begun: str, padding: int
 ) -> None:
     with serving_process(**settings) as (process, address):
-        async with half_sent(address) as callers:
-            bystander = Bystander(address)
-            await bystander.ask_while(asyncio.create_task(hold_on(callers, data)))
+        bystander = Bystander(address)
+        async with half_sent(address, ATTACKERS, begun, padding):
+            await bystander.ask_for(SECONDS)
 
         assert set(bystander.statuses) == {200}
-        assert bystander.slowest_seconds < 1
+        assert max(bystander.seconds[LIVEZ]) < 1
         assert peak_memory(process) < MEMORY_BYTES
-        print(bystander.statuses, bystander.slowest_seconds, peak_memory(process) / MEBIBYTE)
+
+
+async def test_a_body_that_stalls_is_told_so_after_ten_seconds() -> None:
+    with serving_process() as (_, address), connect(address) as caller:
+        caller.sendall(head(100).encode() + b"{")
+        began = time.monotonic()
+
+        answer = await asyncio.to_thread(read_to_the_end, caller)
+
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b'"code":"request_timeout"' in answer
+        assert 9 < time.monotonic() - began < 13
+
+
+def connect(address: str) -> socket.socket:
+    url = httpx.URL(address)
+    return socket.create_connection((url.host, url.port or 80), timeout=30)
+
+
+def read_to_the_end(connection: socket.socket) -> bytes:
+    """Return all that comes until the service ends the connection."""
+    answer = b""
+    while part := connection.recv(65536):
+        answer += part
+    return answer
+
+
+def test_a_head_that_stalls_ends_the_connection() -> None:
+    with serving_process() as (_, address), connect(address) as caller:
+        caller.sendall(b"GET /livez HTTP/1.1\r\nHost: bcs\r\n")
+        began = time.monotonic()
+
+        assert read_to_the_end(caller) == b""
+        assert time.monotonic() - began < 13
+
+
+@pytest.mark.parametrize(
+    ("settings", "request_head", "status"),
+    [
+        (TOKEN, head(MEBIBYTE), 401),
+        ({}, head(MEBIBYTE + 1), 413),
+        ({}, head(MEBIBYTE).replace("json", "text"), 415),
+        ({}, head(MEBIBYTE).replace("define", "nothing"), 404),
+    ],
+)
+def test_a_refusal_comes_before_the_body_and_ends_the_connection(
+    settings: dict[str, str], request_head: str, status: int
+) -> None:
+    with serving_process(**settings) as (_, address), connect(address) as caller:
+        caller.sendall(request_head.encode() + b"{")
+
+        answer = read_to_the_end(caller)
+
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+        assert b"connection: close" in answer.lower()
+
+
+def test_what_follows_a_refused_body_is_no_request() -> None:
+    """The rest of a body that nobody read may look like a request."""
+    with serving_process(**TOKEN) as (_, address), connect(address) as caller:
+        hidden = f"GET {LIVEZ} HTTP/1.1\r\nHost: bcs\r\n\r\n".encode()
+        caller.sendall(head(MEBIBYTE).encode() + hidden)
+
+        assert read_to_the_end(caller).count(b"HTTP/1.1 ") == 1
+
+
+def test_a_refused_caller_that_sent_all_may_go_on_over_its_connection() -> None:
+    with serving_process(**TOKEN) as (_, address), httpx.Client(base_url=address) as client:
+        assert client.post(DEFINE, json=QUESTION).status_code == 401
+        response = client.post(DEFINE, json=QUESTION, headers=BEARER)
+
+        assert response.status_code == 200
+        assert "Connection" not in response.headers

@@ -17,6 +17,7 @@ from batch_conductor_service.api.correlation import correlation_id
 from batch_conductor_service.api.schemas import FieldError, Problem
 from batch_conductor_service.exceptions import (
     ConductorError,
+    OverloadedError,
     PrerequisiteMissingError,
     TransientError,
     UnknownBatchError,
@@ -109,7 +110,8 @@ async def _answer_error(error: Exception) -> Response:
         logger.error("request_failed", exc_info=error)
         detail = "A fault of the service; its log has more under the correlation id."
         return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, ConductorError.code, detail)
-    logger.warning("request_refused", status=status.value, code=error.code, reason=str(error))
+    if not isinstance(error, OverloadedError):  # of those there may be thousands, all the same
+        logger.warning("request_refused", status=status.value, code=error.code, reason=str(error))
     response = _problem(status, error.code, str(error))
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = RETRY_AFTER_SECONDS

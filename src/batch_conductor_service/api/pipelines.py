@@ -9,6 +9,7 @@ from batch_conductor_service.api.correlation import adopt_correlation, correlati
 from batch_conductor_service.api.errors import refusing_invalid_fields
 from batch_conductor_service.api.resolving import ResolutionDesk
 from batch_conductor_service.api.schemas import DefineRequest, DefineResponse
+from batch_conductor_service.domain.resolution import ResolutionRequest
 
 logger = structlog.get_logger(__name__)
 
@@ -19,6 +20,13 @@ blueprint = Blueprint("pipelines", __name__, url_prefix="/internal/v1/pipelines"
 @inject
 async def define(desk: FromDishka[ResolutionDesk]) -> Response:
     """Answer which steps of a pipeline are still to run for a batch, and in which order."""
+    resolution = await desk.resolve(await _receive_question(desk))
+    answer = DefineResponse.of(resolution).model_dump_json()
+    return Response(answer, content_type="application/json")
+
+
+async def _receive_question(desk: ResolutionDesk) -> ResolutionRequest:
+    """Return the question, of whose body no more is kept than is needed."""
     body = await desk.receive()
     with refusing_invalid_fields():
         question = DefineRequest.model_validate_json(body)
@@ -27,6 +35,4 @@ async def define(desk: FromDishka[ResolutionDesk]) -> Response:
     structlog.contextvars.bind_contextvars(batch_id=question.batch_id)
     if question.has_unusable_total:
         logger.info("unusable_essays_total_ignored")
-    resolution = await desk.resolve(question.as_request(correlation_id(), body))
-    answer = DefineResponse.of(resolution).model_dump_json()
-    return Response(answer, content_type="application/json")
+    return question.as_request(correlation_id(), body)

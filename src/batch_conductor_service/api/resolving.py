@@ -3,8 +3,9 @@
 from time import perf_counter
 from typing import Literal
 
+from batch_conductor_service.api.bodies import BodyReader
 from batch_conductor_service.api.correlation import correlation_id
-from batch_conductor_service.api.limits import RequestGate, read_json_body, within_deadline
+from batch_conductor_service.api.limits import RequestGate, within_deadline
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.exceptions import OverloadedError, PrerequisiteMissingError
@@ -32,29 +33,36 @@ class ResolutionDesk:
         announcer: ResolutionAnnouncerProtocol,
         catalog: PipelineCatalog,
         gate: RequestGate,
+        bodies: BodyReader,
         metrics: Metrics,
     ) -> None:
         self._service = service
         self._announcer = announcer
         self._catalog = catalog
         self._gate = gate
+        self._bodies = bodies
         self._metrics = metrics
 
     async def receive(self) -> bytes:
-        """Return the question as it was sent; it is read only if there is a place for it.
+        """Return the question as it was sent, and take a place for it.
+
+        Only if there is one the body is read, and only with a whole body it is taken.
 
         Raises:
             OverloadedError: too many requests are in flight.
         """
         started = perf_counter()
         try:
-            return await read_json_body(self._gate)
+            self._gate.check()
+            body = await self._bodies.read_json()
+            self._gate.enter()
         except OverloadedError as error:
             unread = ResolutionRequest(
                 batch_id=BatchId(UNREAD), requested_pipeline=UNREAD, correlation_id=correlation_id()
             )
             self._fail(unread, error, started)
             raise
+        return body
 
     async def resolve(self, request: ResolutionRequest) -> Resolution:
         """Return the resolution; raises what the service does, and when there is no time.
