@@ -90,10 +90,17 @@ class InfrastructureProvider(Provider):
     scope = Scope.APP
 
     clock = provide(SystemClock, provides=ClockProtocol)
-    breakers = provide(CircuitBreakers)
     tasks = collect(BackgroundTaskProtocol, provides=Sequence[BackgroundTaskProtocol])
     progress = collect(ProgressProtocol, provides=Sequence[ProgressProtocol])
     probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
+
+    @provide
+    def breakers(self, metrics: Metrics, settings: Settings) -> CircuitBreakers:
+        timeouts = {
+            "redis": settings.redis_timeout_seconds,
+            "postgresql": settings.database_timeout_seconds,
+        }
+        return CircuitBreakers(metrics, timeouts)
 
     @provide
     def recent(self) -> RecentBatches:
