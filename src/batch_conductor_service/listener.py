@@ -1,15 +1,28 @@
 """The address of the process: bound before anything else starts, closed without cutting off."""
 
 import asyncio
+import ctypes
 import select
 import socket
+import struct
 from contextlib import suppress
 
 from batch_conductor_service.exceptions import SettingsError
 
 BACKLOG = 4096  # connections that wait until they are accepted; the system may allow fewer
 RECEIVE_BYTES = 64 * 1024  # that the system takes in for a connection before we read them
-REFUSING_SECONDS = 0.25  # under heavy load somebody always waits
+REFUSING_SECONDS = 0.25  # for connections that are being made to be completed and accepted
+LOOK_SECONDS = 0.01
+
+# For the system's filter of packets: of a TCP header take the flags; drop what begins a connection.
+_SO_ATTACH_FILTER = 26
+_DROP_BEGINNINGS = struct.pack(
+    "=" + "HBBI" * 4,
+    *(0x30, 0, 0, 13),  # load the byte at 13
+    *(0x45, 0, 1, 0x02),  # unless SYN is set in it, skip one
+    *(0x06, 0, 0, 0),  # drop
+    *(0x06, 0, 0, 0xFFFF),  # pass
+)
 
 
 class Listener:
@@ -41,15 +54,19 @@ class Listener:
         return accepted
 
     async def refuse(self) -> None:
-        """Refuse connections from now on, after letting in those that the kernel has completed.
+        """Refuse connections from now on, after letting in those that callers believe open.
 
-        Closing at once would reset connections that callers believe open. A refused one they know
-        to try elsewhere.
+        Closing at once would reset them, and a request that was sent over one would be lost. So new
+        ones first get no answer, for which callers try again; a refused one they know to try
+        elsewhere.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + REFUSING_SECONDS
-        while self._has_waiting() and loop.time() < deadline:
-            await asyncio.sleep(0)
+        self._ignore_beginnings()
+        while loop.time() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not self._has_waiting():
+                break
         self.is_refusing = True
         with suppress(OSError):  # not every system can shut a listening socket down; all close it
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -57,6 +74,16 @@ class Listener:
     def close(self) -> None:
         """Release the address."""
         self._socket.close()
+
+    def _ignore_beginnings(self) -> None:
+        program = ctypes.create_string_buffer(_DROP_BEGINNINGS)
+        count = len(_DROP_BEGINNINGS) // struct.calcsize("=HBBI")
+        with suppress(OSError):  # not every system has it; without, the moment is only likely right
+            self._socket.setsockopt(
+                socket.SOL_SOCKET,
+                _SO_ATTACH_FILTER,
+                struct.pack("HL", count, ctypes.addressof(program)),
+            )
 
     def _has_waiting(self) -> bool:
         poll = select.poll()

@@ -19,10 +19,9 @@ from hypercorn.utils import LifespanFailureError
 
 from batch_conductor_service.app import create_app
 from batch_conductor_service.config import Settings
-from batch_conductor_service.connections import Connections
 from batch_conductor_service.exceptions import ConductorError, PipelineConfigurationError
 from batch_conductor_service.health import HealthMonitor
-from batch_conductor_service.http_server import serve_http
+from batch_conductor_service.http_server import Connections, serve_http
 from batch_conductor_service.listener import Listener
 from batch_conductor_service.logging import configure_logging
 from batch_conductor_service.policies import REQUESTS_SHARE
@@ -85,7 +84,7 @@ async def _serve_until_stopped(
     logger.info("serving", host=settings.http_host, port=listener.port)
     await serve_http(
         create_app(settings, container),
-        _hypercorn_config(settings),
+        hypercorn_config(settings),
         listener,
         max_connections=settings.max_connections,
         until=wait_for_the_end,
@@ -117,7 +116,8 @@ def _end_at_once(reason: str, name: str) -> None:
     os._exit(FAILURE)
 
 
-def _hypercorn_config(settings: Settings) -> Config:
+def hypercorn_config(settings: Settings) -> Config:
+    """Return how the server behaves."""
     config = Config()
     config.max_app_queue_size = QUEUED_EVENTS
     config.graceful_timeout = REQUESTS_SHARE * settings.shutdown_timeout_seconds

@@ -56,7 +56,7 @@ async def half_sent(address: str, count: int, begun: str, padding: int) -> Async
 async def _hold(address: tuple[str, int], data: bytes) -> socket.socket:
     """Return a connection over which was sent what is taken of the data."""
     connection = socket.socket()
-    connection.setblocking(False)
+    connection.settimeout(0)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
     loop = asyncio.get_running_loop()
     with suppress(OSError, TimeoutError):

@@ -56,9 +56,7 @@ def shown(registry: CollectorRegistry) -> list[float | None]:
     ]
 
 
-async def open_up(
-    circuit: CircuitBreakers, dependency: Dependency, name: str = "redis"
-) -> None:
+async def open_up(circuit: CircuitBreakers, dependency: Dependency, name: str = "redis") -> None:
     dependency.is_down = True
     for _ in range(FAILURES_TO_OPEN):
         with pytest.raises(StoreUnavailableError):

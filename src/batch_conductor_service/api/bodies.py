@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from quart import g, request
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 
-from batch_conductor_service.api.intake import current_exchange
+from batch_conductor_service.api.intake import SMALL_BODY_BYTES, current_exchange
 from batch_conductor_service.exceptions import OverloadedError
 
 MAX_BODY_BYTES = 1024 * 1024
-SMALL_BODY_BYTES = 64 * 1024  # a question has a few hundred
 BODY_SECONDS = 10  # in which a body must have arrived
 
 

@@ -16,10 +16,15 @@ from hypercorn.typing import (
     ASGISendEvent,
     HTTPDisconnectEvent,
     HTTPResponseStartEvent,
+    HTTPScope,
     Scope,
 )
 
 ASGIApplication = Callable[[Scope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
+
+SMALL_BODY_BYTES = 64 * 1024  # a question has a few hundred
+PATIENCE_SECONDS = 0.5
+OVERLOADED = 503  # status
 
 _DISCONNECT = HTTPDisconnectEvent(type="http.disconnect")
 
@@ -32,7 +37,10 @@ class Exchange:
     the answer is sent.
     """
 
-    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    def __init__(
+        self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        self._length = _content_length(scope)
         self._receive = receive
         self._send = send
         self._is_whole = False
@@ -66,17 +74,25 @@ class Exchange:
     async def send(self, message: ASGISendEvent) -> None:
         """Send on what the framework answers."""
         if message["type"] == "http.response.start":
-            await self._discard_what_is_there()
+            await self._discard(self._patience_seconds(message["status"]))
             if not self._is_whole:
                 message = _ending_connection(message)
         elif message["type"] == "http.response.body" and not message["more_body"]:
             self._is_read.set()  # or the server could wait for ever until a body is taken from it
         await self._send(message)
 
-    async def _discard_what_is_there(self) -> None:
-        """Take what has arrived, without waiting: of most bodies that is all."""
+    def _patience_seconds(self, status: int) -> float:
+        """Return how long a refusal waits for a body that nobody wants.
+
+        A small one that follows its head at once is waited for: its caller's next request then
+        finds the connection. Whoever is refused for want of room is told so at once.
+        """
+        is_small = self._length is not None and self._length <= SMALL_BODY_BYTES
+        return PATIENCE_SECONDS if is_small and status != OVERLOADED else 0
+
+    async def _discard(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(0):
+            async with asyncio.timeout(seconds):
                 async for _ in self.body():
                     continue
 
@@ -101,7 +117,7 @@ class Intake:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(receive, send)
+        exchange = Exchange(scope, receive, send)
         _current.set(exchange)
         with exchange.at_end:
             await self._app(scope, exchange.receive, exchange.send)
@@ -110,3 +126,9 @@ class Intake:
 def _ending_connection(message: HTTPResponseStartEvent) -> HTTPResponseStartEvent:
     others = [(name, value) for name, value in message["headers"] if name.lower() != b"connection"]
     return {**message, "headers": [*others, (b"connection", b"close")]}
+
+
+def _content_length(scope: HTTPScope) -> int | None:
+    """Return the length that the head announces, if it does."""
+    lengths = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
+    return int(lengths[0]) if lengths and lengths[0].isdigit() else None

@@ -16,7 +16,6 @@ from batch_conductor_service.protocols import (
     ResolutionAnnouncerProtocol,
 )
 
-
 UNREAD = ""  # batch and pipeline of a question that was refused before it was read
 
 

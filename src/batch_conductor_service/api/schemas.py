@@ -24,8 +24,10 @@ from batch_conductor_service.domain.resolution import (
 )
 from batch_conductor_service.models import BatchId, EssayProcessingState
 from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.printable import PRINTABLE_PATTERN, is_printable
 
 MAX_ESSAYS = 2**31 - 1  # as many as an event can tell of
+MAX_CORRELATION_LENGTH = 100  # characters
 MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be told
 
 
@@ -40,6 +42,20 @@ Identifier = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_ID_LENGTH),
     AfterValidator(_check_identifier),
     Field(json_schema_extra={"pattern": ID_PATTERN}),
+]
+
+
+def _check_printable(text: str) -> str:
+    if not is_printable(text):
+        raise ValueError("must have no control characters and none that change direction")
+    return text
+
+
+CorrelationId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_CORRELATION_LENGTH),
+    AfterValidator(_check_printable),
+    Field(json_schema_extra={"pattern": PRINTABLE_PATTERN}),
 ]
 
 
@@ -73,7 +89,7 @@ class DefineRequest(BaseModel):
 
     batch_id: Identifier
     requested_pipeline: Annotated[str, StringConstraints(min_length=1, max_length=100)]
-    correlation_id: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
+    correlation_id: CorrelationId | None = None
     batch_metadata: BatchMetadata | None = None
 
     @property

@@ -1,17 +1,16 @@
-"""The connections of callers: HTTP/1.1 alone, each wait on a caller bounded, and all in number.
+"""A connection of a caller: HTTP/1.1 alone, and each wait for the caller bounded.
 
-Hypercorn parses and frames; which connections there are, for how long, and in what order they make
-way is decided here, for it bounds none of that.
+Hypercorn parses and frames; how long a connection waits for what is decided here, for it bounds
+hardly any of that.
 """
 
 import asyncio
 import select
-import socket
+from collections.abc import Callable
 from contextlib import suppress
 from enum import IntEnum
 
 import h11
-import structlog
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
@@ -20,10 +19,6 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from batch_conductor_service.listener import Listener
-
-logger = structlog.get_logger(__name__)
-
 READ_BYTES = 16 * 1024  # at once, so that an unread body holds little memory
 HEAD_SECONDS = 10  # for a request's head to arrive
 IDLE_SECONDS = 75  # longer than callers keep idle connections, so that they close first
@@ -31,9 +26,6 @@ WRITE_SECONDS = 10  # for a caller to take what is written
 LINGER_SECONDS = 5  # for a caller to notice that it is not read any more
 DISCARD_BYTES = 1024 * 1024
 MAX_DISCARDED_BYTES = 16 * 1024 * 1024  # of what a caller goes on sending meanwhile
-YOUNG_SECONDS = 0.1  # a connection makes way for no other before that
-QUIET_SECONDS = 1  # idle for longer, a connection is hardly about to be used
-LOOK_SECONDS = 0.02
 
 _VERSIONS = (b"1.0", b"1.1")
 _UNREAD = (h11.SEND_BODY, h11.ERROR)
@@ -77,26 +69,26 @@ class _Http11(H11Protocol):
 
 
 class Connection:
-    """One connection, from its first byte to its end."""
+    """One connection, from its first byte to its end; `on_move` is told of each change of phase."""
 
     def __init__(
         self,
         app: AppWrapper,
         config: Config,
-        registry: "Connections",
+        context: WorkerContext,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         self._app = app
         self._config = config
-        self._registry = registry
+        self._context = context
         self._reader = reader
         self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._protocol: H11Protocol | None = None
         self.phase = Phase.HEAD
-        registry.add(self)
+        self.on_move: Callable[[Connection, Phase], None] = lambda _connection, _before: None
         self._enter(Phase.HEAD, HEAD_SECONDS)
 
     async def run(self) -> None:
@@ -111,7 +103,7 @@ class Connection:
                 self._protocol = _Http11(
                     self._app,
                     self._config,
-                    self._registry.context,
+                    self._context,
                     group,
                     ConnectionState({}),
                     False,  # noqa: FBT003 - no TLS; hypercorn takes it by position
@@ -163,8 +155,8 @@ class Connection:
 
     def _enter(self, phase: Phase, seconds: float | None) -> None:
         """Wait for what the phase waits for, at most so long."""
-        self._registry.move(self, self.phase, phase)
-        self.phase = phase
+        before, self.phase = self.phase, phase
+        self.on_move(self, before)
         self.since = self._loop.time()
         if self._timer:
             self._timer.cancel()
@@ -209,107 +201,3 @@ class Connection:
                 await self._writer.drain()
         except (OSError, TimeoutError):
             self.abort()
-
-
-class Connections:
-    """All connections that are open, at most so many; others wait to be accepted.
-
-    They do not wait for long: a connection over which nothing comes makes way for a new one.
-    """
-
-    def __init__(self, app: AppWrapper, config: Config, max_connections: int) -> None:
-        self._app = app
-        self._config = config
-        self._max_connections = max_connections
-        self.context = WorkerContext(None)
-        self._open: dict[Phase, dict[Connection, None]] = {phase: {} for phase in Phase}
-        self._count = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def accept(self, listener: Listener) -> None:
-        """Accept and serve connections until none is to be, one at a turn of the event loop.
-
-        So those that are open go on also while very many come at once.
-        """
-        while not listener.is_refusing:
-            while self._count >= self._max_connections and not self._make_way():
-                await asyncio.sleep(LOOK_SECONDS)
-            try:
-                accepted = await listener.accept()
-            except OSError as exc:
-                if not listener.is_refusing:
-                    logger.warning("connection_not_accepted", reason=exc.strerror)
-                    await asyncio.sleep(LOOK_SECONDS)
-                continue
-            self._count += 1
-            task = asyncio.create_task(self._serve(accepted))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            await asyncio.sleep(0)
-
-    def add(self, connection: Connection) -> None:
-        """Note a connection that begins; it is counted already."""
-        self._open[connection.phase][connection] = None
-
-    def move(self, connection: Connection, before: Phase, phase: Phase) -> None:
-        """Note what the connection waits for now."""
-        if connection in self._open[before]:
-            del self._open[before][connection]
-            self._open[phase][connection] = None
-
-    def drop(self, connection: Connection) -> None:
-        """Count the connection no more."""
-        if connection in self._open[connection.phase]:
-            del self._open[connection.phase][connection]
-            self._count -= 1
-
-    async def _serve(self, accepted: socket.socket) -> None:
-        try:
-            reader, writer = await asyncio.open_connection(sock=accepted, limit=READ_BYTES)
-        except OSError:
-            accepted.close()
-            self._count -= 1
-            return
-        connection = Connection(self._app, self._config, self, reader, writer)
-        try:
-            await connection.run()
-        finally:
-            self.drop(connection)
-
-    async def let_go(self, seconds: float) -> None:
-        """Close each connection once it is quiet; return when none is left, or the time is up.
-
-        To close one just when its caller uses it again would lose a request.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        while loop.time() < deadline and self._close_quiet(QUIET_SECONDS):
-            await asyncio.sleep(LOOK_SECONDS)
-
-    async def finish(self, seconds: float) -> None:
-        """Close what is quiet by now, wait so long for what is being answered, and cut the rest."""
-        await self.context.terminated.set()
-        self._close_quiet(0)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _close_quiet(self, seconds: float) -> bool:
-        """Close what has been quiet for so long; return whether any connection is left open."""
-        for phase in (Phase.HEAD, Phase.IDLE):
-            for connection in list(self._open[phase]):
-                if connection.is_quiet(seconds):
-                    connection.close()
-        return any(self._open[phase] for phase in Phase if phase is not Phase.CLOSING)
-
-    def _make_way(self) -> bool:
-        """Cut the connection that has waited longest for its caller; return whether one did."""
-        for phase in (Phase.CLOSING, Phase.HEAD, Phase.IDLE):
-            for connection in self._open[phase]:
-                if phase is Phase.CLOSING or connection.is_quiet(YOUNG_SECONDS):
-                    self.drop(connection)
-                    connection.abort()
-                    return True
-        return False
