@@ -9,15 +9,14 @@ import httpx
 import pytest
 
 from batch_conductor_service.local.ports import LOCALHOST, find_free_port
+from tests.support.bystander import BEARER, Bystander
 from tests.support.composition import run
-from tests.support.half_sent import DEFINE, half_sent, head
+from tests.support.half_sent import half_sent, head
 
 IMAGE = f"batch-conductor-service:{os.environ.get('BCS_IMAGE_TAG', 'latest')}"
 MEBIBYTE = 1024 * 1024
 ATTACKERS = 2_000
 SECONDS = 12  # longer than a body may take to arrive
-QUESTION = {"batch_id": "batch-1", "requested_pipeline": "cj_assessment"}
-BEARER = {"Authorization": "Bearer s3cret"}
 
 
 @pytest.fixture
@@ -39,6 +38,10 @@ def container() -> Iterator[tuple[str, str]]:
         subprocess.run(["docker", "rm", "--force", name], check=False, capture_output=True)
 
 
+def inspect(name: str, template: str) -> str:
+    return run("docker", "inspect", "--format", template, name).strip()
+
+
 def wait_until_it_lives(address: str) -> None:
     deadline = time.monotonic() + 60
     while True:
@@ -56,20 +59,11 @@ async def test_others_are_served_beside_two_thousand_half_sent_bodies(
     container: tuple[str, str], headers: dict[str, str]
 ) -> None:
     name, address = container
-    one_each = httpx.Limits(max_keepalive_connections=0)
-    slowest, statuses = 0.0, set()
-    async with (
-        half_sent(address, ATTACKERS, head(MEBIBYTE, **headers), MEBIBYTE // 2),
-        httpx.AsyncClient(base_url=address, timeout=20, headers=BEARER, limits=one_each) as client,
-    ):
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            began = time.monotonic()
-            statuses.add((await client.get("/livez")).status_code)
-            slowest = max(slowest, time.monotonic() - began)
-            statuses.add((await client.post(DEFINE, json=QUESTION)).status_code)
+    bystander = Bystander(address, int(inspect(name, "{{.State.Pid}}")))
+    async with half_sent(address, ATTACKERS, head(MEBIBYTE, **headers), MEBIBYTE // 2):
+        await bystander.ask_for(SECONDS)
 
     state = "{{.State.Running}} {{.State.OOMKilled}} {{.RestartCount}}"
-    assert run("docker", "inspect", "--format", state, name).strip() == "true false 0"
-    assert statuses == {200}
-    assert slowest < 1
+    assert inspect(name, state) == "true false 0"
+    assert set(bystander.statuses) == {200}
+    assert bystander.slowest_life_seconds < 1

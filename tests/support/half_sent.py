@@ -20,7 +20,7 @@ SEND_BYTES = 64 * 1024
 SPARE_DESCRIPTORS = 200
 SENDING_SECONDS = 1  # on one connection, of which nothing may be taken any more
 AT_ONCE = 100
-PAUSE_SECONDS = 0.1  # between so many
+PAUSE_SECONDS = 0.2  # between so many
 
 
 def head(length: int, **headers: str) -> str:

@@ -112,7 +112,8 @@ async def _answer_error(error: Exception) -> Response:
         logger.error("request_failed", exc_info=error)
         detail = "A fault of the service; its log has more under the correlation id."
         return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, ConductorError.code, detail)
-    if not isinstance(error, OverloadedError):  # of those there may be thousands, all the same
+    g.is_refused_for_load = isinstance(error, OverloadedError)
+    if not g.is_refused_for_load:
         logger.warning("request_refused", status=status.value, code=error.code, reason=str(error))
     response = _problem(status, error.code, str(error))
     if status is HTTPStatus.SERVICE_UNAVAILABLE:

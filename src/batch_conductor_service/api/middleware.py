@@ -75,7 +75,9 @@ def _measure(metrics: Metrics, response: Response) -> None:
         method=method, endpoint=endpoint, status_code=str(response.status_code)
     ).inc()
     metrics.http_duration.labels(method=method, endpoint=endpoint).observe(duration)
-    log = logger.info if endpoint.startswith(PROTECTED_PREFIX) else logger.debug
+    # Of those that are refused for load there may be thousands; the counter tells how many.
+    is_told = endpoint.startswith(PROTECTED_PREFIX) and not g.get("is_refused_for_load")
+    log = logger.info if is_told else logger.debug
     log(
         "request_answered",
         method=method,
