@@ -1,11 +1,13 @@
 """The application: the container, what surrounds every request, and the routes."""
 
 from dishka import AsyncContainer
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from quart import Quart
 from quart_dishka import QuartDishka
 
 from batch_conductor_service.api import batches, health, metrics, openapi, pipelines
 from batch_conductor_service.api.errors import register_error_handlers
+from batch_conductor_service.api.intake import Intake
 from batch_conductor_service.api.middleware import register_middleware
 from batch_conductor_service.config import Settings, load_settings
 from batch_conductor_service.startup_setup import build_container, lifespan
@@ -19,11 +21,21 @@ BLUEPRINTS = (
 )
 
 
+class ConductorApp(Quart):
+    """The framework's application, whose requests pass the intake first."""
+
+    async def asgi_app(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        """Answer a request, or start and stop."""
+        await Intake(super().asgi_app)(scope, receive, send)
+
+
 def create_app(settings: Settings | None = None, container: AsyncContainer | None = None) -> Quart:
     """Return the application; it opens nothing before it is served."""
     settings = settings or load_settings(refuse_unknown=True)
     container = container or build_container(settings)
-    app = Quart(__name__, static_folder=None)
+    app = ConductorApp(__name__, static_folder=None)
     # Our own limits hold for bodies and answers, and give problems instead of bare errors.
     app.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
     QuartDishka(app=app, container=container)

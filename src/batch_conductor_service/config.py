@@ -20,6 +20,7 @@ from batch_conductor_service.variables import ENV_PREFIX, find_unknown
 SECRETS_DIR_VARIABLE = f"{ENV_PREFIX}SECRETS_DIR"
 MAX_PORT = 65535
 MEBIBYTE = 1024 * 1024
+CALLERS_MARGIN_SECONDS = 5  # before callers give up, they have an answer
 DEFAULT_SECRETS_DIR = Path("/run/secrets")
 
 _BROKER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
@@ -73,11 +74,18 @@ class Settings(BaseSettings):
 
     http_host: str = Field(default="0.0.0.0", description="Address to listen on.")
     http_port: int = Field(default=4002, ge=0, le=MAX_PORT, description="Port to listen on.")
-    http_timeout: Seconds = Field(
-        default=30, description="Longest time to answer a request, in seconds."
+    http_timeout: float = Field(
+        default=30,
+        gt=CALLERS_MARGIN_SECONDS,
+        description="How long callers wait; the service answers 5 seconds earlier, in seconds.",
     )
     max_concurrent_requests: int = Field(
         default=256, gt=0, description="Requests in flight before `define` answers 503."
+    )
+    max_connections: int = Field(
+        default=512,
+        gt=0,
+        description="Connections of callers; one that is waited for makes way for a new one.",
     )
     service_token: Token | None = Field(
         default=None,

@@ -13,6 +13,7 @@ from batch_conductor_service.adapter_providers import (
     PostgresProvider,
     RedisProvider,
 )
+from batch_conductor_service.api.bodies import BodyReader
 from batch_conductor_service.api.limits import RequestGate
 from batch_conductor_service.api.resolving import ResolutionDesk
 from batch_conductor_service.audit_providers import (
@@ -88,10 +89,17 @@ class InfrastructureProvider(Provider):
     scope = Scope.APP
 
     clock = provide(SystemClock, provides=ClockProtocol)
-    breakers = provide(CircuitBreakers)
     tasks = collect(BackgroundTaskProtocol, provides=Sequence[BackgroundTaskProtocol])
     progress = collect(ProgressProtocol, provides=Sequence[ProgressProtocol])
     probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
+
+    @provide
+    def breakers(self, metrics: Metrics, settings: Settings) -> CircuitBreakers:
+        timeouts = {
+            "redis": settings.redis_timeout_seconds,
+            "postgresql": settings.database_timeout_seconds,
+        }
+        return CircuitBreakers(metrics, timeouts)
 
     @provide
     def recent(self) -> RecentBatches:
@@ -141,6 +149,7 @@ class ApiProvider(Provider):
     scope = Scope.APP
 
     desk = provide(ResolutionDesk)
+    bodies = provide(BodyReader)
 
     @provide
     def gate(self, settings: Settings) -> RequestGate:

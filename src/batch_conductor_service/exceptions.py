@@ -4,6 +4,8 @@ A message is the class's docstring unless one is given. Adapters translate their
 into these, always `from` the cause; the texts never repeat a driver's message.
 """
 
+from batch_conductor_service.printable import escaped
+
 
 class ConductorError(Exception):
     """The service could not do what was asked."""
@@ -86,7 +88,8 @@ class UnknownPipelineError(ConductorError):
 
     def __init__(self, name: str, known: list[str]) -> None:
         self.name = name
-        super().__init__(f"No pipeline and no step is named '{name}'. Known: {', '.join(known)}.")
+        shown = escaped(name)
+        super().__init__(f"No pipeline and no step is named '{shown}'. Known: {', '.join(known)}.")
 
 
 class UnknownBatchError(ConductorError):

@@ -1,21 +1,32 @@
-"""The door of the process: bound before anything else starts, and closed without cutting off."""
+"""The address of the process: bound before anything else starts, closed without cutting off."""
 
 import asyncio
-import os
+import ctypes
 import select
 import socket
+import struct
 from contextlib import suppress
 
 from batch_conductor_service.exceptions import SettingsError
 
-BACKLOG = 512  # connections that wait until the server lets them in
-MAX_CLOSING_ROUNDS = 100  # under heavy load somebody always waits
+BACKLOG = 4096  # connections that wait until they are accepted; the system may allow fewer
+RECEIVE_BYTES = 64 * 1024  # that the system takes in for a connection before we read them
+REFUSING_SECONDS = 0.25  # for connections that are being made to be completed and accepted
+LOOK_SECONDS = 0.01
+
+# For the system's filter of packets: of a TCP header take the flags; drop what begins a connection.
+_SO_ATTACH_FILTER = 26
+_DROP_BEGINNINGS = struct.pack(
+    "=" + "HBBI" * 4,
+    *(0x30, 0, 0, 13),  # load the byte at 13
+    *(0x45, 0, 1, 0x02),  # unless SYN is set in it, skip one
+    *(0x06, 0, 0, 0),  # drop
+    *(0x06, 0, 0, 0xFFFF),  # pass
+)
 
 
 class Listener:
-    """An address that is listened on. The server takes a copy of the socket.
-
-    Whoever comes before the server is up waits at the door.
+    """An address that is listened on. Whoever comes before `accept` is called waits.
 
     Raises:
         SettingsError: the address cannot be listened on; it is named.
@@ -30,30 +41,49 @@ class Listener:
                 f"BCS_HTTP_HOST, BCS_HTTP_PORT: cannot listen on {host}:{port}: {reason}"
             ) from exc
         self.port: int = self._socket.getsockname()[1]
-        self._server_descriptor = os.dup(self._socket.fileno())
+        self.is_refusing = False
 
-    @property
-    def hypercorn_bind(self) -> str:
-        """The address for Hypercorn, which takes the descriptor over."""
-        return f"fd://{self._server_descriptor}"
+    async def accept(self) -> socket.socket:
+        """Return the next connection.
+
+        Raises:
+            OSError: it has gone again, the process has too many files open, or none is accepted
+                any more.
+        """
+        accepted, _ = await asyncio.get_running_loop().sock_accept(self._socket)
+        return accepted
 
     async def refuse(self) -> None:
-        """Refuse connections from now on, after letting in those that the kernel has completed.
+        """Refuse connections from now on, after letting in those that callers believe open.
 
-        Closing at once would reset connections that callers believe open. A refused one they know
-        to try elsewhere.
+        Closing at once would reset them, and a request that was sent over one would be lost. So new
+        ones first get no answer, for which callers try again; a refused one they know to try
+        elsewhere.
         """
-        for _ in range(MAX_CLOSING_ROUNDS):
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + REFUSING_SECONDS
+        self._ignore_beginnings()
+        while loop.time() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)
             if not self._has_waiting():
                 break
-            await asyncio.sleep(0)
-        asyncio.get_running_loop().remove_reader(self._server_descriptor)
+        self.is_refusing = True
         with suppress(OSError):  # not every system can shut a listening socket down; all close it
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Release the address."""
         self._socket.close()
+
+    def _ignore_beginnings(self) -> None:
+        program = ctypes.create_string_buffer(_DROP_BEGINNINGS)
+        count = len(_DROP_BEGINNINGS) // struct.calcsize("=HBBI")
+        with suppress(OSError):  # not every system has it; without, the moment is only likely right
+            self._socket.setsockopt(
+                socket.SOL_SOCKET,
+                _SO_ATTACH_FILTER,
+                struct.pack("HL", count, ctypes.addressof(program)),
+            )
 
     def _has_waiting(self) -> bool:
         poll = select.poll()
@@ -68,6 +98,8 @@ def _bind(host: str, port: int) -> socket.socket:
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setblocking(False)  # noqa: FBT003 - the standard library takes it by position
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         bound.bind(address)
         bound.listen(BACKLOG)
     except OSError:

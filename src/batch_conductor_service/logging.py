@@ -4,6 +4,7 @@ Our own events and the records of the libraries go the same way, so that one for
 process.
 """
 
+import io
 import logging
 import math
 import re
@@ -11,7 +12,9 @@ import sys
 from typing import TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+from batch_conductor_service.printable import escaped, escaped_block
 
 # The last defence: no setting with a password is ever logged, but a driver may quote its address.
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]+@")
@@ -79,12 +82,13 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
 def _rendering(*, is_terminal: bool) -> list[Processor]:
     if is_terminal:
         # Tracebacks without the values of variables: any of them may be a secret.
-        readable = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        return [readable, _mask_passwords]
+        readable = structlog.dev.ConsoleRenderer(exception_formatter=_plain_traceback)
+        return [_escape_values, readable, _mask_passwords]
     return [
         structlog.processors.format_exc_info,
         _lead_with_what_is_read_first,
         structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+        _escape_line,
         _mask_passwords,
     ]
 
@@ -94,6 +98,25 @@ def _lead_with_what_is_read_first(
 ) -> EventDict:
     first = ("timestamp", "level", "event")
     return {name: event[name] for name in first if name in event} | dict(event)
+
+
+def _escape_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape before the renderer adds colours, which are control characters, too."""
+    return {
+        escaped(name): escaped(value) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
+
+
+def _escape_line(_logger: WrappedLogger, _method: str, rendered: EventDict | str) -> str:
+    """Escape what JSON may have as it is; it can only stand in strings."""
+    return escaped(str(rendered))
+
+
+def _plain_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    stream.write(escaped_block(plain.getvalue()))
 
 
 def _mask_passwords(_logger: WrappedLogger, _method: str, rendered: EventDict | str) -> str:

@@ -14,7 +14,6 @@ from typing import NoReturn
 
 import structlog
 from dishka import AsyncContainer
-from hypercorn.asyncio import serve as serve_with_hypercorn
 from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
 
@@ -22,7 +21,8 @@ from batch_conductor_service.app import create_app
 from batch_conductor_service.config import Settings
 from batch_conductor_service.exceptions import ConductorError, PipelineConfigurationError
 from batch_conductor_service.health import HealthMonitor
-from batch_conductor_service.listener import BACKLOG, Listener
+from batch_conductor_service.http_server import Connections, serve_http
+from batch_conductor_service.listener import Listener
 from batch_conductor_service.logging import configure_logging
 from batch_conductor_service.policies import REQUESTS_SHARE
 from batch_conductor_service.startup_setup import (
@@ -35,8 +35,8 @@ logger = structlog.get_logger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 FAILURE = 1  # exit code
-LINGER_SECONDS = 0.25  # for requests on their way over connections that were let in
-KEEP_ALIVE_SECONDS = 75  # longer than callers keep idle connections, so that they close first
+LET_GO_SHARE = 0.1  # of the shutdown's time, for callers to part from their connections
+QUEUED_EVENTS = 2  # of a request: a body that came with it, and its end
 
 
 def run(settings: Settings) -> NoReturn:
@@ -80,17 +80,19 @@ async def _serve_until_stopped(
     stopping = _on_signals(settings.shutdown_timeout_seconds)
     monitor = await container.get(HealthMonitor)
 
-    async def wait_for_the_end() -> None:
+    async def wait_for_the_end(connections: Connections) -> None:
         await stopping.wait()
         monitor.begin_shutdown()
         await listener.refuse()
-        await asyncio.sleep(min(LINGER_SECONDS, settings.shutdown_timeout_seconds / 10))
+        await connections.let_go(LET_GO_SHARE * settings.shutdown_timeout_seconds)
 
     logger.info("serving", host=settings.http_host, port=listener.port)
-    await serve_with_hypercorn(
+    await serve_http(
         create_app(settings, container),
-        _hypercorn_config(settings, listener),
-        shutdown_trigger=wait_for_the_end,
+        hypercorn_config(settings),
+        listener,
+        max_connections=settings.max_connections,
+        until=wait_for_the_end,
     )
 
 
@@ -119,11 +121,10 @@ def _end_at_once(reason: str, name: str) -> None:
     os._exit(FAILURE)
 
 
-def _hypercorn_config(settings: Settings, listener: Listener) -> Config:
+def hypercorn_config(settings: Settings) -> Config:
+    """Return how the server behaves."""
     config = Config()
-    config.bind = listener.hypercorn_bind
-    config.backlog = BACKLOG
-    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.max_app_queue_size = QUEUED_EVENTS
     config.graceful_timeout = REQUESTS_SHARE * settings.shutdown_timeout_seconds
     config.shutdown_timeout = settings.shutdown_timeout_seconds
     config.include_server_header = False

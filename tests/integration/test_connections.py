@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 
+from batch_conductor_service.http_server import Connections, serve_http
 from batch_conductor_service.listener import Listener
+from batch_conductor_service.server import hypercorn_config
 from tests.support.api import DEFINE, TestedApp
 
 QUESTION = b'{"batch_id": "batch-1", "requested_pipeline": "nlp"}'
@@ -42,15 +42,26 @@ class Connection:
 @pytest.fixture
 async def connection() -> AsyncIterator[Connection]:
     """A connection to the served application, which gives a request half a second."""
-    tested = TestedApp(http_timeout=0.5)
+    tested = TestedApp(http_timeout=5.5)
     listener = Listener("127.0.0.1", 0)
     stop = asyncio.Event()
-    config = Config()
-    config.bind = listener.hypercorn_bind
-    serving = asyncio.create_task(serve(tested.app, config, shutdown_trigger=stop.wait))
+
+    async def wait_for_stop(_: Connections) -> None:
+        await stop.wait()
+
+    serving = asyncio.create_task(
+        serve_http(
+            tested.app,
+            hypercorn_config(tested.settings),
+            listener,
+            max_connections=10,
+            until=wait_for_stop,
+        )
+    )
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
     yield Connection(reader, writer)
     writer.close()
+    await listener.refuse()
     stop.set()
     await serving
     listener.close()

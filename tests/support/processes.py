@@ -36,6 +36,11 @@ class ServiceProcess:
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def _read(self) -> None:
         for line in self._process.stdout or ():
             self._lines.put(line)

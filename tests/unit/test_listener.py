@@ -8,27 +8,27 @@ from batch_conductor_service.exceptions import SettingsError
 from batch_conductor_service.listener import Listener
 
 
-async def serve_one_word(listener: Listener) -> asyncio.Server:
-    """Listen as Hypercorn does, on the copy of the socket; say a word to everyone let in."""
-
-    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"welcome")
-        writer.close()
-        await writer.wait_closed()
-
-    descriptor = int(listener.hypercorn_bind.removeprefix("fd://"))
-    return await asyncio.start_server(greet, sock=socket.socket(fileno=descriptor))
+async def say_a_word_to_each(listener: Listener) -> None:
+    """Accept until none is to be accepted any more."""
+    while not listener.is_refusing:
+        try:
+            accepted = await listener.accept()
+        except OSError:
+            continue
+        await asyncio.get_running_loop().sock_sendall(accepted, b"welcome")
+        accepted.close()
 
 
 async def test_a_free_port_is_found() -> None:
     listener = Listener("127.0.0.1", 0)
-    server = await serve_one_word(listener)
+    accepting = asyncio.create_task(say_a_word_to_each(listener))
 
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
 
     assert await reader.read() == b"welcome"
     writer.close()
-    server.close()
+    await listener.refuse()
+    await accepting
     listener.close()
 
 
@@ -47,8 +47,8 @@ def test_a_host_that_is_not_ours_is_named() -> None:
 
 async def test_after_refusing_nobody_is_let_in_and_nobody_who_was_is_cut_off() -> None:
     listener = Listener("127.0.0.1", 0)
-    server = await serve_one_word(listener)
     waiting = [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(20)]
+    accepting = asyncio.create_task(say_a_word_to_each(listener))
 
     await listener.refuse()
 
@@ -58,7 +58,17 @@ async def test_after_refusing_nobody_is_let_in_and_nobody_who_was_is_cut_off() -
         reader, writer = await asyncio.open_connection(sock=connection)
         assert await reader.read() == b"welcome"
         writer.close()
-    server.close()
+    await accepting
+    listener.close()
+
+
+async def test_refusing_ends_while_nobody_accepts_those_who_wait() -> None:
+    listener = Listener("127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", listener.port)):
+        async with asyncio.timeout(5):
+            await listener.refuse()
+
+    assert listener.is_refusing
     listener.close()
 
 
@@ -66,11 +76,10 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_closing_leaves_no_descriptor_but_the_servers_own() -> None:
+def test_closing_leaves_no_descriptor() -> None:
     before = open_descriptors()
     listener = Listener("127.0.0.1", 0)
 
     listener.close()
-    socket.socket(fileno=int(listener.hypercorn_bind.removeprefix("fd://"))).close()
 
     assert open_descriptors() == before

@@ -1,12 +1,14 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
 from batch_conductor_service.logging import configure_logging
+from batch_conductor_service.printable import is_printable
 
 
 class Terminal(io.StringIO):
@@ -157,3 +159,43 @@ def test_a_traceback_does_not_show_the_values_of_variables(
 
     assert "ValueError" in stream.getvalue()
     assert "hunter2" not in stream.getvalue()
+
+
+HOSTILE = "a\x1b]0;title\x07b\x9b2Jc\x7fd\u202ee\nforged\x08\u2028"
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.mark.parametrize("stream_type", [io.StringIO, Terminal])
+def test_no_value_from_outside_reaches_a_terminal_raw(stream_type: type[io.StringIO]) -> None:
+    stream = stream_type()
+    configure_logging("INFO", stream)
+    structlog.contextvars.bind_contextvars(correlation_id=HOSTILE)
+
+    structlog.get_logger("some.module").info(HOSTILE, step=HOSTILE, nested={HOSTILE: [HOSTILE]})
+    logging.getLogger("some.library").warning("lost %s", HOSTILE)
+
+    lines = COLOURS.sub("", stream.getvalue()).splitlines()
+    assert len(lines) == 2
+    assert all(is_printable(line) for line in lines)
+    assert all("forged" in line for line in lines)
+
+
+@pytest.mark.parametrize("stream_type", [io.StringIO, Terminal])
+def test_neither_does_the_text_of_an_exception(stream_type: type[io.StringIO]) -> None:
+    stream = stream_type()
+    configure_logging("INFO", stream)
+
+    structlog.get_logger("some.module").error("request_failed", exc_info=ValueError(HOSTILE))
+
+    lines = COLOURS.sub("", stream.getvalue()).split("\n")
+    assert all(is_printable(line) for line in lines)
+    assert "ValueError" in stream.getvalue()
+
+
+def test_json_has_the_value_as_it_was() -> None:
+    stream = io.StringIO()
+    configure_logging("INFO", stream)
+
+    structlog.get_logger("some.module").info("asked", step=HOSTILE)
+
+    assert json.loads(stream.getvalue())["step"] == HOSTILE

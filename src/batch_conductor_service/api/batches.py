@@ -26,11 +26,11 @@ async def show(
     """Show the progress of a batch by step, and where the outputs of its essays are stored."""
     with refusing_invalid_fields():
         batch = BatchId(BatchPath(batch_id=batch_id).batch_id)
-    with gate.enter():
-        async with within_deadline():
-            reading = await repository.get_summary(batch)
-            _check_known(reading.summary)
-            essays = await repository.get_essays(batch)
+    gate.enter()
+    async with within_deadline():
+        reading = await repository.get_summary(batch)
+        _check_known(reading.summary)
+        essays = await repository.get_essays(batch)
     answer = BatchResponse.of(reading, essays, dependencies).model_dump_json()
     return Response(answer, content_type="application/json")
 

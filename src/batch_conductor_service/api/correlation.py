@@ -5,8 +5,9 @@ from uuid import uuid4
 import structlog
 from quart import g, request
 
+from batch_conductor_service.api.schemas import MAX_CORRELATION_LENGTH
+
 CORRELATION_HEADER = "X-Correlation-ID"
-MAX_CORRELATION_LENGTH = 100  # characters
 
 
 def begin_correlation() -> None:

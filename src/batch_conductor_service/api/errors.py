@@ -10,14 +10,17 @@ from http import HTTPStatus
 
 import structlog
 from pydantic import ValidationError
-from quart import Quart, Response
+from quart import Quart, Response, g
 from werkzeug.exceptions import BadRequest, HTTPException
 
 from batch_conductor_service.api.correlation import correlation_id
 from batch_conductor_service.api.schemas import FieldError, Problem
+from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.exceptions import (
     ConductorError,
+    OverloadedError,
     PrerequisiteMissingError,
+    StoreUnavailableError,
     TransientError,
     UnknownBatchError,
     UnknownPipelineError,
@@ -26,7 +29,7 @@ from batch_conductor_service.exceptions import (
 logger = structlog.get_logger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = "2"  # as often as dependencies are asked whether they are back
+RETRY_AFTER_SECONDS = 2  # as often as dependencies are asked whether they are back
 
 STATUS_BY_ERROR: Mapping[type[ConductorError], HTTPStatus] = {
     UnknownPipelineError: HTTPStatus.NOT_FOUND,
@@ -39,6 +42,7 @@ CODE_BY_STATUS: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "unauthorized",
     HTTPStatus.NOT_FOUND: "not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.REQUEST_TIMEOUT: "request_timeout",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
 }
@@ -108,11 +112,21 @@ async def _answer_error(error: Exception) -> Response:
         logger.error("request_failed", exc_info=error)
         detail = "A fault of the service; its log has more under the correlation id."
         return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, ConductorError.code, detail)
-    logger.warning("request_refused", status=status.value, code=error.code, reason=str(error))
+    g.is_refused_for_load = isinstance(error, OverloadedError)
+    if not g.is_refused_for_load:
+        logger.warning("request_refused", status=status.value, code=error.code, reason=str(error))
     response = _problem(status, error.code, str(error))
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = RETRY_AFTER_SECONDS
+        response.headers["Retry-After"] = str(await _seconds_to_wait(error))
     return response
+
+
+async def _seconds_to_wait(error: ConductorError) -> int:
+    """Return after how many seconds the same question may be answered, and not before."""
+    if isinstance(error, StoreUnavailableError):
+        breakers = await g.dishka_container.get(CircuitBreakers)
+        return breakers.retry_after_seconds or RETRY_AFTER_SECONDS
+    return RETRY_AFTER_SECONDS
 
 
 def _problem(

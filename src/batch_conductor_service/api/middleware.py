@@ -6,14 +6,14 @@ from time import perf_counter
 import structlog
 from quart import Quart, Response, current_app, g, request
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import MethodNotAllowed, Unauthorized
+from werkzeug.exceptions import BadRequest, MethodNotAllowed, Unauthorized
 
 from batch_conductor_service.api.correlation import (
     CORRELATION_HEADER,
     begin_correlation,
     correlation_header,
 )
-from batch_conductor_service.api.limits import begin_deadline, discard_body
+from batch_conductor_service.api.limits import begin_deadline
 from batch_conductor_service.config import Settings
 from batch_conductor_service.health import HealthMonitor
 from batch_conductor_service.metrics import Metrics
@@ -34,6 +34,7 @@ def register_middleware(app: Quart, settings: Settings) -> None:
         g.started = perf_counter()
         begin_correlation()
         begin_deadline(settings.http_timeout)
+        _check_framing()
         if expected is not None and request.path.startswith(PROTECTED_PREFIX):
             _check_token(expected)
 
@@ -42,12 +43,21 @@ def register_middleware(app: Quart, settings: Settings) -> None:
         if carried := correlation_header():
             response.headers[CORRELATION_HEADER] = carried
         container = g.dishka_container
-        is_read = await discard_body()
-        if not is_read or (await container.get(HealthMonitor)).is_shutting_down:
+        if (await container.get(HealthMonitor)).is_shutting_down or _is_framed_twice():
             # The connection ends with this answer, so that no later request meets a closed door.
             response.headers["Connection"] = "close"
         _measure(await container.get(Metrics), response)
         return response
+
+
+def _check_framing() -> None:
+    """Refuse a request of which another reader may see another end: it may hide a second one."""
+    if _is_framed_twice():
+        raise BadRequest
+
+
+def _is_framed_twice() -> bool:
+    return "Content-Length" in request.headers and "Transfer-Encoding" in request.headers
 
 
 def _check_token(expected: bytes) -> None:
@@ -65,7 +75,9 @@ def _measure(metrics: Metrics, response: Response) -> None:
         method=method, endpoint=endpoint, status_code=str(response.status_code)
     ).inc()
     metrics.http_duration.labels(method=method, endpoint=endpoint).observe(duration)
-    log = logger.info if endpoint.startswith(PROTECTED_PREFIX) else logger.debug
+    # Of those that are refused for load there may be thousands; the counter tells how many.
+    is_told = endpoint.startswith(PROTECTED_PREFIX) and not g.get("is_refused_for_load")
+    log = logger.info if is_told else logger.debug
     log(
         "request_answered",
         method=method,

@@ -7,9 +7,9 @@ from quart_dishka import inject
 
 from batch_conductor_service.api.correlation import adopt_correlation, correlation_id
 from batch_conductor_service.api.errors import refusing_invalid_fields
-from batch_conductor_service.api.limits import read_json_body, within_deadline
 from batch_conductor_service.api.resolving import ResolutionDesk
 from batch_conductor_service.api.schemas import DefineRequest, DefineResponse
+from batch_conductor_service.domain.resolution import ResolutionRequest
 
 logger = structlog.get_logger(__name__)
 
@@ -20,8 +20,14 @@ blueprint = Blueprint("pipelines", __name__, url_prefix="/internal/v1/pipelines"
 @inject
 async def define(desk: FromDishka[ResolutionDesk]) -> Response:
     """Answer which steps of a pipeline are still to run for a batch, and in which order."""
-    async with within_deadline():
-        body = await read_json_body()
+    resolution = await desk.resolve(await _receive_question(desk))
+    answer = DefineResponse.of(resolution).model_dump_json()
+    return Response(answer, content_type="application/json")
+
+
+async def _receive_question(desk: ResolutionDesk) -> ResolutionRequest:
+    """Return the question, of whose body no more is kept than is needed."""
+    body = await desk.receive()
     with refusing_invalid_fields():
         question = DefineRequest.model_validate_json(body)
     if question.correlation_id is not None:
@@ -29,6 +35,4 @@ async def define(desk: FromDishka[ResolutionDesk]) -> Response:
     structlog.contextvars.bind_contextvars(batch_id=question.batch_id)
     if question.has_unusable_total:
         logger.info("unusable_essays_total_ignored")
-    resolution = await desk.resolve(question.as_request(correlation_id(), body))
-    answer = DefineResponse.of(resolution).model_dump_json()
-    return Response(answer, content_type="application/json")
+    return question.as_request(correlation_id(), body)

@@ -6,11 +6,14 @@ from typing import Literal
 import structlog
 from quart import request as http_request
 
+from batch_conductor_service.api.bodies import BodyReader
+from batch_conductor_service.api.correlation import correlation_id
 from batch_conductor_service.api.limits import RequestGate, within_deadline
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
-from batch_conductor_service.exceptions import PrerequisiteMissingError
+from batch_conductor_service.exceptions import OverloadedError, PrerequisiteMissingError
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchId
 from batch_conductor_service.protocols import (
     PipelineResolutionServiceProtocol,
     ResolutionAnnouncerProtocol,
@@ -19,6 +22,7 @@ from batch_conductor_service.protocols import (
 logger = structlog.get_logger(__name__)
 
 MAX_LOGGED_CHARACTERS = 200  # of what a caller sends
+UNREAD = ""  # batch and pipeline of a question that was refused before it was read
 
 
 class ResolutionDesk:
@@ -34,31 +38,49 @@ class ResolutionDesk:
         announcer: ResolutionAnnouncerProtocol,
         catalog: PipelineCatalog,
         gate: RequestGate,
+        bodies: BodyReader,
         metrics: Metrics,
     ) -> None:
         self._service = service
         self._announcer = announcer
         self._catalog = catalog
         self._gate = gate
+        self._bodies = bodies
         self._metrics = metrics
 
-    async def resolve(self, request: ResolutionRequest) -> Resolution:
-        """Return the resolution; raises what the service does, and when there is no room or time.
+    async def receive(self) -> bytes:
+        """Return the question as it was sent, and take a place for it.
+
+        Only if there is one the body is read, and only with a whole body it is taken.
 
         Raises:
             OverloadedError: too many requests are in flight.
+        """
+        started = perf_counter()
+        try:
+            self._gate.check()
+            body = await self._bodies.read_json()
+            self._gate.enter()
+        except OverloadedError as error:
+            unread = ResolutionRequest(
+                batch_id=BatchId(UNREAD), requested_pipeline=UNREAD, correlation_id=correlation_id()
+            )
+            self._fail(unread, error, started)
+            raise
+        return body
+
+    async def resolve(self, request: ResolutionRequest) -> Resolution:
+        """Return the resolution; raises what the service does, and when there is no time.
+
+        Raises:
             DeadlineExceededError: it took too long.
         """
         started = perf_counter()
         try:
-            with self._gate.enter():
-                async with within_deadline():
-                    resolution = await self._service.resolve(request)
+            async with within_deadline():
+                resolution = await self._service.resolve(request)
         except Exception as error:
-            self._count("failure", request, started)
-            if isinstance(error, PrerequisiteMissingError):
-                self._metrics.rules_error.inc()
-            self._announcer.announce_failure(request, error)
+            self._fail(request, error, started)
             raise
         self._count("success", request, started)
         self._count_verdicts(resolution)
@@ -66,6 +88,12 @@ class ResolutionDesk:
         if resolution.skipped:
             _log_pruning(resolution)
         return resolution
+
+    def _fail(self, request: ResolutionRequest, error: Exception, started: float) -> None:
+        self._count("failure", request, started)
+        if isinstance(error, PrerequisiteMissingError):
+            self._metrics.rules_error.inc()
+        self._announcer.announce_failure(request, error)
 
     def _count(
         self, status: Literal["success", "failure"], request: ResolutionRequest, started: float

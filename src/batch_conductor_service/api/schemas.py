@@ -25,8 +25,10 @@ from batch_conductor_service.domain.resolution import (
 from batch_conductor_service.domain.standing import judge_essay
 from batch_conductor_service.models import BatchId, EssayProcessingState
 from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.printable import PRINTABLE_PATTERN, is_printable
 
 MAX_ESSAYS = 2**31 - 1  # as many as an event can tell of
+MAX_CORRELATION_LENGTH = 100  # characters
 MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be told
 
 
@@ -41,6 +43,20 @@ Identifier = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_ID_LENGTH),
     AfterValidator(_check_identifier),
     Field(json_schema_extra={"pattern": ID_PATTERN}),
+]
+
+
+def _check_printable(text: str) -> str:
+    if not is_printable(text):
+        raise ValueError("must have no control characters and none that change direction")
+    return text
+
+
+CorrelationId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_CORRELATION_LENGTH),
+    AfterValidator(_check_printable),
+    Field(json_schema_extra={"pattern": PRINTABLE_PATTERN}),
 ]
 
 
@@ -74,7 +90,7 @@ class DefineRequest(BaseModel):
 
     batch_id: Identifier
     requested_pipeline: Annotated[str, StringConstraints(min_length=1, max_length=100)]
-    correlation_id: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
+    correlation_id: CorrelationId | None = None
     batch_metadata: BatchMetadata | None = None
 
     @property
@@ -224,3 +240,35 @@ class Problem(BaseModel):
     code: str
     correlation_id: str
     errors: list[FieldError] | None = None
+
+
+class DependencyState(BaseModel):
+    """Whether a dependency answers."""
+
+    status: str
+    message: str
+
+
+class Health(BaseModel):
+    """How the service, its dependencies and its tasks are doing."""
+
+    model_config = ConfigDict(extra="allow")
+
+    service: str
+    status: str
+    version: str
+    environment: str
+    dependencies: dict[str, DependencyState]
+    tasks: dict[str, str]
+
+
+class Readiness(BaseModel):
+    """Whether `define` can be answered."""
+
+    ready: bool
+
+
+class Liveness(BaseModel):
+    """Whether the event loop and its tasks are alive."""
+
+    alive: bool

@@ -5,6 +5,10 @@ from structlog.testing import capture_logs
 
 from tests.support.api import DEFINE, TestedApp, assert_problem
 
+UNPRINTABLE = [
+    *"\x00\x07\x08\t\n\r\x1b\x7f\x80\x9b\x9d",
+    *"\u061c\u200e\u2028\u202e\u2066\u2069",
+]
 QUESTION = {"batch_id": "batch-1", "requested_pipeline": "nlp"}
 
 
@@ -45,16 +49,52 @@ async def test_the_headers_correlation_id_serves_when_the_body_has_none(
     assert (await response.get_json())["correlation_id"] == "in-the-header"
 
 
+@pytest.mark.parametrize(
+    "odd", ["☂ umbrella", "Zoë/42?", " padded ", "'; DROP TABLE", "👩‍🔬", "<b>", "ünïcödé" * 14]
+)
 async def test_an_odd_correlation_id_is_carried_as_it_is_but_not_in_the_header(
-    tested: TestedApp,
+    tested: TestedApp, odd: str
 ) -> None:
-    odd = "line\r\nSet-Cookie: x=1 ☂"
-
     response = await tested.define(correlation_id=odd)
 
     assert (await response.get_json())["correlation_id"] == odd
-    assert "X-Correlation-ID" not in response.headers
-    assert "Set-Cookie" not in response.headers
+    assert tested.announcer.resolutions[0].request.correlation_id == odd
+    carried = odd.isascii() and odd == odd.strip()
+    assert response.headers.get("X-Correlation-ID") == (odd if carried else None)
+
+
+@pytest.mark.parametrize("character", UNPRINTABLE)
+async def test_a_correlation_id_that_a_terminal_would_obey_is_refused(
+    tested: TestedApp, character: str
+) -> None:
+    response = await tested.define(correlation_id=f"c{character}1")
+
+    body = await response.get_json()
+    assert_problem(response, body, 400, "invalid_request")
+    assert [error["field"] for error in body["errors"]] == ["correlation_id"]
+    assert character not in await response.get_data(as_text=True)
+    UUID(body["correlation_id"])
+
+
+@pytest.mark.parametrize("character", [c for c in UNPRINTABLE if c not in "\r\n"])  # no header has
+async def test_such_a_header_makes_way_for_a_new_id(tested: TestedApp, character: str) -> None:
+    response = await tested.client.post(
+        DEFINE, json=QUESTION, headers={"X-Correlation-ID": f"c{character}1"}
+    )
+
+    assert response.status_code == 200
+    UUID((await response.get_json())["correlation_id"])
+    UUID(response.headers["X-Correlation-ID"])
+
+
+@pytest.mark.parametrize("character", UNPRINTABLE)
+async def test_a_pipelines_name_is_repeated_without_what_a_terminal_would_obey(
+    tested: TestedApp, character: str
+) -> None:
+    response = await tested.define(requested_pipeline=f"p{character}1")
+
+    assert response.status_code == 404
+    assert character not in (await response.get_json())["detail"]
 
 
 @pytest.mark.parametrize("given", ["x" * 101, "tab\tinside", "", "☂"])

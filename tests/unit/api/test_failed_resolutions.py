@@ -1,7 +1,9 @@
 import asyncio
+import json
 
 import pytest
 
+from batch_conductor_service.breakers import FAILURES_TO_OPEN, CircuitBreakers
 from batch_conductor_service.exceptions import (
     ConductorError,
     OverloadedError,
@@ -104,7 +106,7 @@ async def test_more_requests_than_allowed_are_told_to_come_again() -> None:
 
 
 async def test_an_answer_that_takes_too_long_is_given_up() -> None:
-    tested = TestedApp(http_timeout=0.05)
+    tested = TestedApp(http_timeout=5.05)
     tested.repository.may_answer.clear()
 
     response = await tested.define()
@@ -115,15 +117,66 @@ async def test_an_answer_that_takes_too_long_is_given_up() -> None:
     assert (await tested.define()).status_code == 200
 
 
-async def test_a_body_that_never_ends_is_given_up() -> None:
-    tested = TestedApp(http_timeout=0.05)
+async def test_a_body_that_never_ends_is_the_callers_fault_and_no_failed_resolution() -> None:
+    tested = TestedApp(http_timeout=5.05)
 
     async with tested.client.request(DEFINE, method="POST", headers=JSON) as connection:
         await connection.send(b'{"batch_id": ')
         await asyncio.sleep(0.2)
         response = await connection.as_response()
 
-    assert_problem(response, await response.get_json(), 503, "deadline_exceeded")
+    assert_problem(response, await response.get_json(), 408, "request_timeout")
+    assert response.headers["Connection"] == "close"
+    assert not tested.announcer.failures
+
+
+async def test_a_request_without_a_place_is_refused_before_its_body_is_read() -> None:
+    tested = TestedApp(max_concurrent_requests=1)
+    tested.repository.may_answer.clear()
+    first = asyncio.create_task(tested.define())
+    await tested.repository.has_been_asked.wait()
+
+    async with tested.client.request(DEFINE, method="POST", headers=JSON) as connection:
+        await connection.send(b'{"batch_id": ')
+        async with asyncio.timeout(1):
+            body = json.loads(await connection.receive())
+        response = await connection.as_response()
+
+    assert_problem(response, body, 503, "overloaded")
+    assert int(response.headers["Retry-After"]) > 0
+    assert response.headers["Connection"] == "close"
+    unread = {"status": "failure", "pipeline": "unknown"}
+    assert await tested.sample("bcs_pipeline_resolutions_total", **unread) == 1
+    tested.repository.may_answer.set()
+    assert (await first).status_code == 200
+
+
+async def test_a_body_that_is_on_its_way_takes_no_place() -> None:
+    tested = TestedApp(max_concurrent_requests=1)
+
+    async with tested.client.request(DEFINE, method="POST", headers=JSON) as connection:
+        await connection.send(b'{"batch_id": ')
+        await asyncio.sleep(0.01)
+
+        assert (await tested.define()).status_code == 200
+        await connection.disconnect()
+
+
+async def test_callers_are_told_when_a_store_is_probed_next(tested: TestedApp) -> None:
+    breakers = await tested.container.get(CircuitBreakers)
+
+    async def fail() -> None:
+        raise StoreUnavailableError
+
+    for name in ("redis", "postgresql"):
+        for _ in range(FAILURES_TO_OPEN):
+            with pytest.raises(StoreUnavailableError):
+                await breakers.call(name, fail)
+    tested.repository.error = StoreUnavailableError()
+
+    response = await tested.define()
+
+    assert response.headers["Retry-After"] == str(breakers.retry_after_seconds) == "3"
 
 
 async def test_a_caller_that_hangs_up_leaves_nothing_half_done() -> None:

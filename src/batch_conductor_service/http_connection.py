@@ -1,0 +1,203 @@
+"""A connection of a caller: HTTP/1.1 alone, and each wait for the caller bounded.
+
+Hypercorn parses and frames; how long a connection waits for what is decided here, for it bounds
+hardly any of that.
+"""
+
+import asyncio
+import select
+from collections.abc import Callable
+from contextlib import suppress
+from enum import IntEnum
+
+import h11
+from hypercorn.asyncio.task_group import TaskGroup
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+READ_BYTES = 16 * 1024  # at once, so that an unread body holds little memory
+HEAD_SECONDS = 10  # for a request's head to arrive
+IDLE_SECONDS = 75  # longer than callers keep idle connections, so that they close first
+WRITE_SECONDS = 10  # for a caller to take what is written
+LINGER_SECONDS = 5  # for a caller to notice that it is not read any more
+DISCARD_BYTES = 1024 * 1024
+MAX_DISCARDED_BYTES = 16 * 1024 * 1024  # of what a caller goes on sending meanwhile
+
+_VERSIONS = (b"1.0", b"1.1")
+_UNREAD = (h11.SEND_BODY, h11.ERROR)
+
+
+class Phase(IntEnum):
+    """What a connection waits for; where there are too many, the lowest make way first."""
+
+    CLOSING = 0  # the caller has its answer, and is to close
+    HEAD = 1  # the caller is to send a request's head
+    IDLE = 2  # the caller may ask again
+    BUSY = 3  # we are to answer
+
+
+class _Http11(H11Protocol):
+    """HTTP/1.1 that never becomes anything else.
+
+    Hypercorn's HTTP/2 loses requests: those that a connection's end overtakes, and all of a
+    connection on which one too many is begun.
+    """
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Change to no other protocol, whatever the request asks for."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if request.http_version not in _VERSIONS:
+            await self._send_error_response(505)
+            await self.send(Closed())
+            return
+        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
+        await super()._create_stream(
+            h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=headers,
+                http_version=request.http_version,
+            )
+            if len(headers) < len(request.headers)
+            else request
+        )
+
+
+class Connection:
+    """One connection, from its first byte to its end; `on_move` is told of each change of phase."""
+
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._app = app
+        self._config = config
+        self._context = context
+        self._reader = reader
+        self._writer = writer
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._protocol: H11Protocol | None = None
+        self.phase = Phase.HEAD
+        self.on_move: Callable[[Connection, Phase], None] = lambda _connection, _before: None
+        self._enter(Phase.HEAD, HEAD_SECONDS)
+
+    async def run(self) -> None:
+        """Answer request after request; return when the connection is closed."""
+        try:
+            mine = self._writer.get_extra_info("socket")
+            client, server = (
+                parse_socket_addr(mine.family, address)
+                for address in (mine.getpeername(), mine.getsockname())
+            )
+            async with TaskGroup(self._loop) as group:
+                self._protocol = _Http11(
+                    self._app,
+                    self._config,
+                    self._context,
+                    group,
+                    ConnectionState({}),
+                    False,  # noqa: FBT003 - no TLS; hypercorn takes it by position
+                    client,
+                    server,
+                    self._send,
+                )
+                await self._read(self._protocol)
+        except OSError:  # the caller has gone
+            pass
+        finally:
+            self._enter(Phase.CLOSING, LINGER_SECONDS)
+            self._writer.close()
+            with suppress(OSError):
+                await self._writer.wait_closed()
+            if self._timer:
+                self._timer.cancel()
+
+    def close(self) -> None:
+        """Close after what is written; a caller that still sends is heard out, not reset.
+
+        A reset would take from it the answer that it has not read yet.
+        """
+        if self.phase is Phase.CLOSING:
+            return
+        self._enter(Phase.CLOSING, LINGER_SECONDS)
+        if self._protocol and self._protocol.connection.their_state in _UNREAD:
+            with suppress(OSError):
+                self._writer.write_eof()
+        else:
+            self._writer.close()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._writer.transport.abort()
+
+    def is_quiet(self, seconds: float) -> bool:
+        """Whether no request is under way, none has begun to arrive, nor was one for so long."""
+        if self.phase not in (Phase.IDLE, Phase.HEAD) or self._has_unread_bytes():
+            return False
+        return self._loop.time() - self.since >= seconds
+
+    def _has_unread_bytes(self) -> bool:
+        poll = select.poll()
+        with suppress(OSError, ValueError):
+            poll.register(self._writer.get_extra_info("socket"), select.POLLIN)
+            return bool(poll.poll(0))
+        return False
+
+    def _enter(self, phase: Phase, seconds: float | None) -> None:
+        """Wait for what the phase waits for, at most so long."""
+        before, self.phase = self.phase, phase
+        self.on_move(self, before)
+        self.since = self._loop.time()
+        if self._timer:
+            self._timer.cancel()
+        end = self.abort if phase is Phase.CLOSING else self.close
+        self._timer = None if seconds is None else self._loop.call_later(seconds, end)
+
+    async def _read(self, protocol: H11Protocol) -> None:
+        with suppress(OSError):  # the caller has cut the connection
+            while data := await self._reader.read(READ_BYTES):
+                if self.phase is Phase.CLOSING:
+                    await self._discard()
+                    break
+                if self.phase is Phase.IDLE:
+                    self._enter(Phase.HEAD, HEAD_SECONDS)
+                await protocol.handle(RawData(data))
+        await protocol.handle(Closed())
+
+    async def _discard(self) -> None:
+        size = 0
+        while size < MAX_DISCARDED_BYTES:
+            data = await self._reader.read(DISCARD_BYTES)
+            size += len(data)
+            if not data:
+                break
+
+    async def _send(self, event: Event) -> None:
+        """Do what the protocol says."""
+        match event:
+            case RawData():
+                await self._write(event.data)
+            case Closed():
+                self.close()
+            case Updated() if event.idle:
+                self._enter(Phase.IDLE, IDLE_SECONDS)
+            case _:
+                self._enter(Phase.BUSY, None)
+
+    async def _write(self, data: bytes) -> None:
+        self._writer.write(data)
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self._writer.drain()
+        except (OSError, TimeoutError):
+            self.abort()
