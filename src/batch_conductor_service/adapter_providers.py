@@ -26,6 +26,7 @@ from batch_conductor_service.implementations.memory.dlq_producer import (
     NoOpDlqProducerImpl,
     NoOpSkipEventPublisher,
 )
+from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -36,6 +37,7 @@ from batch_conductor_service.implementations.redis.batch_state import (
 )
 from batch_conductor_service.implementations.redis.client import RedisClient
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
+from batch_conductor_service.implementations.redis.freshness import RedisFreshnessBoard
 from batch_conductor_service.implementations.redis.health import AdvisingRedisProbe, RedisProbe
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.kafka_consumer import EventConsumer
@@ -45,7 +47,7 @@ from batch_conductor_service.policies import (
     consumer_policy,
     redis_policy,
 )
-from batch_conductor_service.progress import ConsumerProgress, QueueProgress
+from batch_conductor_service.progress import QueueProgress
 from batch_conductor_service.protocols import (
     AtomicRedisClientProtocol,
     BackgroundTaskProtocol,
@@ -53,11 +55,13 @@ from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
     ClockProtocol,
     DlqProducerProtocol,
+    FreshnessProtocol,
     HealthProbeProtocol,
     PersistenceQueueProtocol,
     SkipEventPublisherProtocol,
 )
 from batch_conductor_service.services.drift_sampling import NotingRepository
+from batch_conductor_service.services.freshness import AlwaysFresh, FreshnessBoardProtocol
 from batch_conductor_service.services.replaying import ReplayRequestsProtocol
 
 RedisAddress = NewType("RedisAddress", str)
@@ -69,6 +73,7 @@ class MemoryProvider(Provider):
     scope = Scope.APP
 
     repository = provide(MockBatchStateRepositoryImpl, provides=BatchStateRepositoryProtocol)
+    board = provide(MemoryFreshnessBoard, provides=FreshnessBoardProtocol)
 
     @provide
     def queue(self) -> PersistenceQueueProtocol | None:
@@ -81,6 +86,7 @@ class RedisProvider(Provider):
     scope = Scope.APP
 
     probe = provide(AdvisingRedisProbe, provides=HealthProbeProtocol)
+    board = provide(RedisFreshnessBoard, provides=FreshnessBoardProtocol)
 
     @provide
     def policy(self, settings: Settings) -> RedisPolicy:
@@ -211,10 +217,6 @@ class KafkaProvider(Provider):
     repository = provide(NotingRepository)
 
     @provide
-    def progress(self, consumer: EventConsumer) -> ProgressProtocol:
-        return ConsumerProgress(consumer)
-
-    @provide
     def consumer(
         self,
         settings: Settings,
@@ -241,4 +243,5 @@ class NoKafkaProvider(Provider):
     scope = Scope.APP
 
     dlq = provide(NoOpDlqProducerImpl, provides=DlqProducerProtocol)
+    freshness = provide(AlwaysFresh, provides=FreshnessProtocol)
     skips = provide(NoOpSkipEventPublisher, provides=SkipEventPublisherProtocol)

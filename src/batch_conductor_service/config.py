@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     http_timeout: Seconds = Field(
         default=30, description="Longest time to answer a request, in seconds."
     )
+    max_staleness_seconds: float = Field(
+        default=30,
+        ge=0,
+        allow_inf_nan=False,
+        description="Age of `known_until` above which all phases run, in seconds; 0 never doubts.",
+    )
     max_concurrent_requests: int = Field(
         default=256, gt=0, description="Requests in flight before `define` answers 503."
     )

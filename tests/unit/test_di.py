@@ -64,31 +64,34 @@ async def test_every_port_resolves_in_every_environment(
     await made.close()
 
 
+LISTENING = ("freshness", "broker_watch")
+
+
 @pytest.mark.parametrize(
     ("values", "repository", "tasks", "probes"),
     [
         (
             {"environment": "production"},
             RedisCachedBatchStateRepositoryImpl,
-            ["consumer", "persistence_worker", "drift_sampler", "announcer"],
+            ["consumer", *LISTENING, "persistence_worker", "drift_sampler", "announcer"],
             {"redis", "kafka", "postgresql"},
         ),
         (
             {"environment": "testing", "env_type": "docker"},
             RedisCachedBatchStateRepositoryImpl,
-            ["consumer", "persistence_worker", "drift_sampler", "announcer"],
+            ["consumer", *LISTENING, "persistence_worker", "drift_sampler", "announcer"],
             {"redis", "kafka", "postgresql"},
         ),
         (
             {"environment": "production", "postgres_enabled": False},
             RedisCachedBatchStateRepositoryImpl,
-            ["consumer", "announcer"],
+            ["consumer", *LISTENING, "announcer"],
             {"redis", "kafka"},
         ),
         (
             {"environment": "development", "use_mock_repository": True},
             MockBatchStateRepositoryImpl,
-            ["consumer", "announcer"],
+            ["consumer", *LISTENING, "announcer"],
             {"kafka"},
         ),
         ({"environment": "testing"}, MockBatchStateRepositoryImpl, ["announcer"], set()),

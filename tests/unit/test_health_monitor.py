@@ -119,9 +119,11 @@ async def test_a_dependency_that_comes_back_is_seen(service: Service) -> None:
 
 @pytest.mark.parametrize(
     ("error", "status", "is_alive"),
-    [(ZeroDivisionError(), "degraded", True), (DeadLetterLimitError(), "unhealthy", False)],
+    [(ZeroDivisionError(), "degraded", True), (DeadLetterLimitError(), "unhealthy", True)],
 )
-async def test_a_dead_task_is_seen(error: Exception, status: str, *, is_alive: bool) -> None:
+async def test_a_dead_task_is_seen_and_no_reason_to_start_the_process_again(
+    error: Exception, status: str, *, is_alive: bool
+) -> None:
     service = Service(error)
     service.supervisor.start()
     service.monitor.start()

@@ -41,6 +41,11 @@ def begin_deadline(timeout_seconds: float) -> None:
     g.deadline = asyncio.get_running_loop().time() + timeout_seconds
 
 
+def remaining_seconds() -> float:
+    """Return how long it is until this request must be answered."""
+    return float(max(0.0, g.deadline - asyncio.get_running_loop().time()))
+
+
 @asynccontextmanager
 async def within_deadline() -> AsyncIterator[None]:
     """Work on this request until its deadline.

@@ -7,18 +7,28 @@ from quart_dishka import inject
 
 from batch_conductor_service.api.correlation import adopt_correlation, correlation_id
 from batch_conductor_service.api.errors import refusing_invalid_fields
-from batch_conductor_service.api.limits import read_json_body, within_deadline
+from batch_conductor_service.api.limits import (
+    read_json_body,
+    remaining_seconds,
+    within_deadline,
+)
 from batch_conductor_service.api.resolving import ResolutionDesk
 from batch_conductor_service.api.schemas import DefineRequest, DefineResponse
+from batch_conductor_service.protocols import FreshnessProtocol
 
 logger = structlog.get_logger(__name__)
+
+MAX_WAIT_SECONDS = 5  # for the freshness that a caller needs
+MAX_WAIT_SHARE = 0.5  # of the time that there is: an answer takes some, too
 
 blueprint = Blueprint("pipelines", __name__, url_prefix="/internal/v1/pipelines")
 
 
 @blueprint.post("/define")
 @inject
-async def define(desk: FromDishka[ResolutionDesk]) -> Response:
+async def define(
+    desk: FromDishka[ResolutionDesk], freshness: FromDishka[FreshnessProtocol]
+) -> Response:
     """Answer which steps of a pipeline are still to run for a batch, and in which order."""
     async with within_deadline():
         body = await read_json_body()
@@ -29,6 +39,14 @@ async def define(desk: FromDishka[ResolutionDesk]) -> Response:
     structlog.contextvars.bind_contextvars(batch_id=question.batch_id)
     if question.has_unusable_total:
         logger.info("unusable_essays_total_ignored")
+    await _wait_for_freshness(freshness, question)
     resolution = await desk.resolve(question.as_request(correlation_id(), body))
     answer = DefineResponse.of(resolution).model_dump_json()
     return Response(answer, content_type="application/json")
+
+
+async def _wait_for_freshness(freshness: FreshnessProtocol, question: DefineRequest) -> None:
+    """Wait, bounded, where that takes nobody's place among those who are answered."""
+    if question.not_before is not None:
+        longest = min(MAX_WAIT_SECONDS, MAX_WAIT_SHARE * remaining_seconds())
+        await freshness.wait_until(question.not_before, longest)

@@ -1,12 +1,14 @@
 """What callers send and get. Unknown fields are ignored: a caller may be newer than we are."""
 
+import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -28,6 +30,21 @@ from batch_conductor_service.port_values import SummaryReading
 MAX_ESSAYS = 2**31 - 1  # as many as an event can tell of
 MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be told
 
+# RFC 3339, where seconds and the zone may be left out. A date alone is no time.
+_MOMENT = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?([Zz]|[+-]\d{2}:?\d{2})?", re.ASCII
+)
+
+
+def _check_moment(value: object) -> object:
+    if not isinstance(value, str) or not _MOMENT.fullmatch(value):
+        raise ValueError("must be a date with a time, such as 2026-01-31T12:00:00Z")
+    return value
+
+
+def _with_zone(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
 
 def _check_identifier(text: str) -> str:
     if not is_identifier(text):
@@ -41,6 +58,9 @@ Identifier = Annotated[
     AfterValidator(_check_identifier),
     Field(json_schema_extra={"pattern": ID_PATTERN}),
 ]
+
+
+Moment = Annotated[datetime, BeforeValidator(_check_moment), AfterValidator(_with_zone)]
 
 
 class BatchMetadata(BaseModel):
@@ -75,6 +95,14 @@ class DefineRequest(BaseModel):
     requested_pipeline: Annotated[str, StringConstraints(min_length=1, max_length=100)]
     correlation_id: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
     batch_metadata: BatchMetadata | None = None
+    not_before: Moment | None = Field(
+        default=None,
+        description=(
+            "The caller knows of something that happened then: the answer waits, at most 5 s, until"
+            " `known_until` has reached it; after that it is degraded and skips nothing. A time"
+            " without a zone is UTC."
+        ),
+    )
 
     @property
     def has_unusable_total(self) -> bool:
@@ -91,6 +119,7 @@ class DefineRequest(BaseModel):
             correlation_id=correlation_id,
             essays_total=metadata.usable_total,
             body=body if len(body) <= MAX_KEPT_BODY_BYTES else None,
+            not_before=self.not_before,
         )
 
 
@@ -142,6 +171,12 @@ class DefineResponse(BaseModel):
     degraded: bool
     correlation_id: str
     phases: list[Phase]
+    known_until: datetime | None = Field(
+        description=(
+            "Every record that Kafka held at this time, in every partition of every consumed topic,"
+            " is in the answer. Null: nobody knows."
+        )
+    )
 
     @classmethod
     def of(cls, resolution: Resolution) -> Self:
@@ -156,6 +191,7 @@ class DefineResponse(BaseModel):
             degraded=resolution.is_degraded,
             correlation_id=request.correlation_id,
             phases=[Phase.of(decision) for decision in resolution.phases],
+            known_until=resolution.known_until,
         )
 
 

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from batch_conductor_service.consuming.connection import Record
-from batch_conductor_service.consuming.dead_letters import to_dead_letter
+from batch_conductor_service.consuming.dead_letters import reason_of, to_dead_letter
 from batch_conductor_service.consuming.invalid_records import InvalidRecordWindow
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.events.decoding import decode_event
@@ -58,9 +58,10 @@ class _SortedPoll:
     rejected: list[tuple[Record, ConductorError]] = field(default_factory=list)
     entry_ids: dict[RecordPosition, str | None] = field(default_factory=dict)
 
-    def judge(self, records: Sequence[Record]) -> dict[RecordPosition, bool]:
-        """Return of each record whether it is rejected."""
-        return {_position(record): _position(record) not in self.updates for record in records}
+    def judge(self, records: Sequence[Record]) -> dict[RecordPosition, str | None]:
+        """Return of each record for what reason it is rejected, if it is."""
+        reasons = {_position(record): reason_of(error) for record, error in self.rejected}
+        return {_position(record): reasons.get(_position(record)) for record in records}
 
 
 class PollHandler:

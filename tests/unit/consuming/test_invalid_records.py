@@ -12,15 +12,16 @@ LIMIT = DeadLetterLimit(max_invalid_ratio=0.5, min_invalid_records=10, window=40
 offsets = count()
 
 
-def poll(*, valid: int = 0, invalid: int = 0) -> dict[RecordPosition, bool]:
-    """Return so many new records, each with whether it is invalid."""
+def poll(*, valid: int = 0, invalid: int = 0) -> dict[RecordPosition, str | None]:
+    """Return so many new records, each with the reason for which it is invalid, if it is."""
+    reasons: list[str | None] = ["not_json"] * invalid
     return {
-        RecordPosition(topic="topic", partition=0, offset=next(offsets)): is_invalid
-        for is_invalid in [True] * invalid + [False] * valid
+        RecordPosition(topic="topic", partition=0, offset=next(offsets)): reason
+        for reason in [*reasons, *[None] * valid]
     }
 
 
-def handle(window: InvalidRecordWindow, records: dict[RecordPosition, bool]) -> None:
+def handle(window: InvalidRecordWindow, records: dict[RecordPosition, str | None]) -> None:
     window.check(records)
     window.add(records)
 

@@ -24,6 +24,9 @@ PERSISTENCE_EPOCH = "bcs:persistence:epoch"
 # Hash `topic:partition` -> offset to read again from, for running consumers; one hour.
 REPLAY_REQUEST = "bcs:replay"
 
+# Hash `topic:partition` -> JSON of up to when it is applied; one hour, renewed with every write.
+FRESHNESS = "bcs:freshness"
+
 
 def essay_state(batch_id: BatchId, essay_id: EssayId) -> str:
     """JSON document of one essay; seven days, renewed when written."""

@@ -84,7 +84,7 @@ class RedisPersistenceQueue:
         lowest = pending["min"]
         [group] = [g for g in groups if g["name"] == keys.PERSISTENCE_GROUP.encode()]
         return Watermark(
-            generation=f"{life_of(server)}:{(epoch or b'').decode()}",
+            generation=generation_of(life_of(server), (epoch or b"").decode()),
             held_through=_before(lowest) if lowest else _parts(group["last-delivered-id"]),
         )
 
@@ -182,6 +182,11 @@ class RedisPersistenceQueue:
         except ValueError:
             update = None
         return QueueEntry(entry_id=entry_id.decode(), update=update, payload=payload)
+
+
+def generation_of(life: str, epoch: str | None) -> str:
+    """Return what names one life of the queue, with one life of the server."""
+    return f"{life}:{epoch or ''}"
 
 
 def _parts(entry_id: bytes) -> tuple[int, int]:
