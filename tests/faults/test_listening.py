@@ -4,12 +4,14 @@ Transactions, rights, and members of a group are as they are there only.
 """
 
 import asyncio
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -24,6 +26,7 @@ from tests.support.faults.kafka_jars import fetch_jars
 from tests.support.faults.kraft import KraftBroker
 from tests.support.kafka import create_consumed_topics, create_topics, produce, unique, until
 from tests.support.listening import Replica
+from tests.support.processes import serving_process
 
 SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
 LAG = "bcs_kafka_consumer_lag"
@@ -255,6 +258,26 @@ async def test_the_lag_is_what_kafka_says_with_a_consumer_that_has_halted(
         assert expected >= 7
         await until(lambda: sum(_samples(replica, LAG)) == expected)
         await until(lambda: (replica.sample(OLDEST) or 0) > 1)
+
+
+async def test_a_healthy_first_start_logs_no_error(broker: KraftBroker) -> None:
+    """The topics are not there yet, nor is what the broker keeps of groups."""
+    settings = {"ENVIRONMENT": "development", "USE_MOCK_REPOSITORY": True}
+    servers = broker.bootstrap_servers
+    with serving_process(**settings, KAFKA_BOOTSTRAP_SERVERS=servers) as (process, address):
+        async with httpx.AsyncClient(base_url=address) as client:
+
+            async def is_in(state: str) -> bool:
+                return bool((await client.get("/healthz")).json()["consumer"]["state"] == state)
+
+            await until(lambda: is_in("standby"))
+            await create_consumed_topics(servers)
+            await until(lambda: is_in("consuming"))
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+
+    assert [line for line in process.log if line["level"] in {"error", "critical"}] == []
+    assert "topic_waited_for" in {line["event"] for line in process.log}
 
 
 def _samples(replica: Replica, name: str) -> list[float]:

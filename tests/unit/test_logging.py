@@ -157,3 +157,14 @@ def test_a_traceback_does_not_show_the_values_of_variables(
 
     assert "ValueError" in stream.getvalue()
     assert "hunter2" not in stream.getvalue()
+
+
+def test_what_aiokafka_tries_again_is_no_error() -> None:
+    stream = io.StringIO()
+    configure_logging("INFO", stream)
+
+    logging.getLogger("aiokafka.cluster").error("Topic %s not found", "t")
+    logging.getLogger("aiokafka.fetcher").error("Unexpected", exc_info=ZeroDivisionError())
+    logging.getLogger("asyncio").error("A task was lost")
+
+    assert [line["level"] for line in written(stream)] == ["warning", "error", "error"]
