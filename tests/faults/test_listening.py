@@ -260,6 +260,36 @@ async def test_the_lag_is_what_kafka_says_with_a_consumer_that_has_halted(
         await until(lambda: (replica.sample(OLDEST) or 0) > 1)
 
 
+async def test_a_steady_stream_keeps_answers_fresh(cluster: Cluster) -> None:
+    """One partition that is written to all the time gives no empty answer."""
+    await create_topics(cluster.servers, SPELLCHECK)
+    replica = cluster.replica()
+    stopping = asyncio.Event()
+
+    async def write() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=cluster.servers)
+        await producer.start()
+        count = 0
+        while not stopping.is_set():
+            event = spellchecked("b1", f"e{count % 100}")
+            await producer.send(event.topic, event.value, key=event.key)
+            await asyncio.sleep(0.005)
+            count += 1
+        await producer.stop()
+
+    async with replica.listening():
+        writing = asyncio.create_task(write())
+        await until(lambda: replica.freshness.behind_seconds < 1)
+        worst = 0.0
+        for _ in range(50):
+            await asyncio.sleep(0.1)
+            worst = max(worst, replica.freshness.behind_seconds)
+        stopping.set()
+        await writing
+
+    assert worst < 2
+
+
 async def test_a_healthy_first_start_logs_no_error(broker: KraftBroker) -> None:
     """The topics are not there yet, nor is what the broker keeps of groups."""
     settings = {"ENVIRONMENT": "development", "USE_MOCK_REPOSITORY": True}

@@ -100,10 +100,9 @@ class KafkaBrokerLook:
 
     async def close(self) -> None:
         """Close the connections."""
-        consumers, self._consumer, self._peeker = (self._consumer, self._peeker), None, None
-        for consumer in consumers:
-            if consumer is not None:
-                await _stop(consumer)
+        opened = [one for one in (self._consumer, self._peeker) if one is not None]
+        self._consumer = self._peeker = None
+        await asyncio.gather(*map(_stop, opened))
 
     async def _span(self, consumer: AIOKafkaConsumer, partition: Partition) -> tuple[int, int]:
         """Return the first offset that the group has not committed, and that of the end."""
