@@ -31,6 +31,7 @@ from batch_conductor_service.implementations.memory.dlq_producer import (
     NoOpDlqProducerImpl,
     NoOpSkipEventPublisher,
 )
+from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -46,6 +47,7 @@ from batch_conductor_service.implementations.redis.batch_state import (
 from batch_conductor_service.implementations.redis.batch_writing import WritePolicy
 from batch_conductor_service.implementations.redis.client import RedisClient
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
+from batch_conductor_service.implementations.redis.freshness import RedisFreshnessBoard
 from batch_conductor_service.implementations.redis.health import AdvisingRedisProbe, RedisProbe
 from batch_conductor_service.implementations.redis.planning import WritePlanner
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
@@ -59,7 +61,7 @@ from batch_conductor_service.policies import (
     redis_policy,
     work_policy,
 )
-from batch_conductor_service.progress import ConsumerProgress, QueueProgress
+from batch_conductor_service.progress import QueueProgress
 from batch_conductor_service.protocols import (
     AtomicRedisClientProtocol,
     BackgroundTaskProtocol,
@@ -67,12 +69,14 @@ from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
     ClockProtocol,
     DlqProducerProtocol,
+    FreshnessProtocol,
     HealthProbeProtocol,
     PersistenceQueueProtocol,
     SkipEventPublisherProtocol,
 )
 from batch_conductor_service.services.archiving import UnarchivedSweeper
 from batch_conductor_service.services.drift_sampling import NotingRepository
+from batch_conductor_service.services.freshness import AlwaysFresh, FreshnessBoardProtocol
 from batch_conductor_service.services.replaying import ReplayRequestsProtocol
 from batch_conductor_service.url_options import tell_passed_over
 
@@ -85,6 +89,7 @@ class MemoryProvider(Provider):
     scope = Scope.APP
 
     repository = provide(MockBatchStateRepositoryImpl, provides=BatchStateRepositoryProtocol)
+    board = provide(MemoryFreshnessBoard, provides=FreshnessBoardProtocol)
 
     @provide
     def queue(self) -> PersistenceQueueProtocol | None:
@@ -97,6 +102,7 @@ class RedisProvider(Provider):
     scope = Scope.APP
 
     probe = provide(AdvisingRedisProbe, provides=HealthProbeProtocol)
+    board = provide(RedisFreshnessBoard, provides=FreshnessBoardProtocol)
 
     @provide
     def waiting(self) -> WaitingEntries:
@@ -238,10 +244,6 @@ class KafkaProvider(Provider):
     repository = provide(NotingRepository)
 
     @provide
-    def progress(self, consumer: EventConsumer) -> ProgressProtocol:
-        return ConsumerProgress(consumer)
-
-    @provide
     def policy(self, settings: Settings) -> ConsumerPolicy:
         return consumer_policy(settings)
 
@@ -285,4 +287,5 @@ class NoKafkaProvider(Provider):
     scope = Scope.APP
 
     dlq = provide(NoOpDlqProducerImpl, provides=DlqProducerProtocol)
+    freshness = provide(AlwaysFresh, provides=FreshnessProtocol)
     skips = provide(NoOpSkipEventPublisher, provides=SkipEventPublisherProtocol)

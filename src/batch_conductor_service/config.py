@@ -79,6 +79,12 @@ class Settings(BaseSettings):
         gt=CALLERS_MARGIN_SECONDS,
         description="How long callers wait; the service answers 5 seconds earlier, in seconds.",
     )
+    max_staleness_seconds: float = Field(
+        default=30,
+        ge=0,
+        allow_inf_nan=False,
+        description="Age of `known_until` above which all phases run, in seconds; 0 never doubts.",
+    )
     max_concurrent_requests: int = Field(
         default=256, gt=0, description="Requests in flight before `define` answers 503."
     )

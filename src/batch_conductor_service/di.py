@@ -30,6 +30,7 @@ from batch_conductor_service.domain.pipelines import PipelineCatalog, StepDepend
 from batch_conductor_service.health import HealthMonitor, ProgressProtocol
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
+from batch_conductor_service.listening_providers import ListeningProvider
 from batch_conductor_service.metric_labels import show_pipelines
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import (
@@ -60,7 +61,7 @@ def make_providers(settings: Settings) -> Sequence[Provider]:
     common = (SettingsProvider(), InfrastructureProvider(), ServiceProvider(), ApiProvider())
     in_memory = (MemoryProvider(), MemoryAuditProvider())
     in_redis = (RedisProvider(), RedisAuditProvider())
-    kafka = (KafkaProvider(), ReplayProvider())
+    kafka = (KafkaProvider(), ListeningProvider(), ReplayProvider())
     match settings.uses_memory, settings.environment, settings.postgres_enabled:
         case True, Environment.TESTING, _:
             chosen: tuple[Provider, ...] = (*in_memory, NoKafkaProvider())

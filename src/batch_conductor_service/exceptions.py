@@ -4,6 +4,8 @@ A message is the class's docstring unless one is given. Adapters translate their
 into these, always `from` the cause; the texts never repeat a driver's message.
 """
 
+from collections.abc import Mapping
+
 from batch_conductor_service.printable import escaped
 
 
@@ -132,9 +134,18 @@ class PipelineConfigurationError(ConductorError):
 
 
 class HaltError(ConductorError):
-    """A person has to look: to go on would do harm, or lead to the same place again."""
+    """A person has to look: to go on would do harm, or lead to the same place again.
+
+    `details` is for the log: what, how much, and where.
+    """
 
     code = "halted"
+
+    def __init__(
+        self, message: str | None = None, details: Mapping[str, str | int] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.details = details or {}
 
 
 class DeadLetterLimitError(HaltError):

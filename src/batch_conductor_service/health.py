@@ -65,8 +65,8 @@ class ProgressProtocol(Protocol):
         ...
 
     @property
-    def is_behind(self) -> bool:
-        """Whether it has not got on for too long."""
+    def causes(self) -> Sequence[str]:
+        """Why it has not got on for too long, in sentences for people; empty when it gets on."""
         ...
 
     def describe(self) -> Mapping[str, str | float | None]:
@@ -115,7 +115,7 @@ class HealthMonitor:
         tasks = self.tasks.values()
         if not self._can_read_state or TaskStatus.HALTED in tasks:
             return ServiceStatus.UNHEALTHY
-        if any(one.is_behind for one in self._progress):
+        if self.causes:
             return ServiceStatus.DEGRADED
         is_all_up = all(d.status is DependencyStatus.UP for d in self._dependencies.values())
         if is_all_up and all(status is TaskStatus.RUNNING for status in tasks):
@@ -138,18 +138,31 @@ class HealthMonitor:
         return {one.name: one.describe() for one in self._progress}
 
     @property
+    def causes(self) -> Sequence[str]:
+        """Why the service does not get on, in sentences for people; empty when it does.
+
+        What a dependency answers is told with the dependency.
+        """
+        loops = [
+            f"The task {name} dies again and again." for name in self._supervisor.crash_loops()
+        ]
+        return [*loops, *(cause for one in self._progress for cause in one.causes)]
+
+    @property
     def is_ready(self) -> bool:
         """Whether `define` can be answered, and new requests are welcome."""
         return self._can_read_state and not self.is_shutting_down
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs everything that it should; being told to stop is no death."""
+        """Whether the process runs everything that it should; being told to stop is no death.
+
+        Nor is a halt: a process that is started again would come to the same place.
+        """
         if self.is_shutting_down:
             return True
-        ended = {TaskStatus.HALTED, TaskStatus.STOPPED}
         is_watching = self._watcher is not None and not self._watcher.done()
-        return is_watching and ended.isdisjoint(self.tasks.values())
+        return is_watching and TaskStatus.STOPPED not in self.tasks.values()
 
     @property
     def _can_read_state(self) -> bool:

@@ -24,13 +24,16 @@ from batch_conductor_service.consuming.connection import (
     Poll,
 )
 from batch_conductor_service.consuming.durability import DurabilityTracker
+from batch_conductor_service.consuming.freshness import OwnFreshness
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.patience import Patience, PollAbandonedError
 from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.consuming.troubles import describe_trouble
 from batch_conductor_service.consuming.unreadable_records import (
     UnreadablePollError,
     UnreadableRecords,
 )
+from batch_conductor_service.domain.freshness import Partition, PartitionFreshness
 from batch_conductor_service.events.topics import consumed_topics
 from batch_conductor_service.exceptions import (
     BrokerUnavailableError,
@@ -50,7 +53,7 @@ Result = TypeVar("Result")
 
 
 class ConsumerStuckError(BrokerUnavailableError):
-    """There is something to read, and nothing is read."""
+    """There is something to read and nothing is read, or the group gives no partitions out."""
 
 
 class EventConsumer:
@@ -74,9 +77,12 @@ class EventConsumer:
         clock: ClockProtocol,
     ) -> None:
         self._policy = policy
+        self._clock = clock
+        self._metrics = metrics
         self._handler = handler
         self._tracker = DurabilityTracker(queue)
-        self._condition = ConditionRecorder(clock)
+        self._freshness = OwnFreshness(self._tracker)
+        self._condition = ConditionRecorder(clock, self._show_state)
         self._checkpoints = Checkpoints(policy, self._tracker, self._condition, metrics)
         self._unreadable = UnreadableRecords()
         self._patience = Patience(self._condition, policy.max_backoff_seconds)
@@ -97,6 +103,10 @@ class EventConsumer:
         """What the consumer is doing, and since when."""
         return self._condition.current
 
+    def tell_freshness(self) -> dict[Partition, PartitionFreshness]:
+        """Return up to when all that its partitions held is applied, of those that it reads."""
+        return self._freshness.tell()
+
     async def run(self) -> None:
         """Consume until `stop`, with a new connection whenever one is lost or stuck.
 
@@ -107,7 +117,8 @@ class EventConsumer:
         try:
             while not self._stopping.is_set():
                 await self._run_connection()
-        except HaltError:
+        except HaltError as exc:
+            self._condition.note_trouble(str(exc))
             self._condition.enter(ConsumerState.HALTED)
             raise
         self._condition.enter(ConsumerState.STOPPED)
@@ -119,7 +130,10 @@ class EventConsumer:
 
     async def _run_connection(self) -> None:
         self._condition.enter(ConsumerState.CONNECTING)
-        connection = KafkaConnection(self._policy, consumed_topics(), self._give_up_partitions)
+        connection = KafkaConnection(
+            self._policy, consumed_topics(), self._give_up_partitions, self._clock
+        )
+        self._freshness.follow(connection.progress)
         try:
             grace = self._policy.drain_timeout_seconds + self._policy.close_timeout_seconds
             await self._unless_stopped(self._consume(connection), grace)
@@ -129,10 +143,13 @@ class EventConsumer:
             self._unreadable.observe(exc)
         except TransientError as exc:
             self._condition.enter(ConsumerState.CONNECTING)
+            self._condition.note_trouble(self._describe(exc))
             # The cause's type tells a broker that is away from a setting that it refuses.
             cause = type(exc.__cause__).__name__ if exc.__cause__ else None
             logger.warning("kafka_connection_lost", error=type(exc).__name__, cause=cause)
         finally:
+            # First of all: the connection may go on to fetch behind records that are in hand.
+            self._freshness.follow(None)
             await self._close(connection)
             self._tracker.clear()
         await self._patience.sleep(self._backoff.next_delay(), self._stopping.is_set)
@@ -146,7 +163,7 @@ class EventConsumer:
         await self._unless_stopped(connection.open())
         if self._stopping.is_set():
             return
-        self._condition.enter(ConsumerState.CONSUMING)
+        self._condition.enter(ConsumerState.JOINING)
         self._postpone_stall_check()
         logger.info("consumer_connected", group_id=self._policy.group_id)
         while not self._stopping.is_set():
@@ -156,6 +173,7 @@ class EventConsumer:
 
     async def _run_once(self, connection: KafkaConnection) -> None:
         poll = await self._next_poll(connection)
+        self._show_assignment(connection)
         if not poll.records:
             await self._check_for_stall(connection)
         async with self._in_hand:
@@ -195,6 +213,7 @@ class EventConsumer:
         if poll.assignment == connection.assignment:  # the revocation did not have to go ahead
             for position, entry_id in handled:
                 self._tracker.add(position, entry_id)
+            connection.progress.finish()
         self._backoff.reset()
         self._condition.note_progress()
         self._postpone_stall_check()
@@ -230,7 +249,23 @@ class EventConsumer:
         except TimeoutError:
             logger.warning("partitions_given_up_undrained")
         finally:
+            connection.progress.clear()
             self._tracker.clear()
+            self._show_assignment(connection)
+
+    def _show_assignment(self, connection: KafkaConnection) -> None:
+        self._condition.note_assignment(
+            is_settled=not connection.is_rebalancing, has_partitions=connection.has_partitions
+        )
+
+    def _show_state(self, current: ConsumerState) -> None:
+        for state in ConsumerState:
+            self._metrics.consumer_state.labels(state=state.value).set(state is current)
+
+    def _describe(self, error: TransientError) -> str:
+        if isinstance(error, ConsumerStuckError):
+            return str(error)
+        return describe_trouble(error, self._policy.group_id)
 
     async def _unless_stopped(
         self, work: Coroutine[Any, Any, Result], grace_seconds: float = 0

@@ -44,6 +44,20 @@ class RepetitionFilter(logging.Filter):
         return True
 
 
+class DemotionFilter(logging.Filter):
+    """Makes warnings of aiokafka's errors: it tries again, as it does with a broker that starts.
+
+    What needs a person is said by us, who know for how long it has lasted.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return that the record is told; a traceback stays an error."""
+        is_theirs = record.name.startswith("aiokafka") and not record.exc_info
+        if is_theirs and record.levelno > logging.WARNING:
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+
 def configure_logging(level: str, stream: TextIO | None = None) -> None:
     """Send all logging of the process to the stream (standard output) from this level on."""
     stream = stream or sys.stdout
@@ -65,6 +79,7 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
     )
     handler = logging.StreamHandler(stream)
     handler.addFilter(RepetitionFilter())
+    handler.addFilter(DemotionFilter())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],

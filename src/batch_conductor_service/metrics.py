@@ -18,6 +18,7 @@ class Metrics:
         self._answers(registry)
         self._announcements(registry)
         self._events(registry)
+        self._consumption(registry)
         self._storage(registry)
         self._health(registry)
 
@@ -132,10 +133,38 @@ class Metrics:
             buckets=HTTP_BUCKETS,
             registry=registry,
         )
+
+        # outcome: published, failed, dropped. A steady rise of `failed` means the broker is away.
+        self.dlq_messages = Counter(
+            "bcs_dlq_messages_total",
+            "Dead letters by what became of them.",
+            ["topic", "reason", "outcome"],
+            registry=registry,
+        )
+
+    def _consumption(self, registry: CollectorRegistry) -> None:
+        # Of the whole group, whoever owns the partition; markers of transactions count, as they do
+        # for Kafka. NaN while Kafka does not say.
         self.consumer_lag = Gauge(
             "bcs_kafka_consumer_lag",
-            "Records that the partition has and this consumer has not yet read.",
+            "Records that the partition has and the group has not yet committed; NaN if unknown.",
             ["topic", "partition"],
+            registry=registry,
+        )
+        # High while nothing is consumed, or while what is consumed does not reach Postgres.
+        self.oldest_unread_record_age = Gauge(
+            "bcs_kafka_oldest_unread_record_age_seconds",
+            "Age of the oldest record that the group has not yet committed; NaN if unknown.",
+            registry=registry,
+        )
+        # One state is 1, the others 0.
+        self.consumer_state = Gauge(
+            "bcs_consumer_state", "What the consumer is doing.", ["state"], registry=registry
+        )
+        # Above BCS_MAX_STALENESS_SECONDS nothing is pruned.
+        self.freshness_age = Gauge(
+            "bcs_freshness_age_seconds",
+            "How long ago it was that all that Kafka held was applied; +Inf if nobody knows.",
             registry=registry,
         )
         self.records_deleted = Counter(

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.domain.freshness import Freshness
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
 from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
 from batch_conductor_service.events.phase_skipped import OutgoingEvent
@@ -238,6 +239,22 @@ class ResolutionAnnouncerProtocol(Protocol):
 
     def announce_failure(self, request: ResolutionRequest, error: Exception) -> None:
         """Have the failed resolution dead-lettered."""
+        ...
+
+
+class FreshnessProtocol(Protocol):
+    """Up to when answers cover what Kafka held. Costs nothing: it is known in this process."""
+
+    def current(self) -> Freshness:
+        """Return what is known now; to be asked before the state is read that it speaks of."""
+        ...
+
+    def covers(self, until: datetime | None, not_before: datetime | None) -> bool:
+        """Whether an answer with this freshness may prune, and has what the caller knows of."""
+        ...
+
+    async def wait_until(self, moment: datetime, timeout_seconds: float) -> None:
+        """Return when the freshness has reached the moment, or after that time."""
         ...
 
 

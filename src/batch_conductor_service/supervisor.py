@@ -5,6 +5,8 @@ across the `yield` of a lifespan it takes the teardown down with its first crash
 """
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,8 +17,10 @@ from batch_conductor_service.exceptions import HaltError
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import BackgroundTaskProtocol
 
-RESERVED_SHARE = 0.1  # of the time to stop in, for each task that is still to be stopped
+RESERVED_SHARE = 0.06  # of the time to stop in, for each task that is still to be stopped
 CANCEL_TIMEOUT_SECONDS = 1  # for a task that is cancelled to clean up
+CRASH_LOOP_DEATHS = 3  # so many within the time below are no accident
+CRASH_LOOP_SECONDS = 600
 
 logger = structlog.get_logger(__name__)
 
@@ -58,6 +62,9 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._statuses = {task.name: TaskStatus.STOPPED for task in tasks}
         self._keepers: dict[str, asyncio.Task[bool]] = {}
+        self._deaths: dict[str, deque[float]] = {
+            task.name: deque(maxlen=CRASH_LOOP_DEATHS) for task in tasks
+        }
 
     def start(self) -> None:
         """Start every task."""
@@ -69,6 +76,15 @@ class Supervisor:
     def statuses(self) -> dict[str, TaskStatus]:
         """Return how each task is doing, by name."""
         return dict(self._statuses)
+
+    def crash_loops(self) -> list[str]:
+        """Return the tasks that died again and again lately, whether they run just now or not."""
+        since = time.monotonic() - CRASH_LOOP_SECONDS
+        return [
+            name
+            for name, deaths in self._deaths.items()
+            if len(deaths) == CRASH_LOOP_DEATHS and deaths[0] > since
+        ]
 
     async def stop(self, timeout_seconds: float) -> bool:
         """Stop the tasks one after the other, in the order given, all within the timeout.
@@ -121,7 +137,7 @@ class Supervisor:
         return error is None
 
     def _halt(self, task: BackgroundTaskProtocol, error: HaltError) -> bool:
-        logger.critical("background_task_halted", task=task.name, error=str(error))
+        logger.critical("background_task_halted", task=task.name, error=str(error), **error.details)
         self._set(task, TaskStatus.HALTED)
         return True
 
@@ -129,6 +145,7 @@ class Supervisor:
         self, task: BackgroundTaskProtocol, delay: float, error: BaseException | None
     ) -> None:
         logger.error("background_task_died", task=task.name, retry_in=delay, exc_info=error)
+        self._deaths[task.name].append(time.monotonic())
         self._set(task, TaskStatus.RESTARTING)
         self._metrics.task_restarts.labels(task=task.name).inc()
         stopping = asyncio.ensure_future(self._stopping.wait())

@@ -34,14 +34,14 @@ def spellcheck_of(answer: dict[str, object]) -> dict[str, object]:
 
 
 async def wait_for_spellcheck(address: str, batch: str, **evidence: int) -> dict[str, object]:
-    """Wait until an answer rests on this evidence, and return it."""
+    """Wait until an answer rests on this evidence, and is sure, and return it."""
     answer: dict[str, object] = {}
 
     async def is_known() -> bool:
         answer.update(await ask(address, batch))
         known = spellcheck_of(answer)["evidence"]
         assert isinstance(known, dict)
-        return evidence.items() <= known.items()
+        return evidence.items() <= known.items() and not answer["degraded"]
 
     await eventually(is_known, timeout_seconds=40, what=f"evidence {evidence}")
     return answer
@@ -53,7 +53,7 @@ async def test_a_phase_is_pruned_when_all_ten_are_done_and_not_before(
     both, skip = ["spellcheck", "cj_assessment"], ["cj_assessment"]
     with stack.serve() as (_, address):
         async with sender(stack.kafka_bootstrap_servers) as producer:
-            unknown = await ask(address, batch)
+            unknown = await wait_for_spellcheck(address, batch, completed=0)
             await send(producer, [registered(batch, 10), spellchecked(batch, TEN[0])])
             one = await wait_for_spellcheck(address, batch, completed=1, total=10)
             failed = spellchecked(batch, TEN[9], "failed", minutes(1))
@@ -64,7 +64,7 @@ async def test_a_phase_is_pruned_when_all_ten_are_done_and_not_before(
             async with Redis.from_url(stack.redis.url) as redis:
                 await eventually(lambda: persisted(stack, batch, 10))
                 await redis.flushall()
-            wiped = await ask(address, batch)
+            wiped = await wait_for_spellcheck(address, batch, completed=10)
 
     answers = [answer["final_pipeline"] for answer in (unknown, one, nine, ten, wiped)]
     assert answers == [both, both, both, skip, skip]

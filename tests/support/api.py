@@ -71,7 +71,7 @@ class TestedApp:
 
     __test__ = False
 
-    def __init__(self, **changes: object) -> None:
+    def __init__(self, *overrides: Provider, **changes: object) -> None:
         values = {
             "environment": Environment.TESTING,
             "pipeline_config_path": PIPELINES_FILE,
@@ -82,7 +82,7 @@ class TestedApp:
         replaced = Provider(scope=Scope.APP)
         replaced.provide(lambda: self.repository, provides=BatchStateRepositoryProtocol)
         replaced.provide(lambda: self.announcer, provides=ResolutionAnnouncerProtocol)
-        self.container: AsyncContainer = build_container(self.settings, replaced)
+        self.container: AsyncContainer = build_container(self.settings, replaced, *overrides)
         self.app: Quart = create_app(self.settings, self.container)
 
     @property

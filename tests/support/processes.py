@@ -58,11 +58,6 @@ class ServiceProcess:
             if self._keep(line) == name:
                 return self.log[-1]
 
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        return self._process.pid
-
     def signal(self, number: signal.Signals) -> None:
         """Send the signal."""
         self._process.send_signal(number)

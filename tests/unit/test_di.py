@@ -64,6 +64,9 @@ async def test_every_port_resolves_in_every_environment(
     await made.close()
 
 
+LISTENING = ("freshness", "broker_watch")
+
+
 @pytest.mark.parametrize(
     ("values", "repository", "tasks", "probes"),
     [
@@ -72,6 +75,7 @@ async def test_every_port_resolves_in_every_environment(
             RedisCachedBatchStateRepositoryImpl,
             [
                 "consumer",
+                *LISTENING,
                 "unarchived_sweeper",
                 "persistence_worker",
                 "retention",
@@ -85,6 +89,7 @@ async def test_every_port_resolves_in_every_environment(
             RedisCachedBatchStateRepositoryImpl,
             [
                 "consumer",
+                *LISTENING,
                 "unarchived_sweeper",
                 "persistence_worker",
                 "retention",
@@ -96,13 +101,13 @@ async def test_every_port_resolves_in_every_environment(
         (
             {"environment": "production", "postgres_enabled": False},
             RedisCachedBatchStateRepositoryImpl,
-            ["consumer", "announcer"],
+            ["consumer", *LISTENING, "announcer"],
             {"redis", "kafka"},
         ),
         (
             {"environment": "development", "use_mock_repository": True},
             MockBatchStateRepositoryImpl,
-            ["consumer", "announcer"],
+            ["consumer", *LISTENING, "announcer"],
             {"kafka"},
         ),
         ({"environment": "testing"}, MockBatchStateRepositoryImpl, ["announcer"], set()),

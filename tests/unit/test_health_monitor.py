@@ -119,9 +119,11 @@ async def test_a_dependency_that_comes_back_is_seen(service: Service) -> None:
 
 @pytest.mark.parametrize(
     ("error", "status", "is_alive"),
-    [(ZeroDivisionError(), "degraded", True), (DeadLetterLimitError(), "unhealthy", False)],
+    [(ZeroDivisionError(), "degraded", True), (DeadLetterLimitError(), "unhealthy", True)],
 )
-async def test_a_dead_task_is_seen(error: Exception, status: str, *, is_alive: bool) -> None:
+async def test_a_dead_task_is_seen_and_no_reason_to_start_the_process_again(
+    error: Exception, status: str, *, is_alive: bool
+) -> None:
     service = Service(error)
     service.supervisor.start()
     service.monitor.start()
@@ -149,3 +151,19 @@ async def test_a_monitor_that_does_not_run_is_no_sign_of_life(service: Service) 
     await service.monitor.stop()
 
     assert not service.monitor.is_alive
+
+
+async def test_a_task_that_dies_again_and_again_degrades_the_service() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    quick = RestartPolicy(initial_seconds=0.001, max_seconds=0.001)
+    task = ScriptedTask("worker", [ZeroDivisionError()] * 3)
+    supervisor = Supervisor([task], metrics, quick)
+    monitor = HealthMonitor([], supervisor, metrics)
+    supervisor.start()
+
+    await task.is_running.wait()
+
+    assert monitor.status == "degraded"
+    assert monitor.causes == ["The task worker dies again and again."]
+    await supervisor.stop(timeout_seconds=1)

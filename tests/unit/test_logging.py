@@ -199,3 +199,14 @@ def test_json_has_the_value_as_it_was() -> None:
     structlog.get_logger("some.module").info("asked", step=HOSTILE)
 
     assert json.loads(stream.getvalue())["step"] == HOSTILE
+
+
+def test_what_aiokafka_tries_again_is_no_error() -> None:
+    stream = io.StringIO()
+    configure_logging("INFO", stream)
+
+    logging.getLogger("aiokafka.cluster").error("Topic %s not found", "t")
+    logging.getLogger("aiokafka.fetcher").error("Unexpected", exc_info=ZeroDivisionError())
+    logging.getLogger("asyncio").error("A task was lost")
+
+    assert [line["level"] for line in written(stream)] == ["warning", "error", "error"]

@@ -209,3 +209,20 @@ def test_the_wait_before_the_next_start_doubles_up_to_a_limit() -> None:
     delays = [policy.delay_seconds(failures) for failures in (1, 2, 3, 4, 5000)]
 
     assert delays == [1, 2, 4, 5, 5]
+
+
+async def test_a_task_that_dies_again_and_again_is_told_while_it_runs(
+    registry: CollectorRegistry,
+) -> None:
+    twice = ScriptedTask("twice", [ZeroDivisionError()] * 2)
+    thrice = ScriptedTask("thrice", [ZeroDivisionError()] * 3)
+    supervisor = supervise(registry, twice, thrice)
+    assert supervisor.crash_loops() == []
+
+    supervisor.start()
+    await twice.is_running.wait()
+    await thrice.is_running.wait()
+
+    assert supervisor.statuses() == {"twice": "running", "thrice": "running"}
+    assert supervisor.crash_loops() == ["thrice"]
+    assert await supervisor.stop(timeout_seconds=1)

@@ -34,6 +34,7 @@ async def healthz(monitor: FromDishka[HealthMonitor], settings: FromDishka[Setti
         "environment": settings.environment.value,
         "dependencies": {name: _dependency(monitor, name) for name in DEPENDENCIES},
         "tasks": {name: monitor.tasks.get(name, NOT_IN_USE) for name in TASKS},
+        "causes": list(monitor.causes),
         **monitor.progress,
     }
     return body, _status_code(is_good=status is not ServiceStatus.UNHEALTHY)
@@ -49,7 +50,7 @@ async def readyz(monitor: FromDishka[HealthMonitor]) -> Answer:
 @blueprint.get("/livez")
 @inject
 async def livez(monitor: FromDishka[HealthMonitor]) -> Answer:
-    """Tell whether the event loop and its tasks are alive."""
+    """Tell whether the process is alive: whether starting it again would help."""
     return {"alive": monitor.is_alive}, _status_code(is_good=monitor.is_alive)
 
 

@@ -1,8 +1,8 @@
 """How many requests are worked on at once, and for how long."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from quart import g
 
@@ -37,6 +37,18 @@ class RequestGate:
         self.in_flight += 1
         current_exchange().at_end.callback(self._leave)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Give the place up for as long as the current request only waits, and take it again.
+
+        Those who wait are as many as there are connections, at most.
+        """
+        self.in_flight -= 1
+        try:
+            yield
+        finally:
+            self.in_flight += 1
+
     def _leave(self) -> None:
         self.in_flight -= 1
 
@@ -45,6 +57,11 @@ def begin_deadline(callers_patience_seconds: float) -> None:
     """Start the time in which this request must be answered."""
     seconds = callers_patience_seconds - CALLERS_MARGIN_SECONDS
     g.deadline = asyncio.get_running_loop().time() + seconds
+
+
+def remaining_seconds() -> float:
+    """Return how long it is until this request must be answered."""
+    return float(max(0.0, g.deadline - asyncio.get_running_loop().time()))
 
 
 @asynccontextmanager

@@ -7,20 +7,32 @@ from quart_dishka import inject
 
 from batch_conductor_service.api.correlation import adopt_correlation, correlation_id
 from batch_conductor_service.api.errors import refusing_invalid_fields
+from batch_conductor_service.api.limits import RequestGate, remaining_seconds
 from batch_conductor_service.api.resolving import ResolutionDesk
 from batch_conductor_service.api.schemas import DefineRequest, DefineResponse
 from batch_conductor_service.domain.resolution import ResolutionRequest
+from batch_conductor_service.protocols import FreshnessProtocol
 
 logger = structlog.get_logger(__name__)
+
+MAX_WAIT_SECONDS = 5  # for the freshness that a caller needs
+MAX_WAIT_SHARE = 0.5  # of the time that there is: an answer takes some, too
 
 blueprint = Blueprint("pipelines", __name__, url_prefix="/internal/v1/pipelines")
 
 
 @blueprint.post("/define")
 @inject
-async def define(desk: FromDishka[ResolutionDesk]) -> Response:
+async def define(
+    desk: FromDishka[ResolutionDesk],
+    freshness: FromDishka[FreshnessProtocol],
+    gate: FromDishka[RequestGate],
+) -> Response:
     """Answer which steps of a pipeline are still to run for a batch, and in which order."""
-    resolution = await desk.resolve(await _receive_question(desk))
+    request = await _receive_question(desk)
+    with gate.aside():
+        await _wait_for_freshness(freshness, request)
+    resolution = await desk.resolve(request)
     answer = DefineResponse.of(resolution).model_dump_json()
     return Response(answer, content_type="application/json")
 
@@ -36,3 +48,10 @@ async def _receive_question(desk: ResolutionDesk) -> ResolutionRequest:
     if question.has_unusable_total:
         logger.info("unusable_essays_total_ignored")
     return question.as_request(correlation_id(), body)
+
+
+async def _wait_for_freshness(freshness: FreshnessProtocol, request: ResolutionRequest) -> None:
+    """Wait, bounded, for what the caller knows of."""
+    if request.not_before is not None:
+        longest = min(MAX_WAIT_SECONDS, MAX_WAIT_SHARE * remaining_seconds())
+        await freshness.wait_until(request.not_before, longest)

@@ -122,12 +122,8 @@ def _log_pruning(resolution: Resolution) -> None:
         pipeline_version=resolution.pipeline.version,
         phases={phase.step.name: f"{phase.verdict}: {phase.reason}" for phase in resolution.phases},
         essays_total=resolution.request.essays_total,
-        correlation_id=printable(resolution.request.correlation_id),
-        caller=printable(http_request.remote_addr or ""),
-        user_agent=printable(http_request.headers.get("User-Agent", "")),
+        known_until=resolution.known_until and resolution.known_until.isoformat(),
+        correlation_id=resolution.request.correlation_id,
+        caller=http_request.remote_addr,
+        user_agent=http_request.headers.get("User-Agent", "")[:MAX_LOGGED_CHARACTERS],
     )
-
-
-def printable(text: str) -> str:
-    """Return what others sent so that it cannot disturb who reads the log, nor fill it."""
-    return "".join(c if c.isprintable() else "?" for c in text[:MAX_LOGGED_CHARACTERS])

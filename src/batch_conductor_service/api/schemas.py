@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -23,6 +24,7 @@ from batch_conductor_service.domain.resolution import (
     Verdict,
 )
 from batch_conductor_service.domain.standing import judge_essay
+from batch_conductor_service.events.times import parse_time
 from batch_conductor_service.models import BatchId, EssayProcessingState
 from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.printable import PRINTABLE_PATTERN, is_printable
@@ -30,6 +32,13 @@ from batch_conductor_service.printable import PRINTABLE_PATTERN, is_printable
 MAX_ESSAYS = 2**31 - 1  # as many as an event can tell of
 MAX_CORRELATION_LENGTH = 100  # characters
 MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be told
+
+
+def _read_moment(value: object) -> datetime:
+    try:
+        return parse_time(str(value))
+    except (ValueError, OverflowError) as exc:
+        raise ValueError("must be a date with a time, such as 2026-01-31T12:00:00Z") from exc
 
 
 def _check_identifier(text: str) -> str:
@@ -58,6 +67,7 @@ CorrelationId = Annotated[
     AfterValidator(_check_printable),
     Field(json_schema_extra={"pattern": PRINTABLE_PATTERN}),
 ]
+Moment = Annotated[datetime, BeforeValidator(_read_moment)]
 
 
 class BatchMetadata(BaseModel):
@@ -92,6 +102,14 @@ class DefineRequest(BaseModel):
     requested_pipeline: Annotated[str, StringConstraints(min_length=1, max_length=100)]
     correlation_id: CorrelationId | None = None
     batch_metadata: BatchMetadata | None = None
+    not_before: Moment | None = Field(
+        default=None,
+        description=(
+            "The caller knows of something that happened then: the answer waits, at most 5 s, until"
+            " `known_until` has reached it; after that it is degraded and skips nothing. A time"
+            " without a zone is UTC."
+        ),
+    )
 
     @property
     def has_unusable_total(self) -> bool:
@@ -108,6 +126,7 @@ class DefineRequest(BaseModel):
             correlation_id=correlation_id,
             essays_total=metadata.usable_total,
             body=body if len(body) <= MAX_KEPT_BODY_BYTES else None,
+            not_before=self.not_before,
         )
 
 
@@ -159,6 +178,12 @@ class DefineResponse(BaseModel):
     degraded: bool
     correlation_id: str
     phases: list[Phase]
+    known_until: datetime | None = Field(
+        description=(
+            "Every record that Kafka held at this time, in every partition of every consumed topic,"
+            " is in the answer. Null: nobody knows."
+        )
+    )
 
     @classmethod
     def of(cls, resolution: Resolution) -> Self:
@@ -173,6 +198,7 @@ class DefineResponse(BaseModel):
             degraded=resolution.is_degraded,
             correlation_id=request.correlation_id,
             phases=[Phase.of(decision) for decision in resolution.phases],
+            known_until=resolution.known_until,
         )
 
 

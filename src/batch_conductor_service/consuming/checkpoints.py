@@ -41,11 +41,10 @@ class Checkpoints:
         self._rewinder = Rewinder(requests, self._tracker)
 
     async def take(self, connection: KafkaConnection) -> None:
-        """Commit what is held, pause or resume, and refresh the lag."""
+        """Commit what is held, and pause or resume."""
         try:
             await self._commit(connection)
             await self._regulate(connection)
-            await self._measure(connection)
             if self._rewinder is not None:
                 await self._rewinder.obey(connection)
         except PartitionsLostError:
@@ -81,6 +80,22 @@ class Checkpoints:
         if points:
             await connection.commit(points)
             self._tracker.discard(points)
+        await self._commit_ends(connection)
+
+    async def _commit_ends(self, connection: KafkaConnection) -> None:
+        """Commit where reading stands, behind markers that end transactions: they are no records.
+
+        Else the group would seem to be behind for ever, and when the log is emptied, as if it had
+        lost what it never read.
+        """
+        ends = {
+            partition: offset
+            for partition, offset in connection.progress.read_ends().items()
+            if not self._tracker.has_in_flight(partition)
+            and connection.committed.get(partition) != offset
+        }
+        if ends:
+            await connection.commit(ends)
 
     async def _regulate(self, connection: KafkaConnection) -> None:
         waiting, size = await self._tracker.measure_waiting()
@@ -96,8 +111,3 @@ class Checkpoints:
             connection.resume()
             self._condition.enter(ConsumerState.CONSUMING)
             logger.info("consumption_resumed", waiting=waiting)
-
-    async def _measure(self, connection: KafkaConnection) -> None:
-        self._metrics.consumer_lag.clear()
-        for (topic, partition), lag in (await connection.get_lag()).items():
-            self._metrics.consumer_lag.labels(topic, partition).set(lag)

@@ -16,12 +16,15 @@ from aiokafka.errors import (
 )
 
 from batch_conductor_service.consuming.closing import close_in_order, close_in_parts
-from batch_conductor_service.consuming.offset_ledger import Partition
+from batch_conductor_service.consuming.fetch_answers import watch_fetches
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.consuming.polling import collect
+from batch_conductor_service.consuming.reading_progress import FetchAnswer, ReadingProgress
 from batch_conductor_service.consuming.unreadable_records import UnreadablePollError
+from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.exceptions import BrokerUnavailableError, TransientError
 from batch_conductor_service.failpoints import failpoint
+from batch_conductor_service.protocols import ClockProtocol
 
 CLIENT_ID = "batch-conductor-service"
 # Of what is fetched ahead, as it comes over the wire; a larger record comes all the same.
@@ -48,9 +51,12 @@ class Poll(NamedTuple):
 class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
     """A consumer in its group; bytes in, no deserialiser, no automatic commit.
 
+    What an aborted transaction left is never handed out, nor is what an open one has so far.
+
     `on_revoked` is awaited before partitions are given away; the whole group waits for it.
     `assignment` counts what was given away: records polled under an older one are stale, for they
-    may be another member's by now.
+    may be another member's by now. `committed` has what was committed since. `progress` is kept
+    current: what is handed out is in hand until whoever has applied it says so there.
     """
 
     def __init__(
@@ -58,11 +64,15 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         policy: ConsumerPolicy,
         topics: Sequence[str],
         on_revoked: Callable[["KafkaConnection"], Awaitable[None]],
+        clock: ClockProtocol,
     ) -> None:
         self.assignment = 0
+        self.committed: dict[Partition, int] = {}
+        self.progress = ReadingProgress()
         self._policy = policy
         self._topics = topics
         self._on_revoked = on_revoked
+        self._clock = clock
         self.is_rebalancing = True
         self._consumer = _make_consumer(policy)
 
@@ -75,6 +85,7 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
             BrokerUnavailableError: no broker answers.
         """
         await self._bounded(self._consumer.start())
+        watch_fetches(self._consumer, self._clock, self._note_answer)
         self._consumer.subscribe(topics=list(self._topics), listener=self)
 
     async def close(self) -> bool:
@@ -108,7 +119,9 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         except Exception as exc:  # each codec raises its own errors, and so does a bad header
             raise await self._unreadable(exc) from exc
         # aiokafka drains its buffer and returns without giving up control in between, so here the
-        # count is still that of the assignment the records came under.
+        # count is still that of the assignment the records came under, and nothing was fetched
+        # after them yet.
+        self.progress.take_in_hand(((one.topic, one.partition), one.offset) for one in records)
         return Poll(records, self.assignment)
 
     async def commit(self, points: Mapping[Partition, int]) -> None:
@@ -121,14 +134,21 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         offsets = {TopicPartition(*partition): offset for partition, offset in points.items()}
         failpoint("offsets.uncommitted")
         await self._bounded(self._consumer.commit(offsets))
+        self.committed.update(points)
         failpoint("offsets.committed")
 
     def rewind(self, points: Mapping[Partition, int]) -> None:
         """Read these partitions again from these offsets; one no longer assigned is left alone."""
         assigned = self._consumer.assignment()
-        for partition, offset in points.items():
-            if partition in assigned:
-                self._consumer.seek(TopicPartition(*partition), offset)
+        mine = {one: offset for one, offset in points.items() if one in assigned}
+        for partition, offset in mine.items():
+            self._consumer.seek(TopicPartition(*partition), offset)
+        self.progress.rewind(mine)
+
+    @property
+    def has_partitions(self) -> bool:
+        """Whether any partition is this member's; a group may have more members than those."""
+        return bool(self._consumer.assignment())
 
     def is_assigned(self, partition: Partition) -> bool:
         """Whether the partition is this member's."""
@@ -175,11 +195,6 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         """Fetch again."""
         self._consumer.resume(*self._consumer.paused())
 
-    async def get_lag(self) -> dict[Partition, int]:
-        """Return the unread records of each partition as of its latest fetch; no round trip."""
-        ends = {tp: self._consumer.highwater(tp) for tp in self._consumer.assignment()}
-        return await self._count_unread({tp: end for tp, end in ends.items() if end is not None})
-
     async def is_stuck(self) -> bool:
         """Whether there is something to read, asked of the broker; for when nothing is read.
 
@@ -203,14 +218,26 @@ class KafkaConnection(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
                 await self._on_revoked(self)
         finally:
             self.assignment += 1
+            self.committed.clear()
+            self.progress.clear()
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Note that there is an assignment, perhaps of nothing. Called by aiokafka."""
         self.is_rebalancing = False
         logger.info("partitions_assigned", partitions=len(assigned))
 
+    def _note_answer(self, answer: FetchAnswer) -> None:
+        # While partitions are given away the fetcher goes on where records that are in hand, and
+        # may be abandoned, end.
+        if not self.is_rebalancing:
+            self.progress.note_answer(answer)
+
     async def _unreadable(self, error: Exception) -> UnreadablePollError:
-        unread = [partition for partition, count in (await self.get_lag()).items() if count]
+        ends = {tp: self._consumer.highwater(tp) for tp in self._consumer.assignment()}
+        known = {tp: end for tp, end in ends.items() if end is not None}
+        unread = [
+            partition for partition, count in (await self._count_unread(known)).items() if count
+        ]
         offsets = {
             p: await self._bounded(self._consumer.position(TopicPartition(*p))) for p in unread
         }
@@ -238,6 +265,8 @@ def _make_consumer(policy: ConsumerPolicy) -> AIOKafkaConsumer:
         client_id=CLIENT_ID,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
+        isolation_level="read_committed",
+        fetch_max_wait_ms=_milliseconds(policy.fetch_wait_seconds),
         max_poll_records=policy.max_poll_records,
         fetch_max_bytes=MAX_FETCH_BYTES,
         max_partition_fetch_bytes=MAX_PARTITION_FETCH_BYTES,

@@ -9,7 +9,7 @@ def to_dead_letter(record: Record, error: ConductorError, group_id: str) -> Dead
     """Return the record as it was, with where it was read and why it was refused."""
     return DeadLetter(
         base_topic=record.topic,
-        reason=error.reason if isinstance(error, InvalidMessageError) else error.code,
+        reason=reason_of(error),
         error_type=type(error).__name__,
         error_message=str(error),
         payload=record.value,
@@ -20,3 +20,8 @@ def to_dead_letter(record: Record, error: ConductorError, group_id: str) -> Dead
         timestamp_ms=record.timestamp,
         consumer_group=group_id,
     )
+
+
+def reason_of(error: ConductorError) -> str:
+    """Return the reason of a closed set for which a record cannot be applied."""
+    return error.reason if isinstance(error, InvalidMessageError) else error.code

@@ -37,6 +37,15 @@ class DurabilityTracker:
         """How many records are read and not yet committed."""
         return len(self._ledger)
 
+    def has_in_flight(self, partition: Partition) -> bool:
+        """Whether any record of the partition is read and not yet committed."""
+        return self._ledger.has_any(partition)
+
+    @property
+    def generation(self) -> str | None:
+        """Names the queue that what is in flight waits in; None where there is none, or not yet."""
+        return self._generation
+
     async def prepare(self) -> None:
         """Learn the queue's generation; to be awaited before anything is applied.
 

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from batch_conductor_service.consuming.connection import Record
-from batch_conductor_service.consuming.dead_letters import to_dead_letter
+from batch_conductor_service.consuming.dead_letters import reason_of, to_dead_letter
 from batch_conductor_service.consuming.invalid_records import InvalidRecordWindow
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.pipelines import StepDependencies
@@ -63,9 +63,10 @@ class _SortedPoll:
     rejected: dict[RecordPosition, ConductorError] = field(default_factory=dict)
     entry_ids: dict[RecordPosition, str | None] = field(default_factory=dict)
 
-    def judge(self, records: Sequence[Record]) -> dict[RecordPosition, bool]:
-        """Return of each record whether it is rejected."""
-        return {_position(record): _position(record) in self.rejected for record in records}
+    def judge(self, records: Sequence[Record]) -> dict[RecordPosition, str | None]:
+        """Return of each record for what reason it is rejected, if it is."""
+        reasons = {position: reason_of(error) for position, error in self.rejected.items()}
+        return {_position(record): reasons.get(_position(record)) for record in records}
 
 
 class PollHandler:
@@ -184,6 +185,8 @@ class PollHandler:
         recorded_at = _recorded_at(record, now)
         bounded = bound_in_time(update, bounds_of(recorded_at, now, self._tolerance))
         if bounded != update:
+            event = find_event(record.topic) or "unknown"
+            self._metrics.times_not_believed.labels(event).inc()
             logger.warning(
                 "time_not_believed",
                 topic=record.topic,

@@ -53,6 +53,10 @@ class OffsetLedger:
         """Return the first offset in flight of each partition: where a replay has to begin."""
         return {partition: pairs[0][0] for partition, pairs in self._in_flight.items() if pairs}
 
+    def has_any(self, partition: Partition) -> bool:
+        """Whether any pair of the partition is in flight."""
+        return bool(self._in_flight.get(partition))
+
     def discard(self, committed: Mapping[Partition, int]) -> None:
         """Forget the pairs below the committed offsets."""
         for partition, offset in committed.items():

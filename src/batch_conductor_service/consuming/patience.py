@@ -49,6 +49,7 @@ class Patience:
                 result = await attempt()
             except TransientError as exc:
                 self._condition.enter(ConsumerState.WAITING)
+                self._condition.note_trouble(str(exc))
                 logger.warning(
                     "consumer_waits_for_dependency", error=type(exc).__name__, reason=str(exc)
                 )

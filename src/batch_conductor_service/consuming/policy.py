@@ -29,6 +29,8 @@ class ConsumerPolicy:
         close_timeout_seconds: longest wait at the stop for the broker to let go.
         stuck_timeout_seconds: lag without progress, or a rebalance without end, after which the
             connection is made anew; must exceed the rebalance.
+        fetch_wait_seconds: how long the broker holds a fetch of what has no more records; freshness
+            is at least as old as that.
         metadata_max_age_seconds: within this time a topic that appears is noticed.
         max_backoff_seconds: longest wait between two tries.
         max_clock_skew_seconds: how far a sender's clock, the broker's and ours may be apart.
@@ -46,6 +48,7 @@ class ConsumerPolicy:
     drain_timeout_seconds: float = 5
     close_timeout_seconds: float = 1
     stuck_timeout_seconds: float = 60
+    fetch_wait_seconds: float = 0.25
     metadata_max_age_seconds: float = 5
     max_backoff_seconds: float = 5
     queue_high_water: int = 50_000

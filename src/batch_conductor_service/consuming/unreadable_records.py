@@ -1,8 +1,8 @@
 """The difference between a transfer that went wrong and a record that nobody can read. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from batch_conductor_service.consuming.offset_ledger import Partition
+from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.exceptions import TransientError, UnreadableRecordError
 
 MAX_FAILURES = 3  # at one offset; a transfer does not go wrong thrice in a row
@@ -39,5 +39,12 @@ class UnreadableRecords:
             names = sorted(f"{p[0]}:{p[1]}:{offset}" for p, offset in blocked or places)
             raise UnreadableRecordError(
                 f"A record at or after {' or '.join(names) or 'an unknown offset'} cannot be read:"
-                " an unknown compression, or not what Kafka's protocol allows."
+                " an unknown compression, or not what Kafka's protocol allows.",
+                {"records": 1, "topics": ", ".join(_topics(blocked or places)), "place": names[0]}
+                if names
+                else None,
             )
+
+
+def _topics(places: Iterable[tuple[Partition, int]]) -> list[str]:
+    return sorted({topic for (topic, _), _ in places})

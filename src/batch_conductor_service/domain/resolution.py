@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from batch_conductor_service.domain.completeness import Reason, StepProgress
@@ -30,7 +31,8 @@ class PhaseDecision:
 class ResolutionRequest:
     """What BOS asks: which steps of a pipeline are still to run for a batch.
 
-    `body` is the question as it was sent, where it is not too large to be kept.
+    `body` is the question as it was sent, where it is not too large to be kept. `not_before` is
+    when something happened that the answer must know of, if it is to skip anything.
     """
 
     batch_id: BatchId
@@ -38,6 +40,7 @@ class ResolutionRequest:
     correlation_id: str
     essays_total: int | None = None
     body: bytes | None = field(default=None, repr=False)
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +48,15 @@ class Resolution:
     """The answer.
 
     `phases` has every step of the sub-graph in order. `is_degraded` says that it was given without
-    the cache, or without all that is known of the batch.
+    the cache, or without all that is known of the batch. `known_until`: every record that Kafka
+    held at this time is in it; None when nobody knows.
     """
 
     request: ResolutionRequest
     pipeline: Pipeline
     phases: Sequence[PhaseDecision]
     is_degraded: bool
+    known_until: datetime | None = None
 
     @property
     def final_pipeline(self) -> list[StepName]:

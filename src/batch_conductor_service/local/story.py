@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -69,6 +70,7 @@ class Story:
             "batch_id": self._batch_id,
             "requested_pipeline": PIPELINE,
             "correlation_id": str(uuid4()),
+            "not_before": datetime.now(UTC).isoformat(),  # all that was told so far
         }
         status, answer = await asyncio.to_thread(
             self._service.post, "/internal/v1/pipelines/define", question

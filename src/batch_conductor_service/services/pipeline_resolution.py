@@ -1,9 +1,15 @@
 """The one question: which phases of a batch are still to run, and in which order."""
 
+from dataclasses import replace
+
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.exceptions import UnknownPipelineError
-from batch_conductor_service.protocols import BatchStateRepositoryProtocol, PipelineRulesProtocol
+from batch_conductor_service.protocols import (
+    BatchStateRepositoryProtocol,
+    FreshnessProtocol,
+    PipelineRulesProtocol,
+)
 
 
 class DefaultPipelineResolutionService:
@@ -14,22 +20,32 @@ class DefaultPipelineResolutionService:
         catalog: PipelineCatalog,
         rules: PipelineRulesProtocol,
         repository: BatchStateRepositoryProtocol,
+        freshness: FreshnessProtocol,
     ) -> None:
         self._catalog = catalog
         self._rules = rules
         self._repository = repository
+        self._freshness = freshness
 
     async def resolve(self, request: ResolutionRequest) -> Resolution:
         pipeline = self._catalog.find(request.requested_pipeline)
         if pipeline is None:
             raise UnknownPipelineError(request.requested_pipeline, self._catalog.names)
+        # Before the state is read: what is applied in between is in it, and must not be promised.
+        fresh = self._freshness.current()
         reading = await self._repository.get_summary(request.batch_id)
+        known_until = fresh.archived_until if reading.is_degraded else fresh.applied_until
+        summary = reading.summary
+        if not self._freshness.covers(known_until, request.not_before):
+            # Something that speaks against it may wait in Kafka, so nothing proves anything.
+            summary = replace(summary, is_whole=False)
         steps = self._rules.resolve_pipeline_dependencies(pipeline)
-        phases = self._rules.prune_completed_steps(steps, reading.summary, request.essays_total)
+        phases = self._rules.prune_completed_steps(steps, summary, request.essays_total)
         self._rules.validate_pipeline_prerequisites(phases)
         return Resolution(
             request=request,
             pipeline=pipeline,
             phases=phases,
-            is_degraded=reading.is_degraded or not reading.summary.is_whole,
+            is_degraded=reading.is_degraded or not summary.is_whole,
+            known_until=known_until,
         )

@@ -349,11 +349,3 @@ async def test_a_queue_that_is_full_by_bytes_pauses_consumption_too(bench: Bench
         await bench.until_applied("b1", 10)
 
     assert known_while_paused == 0
-
-
-async def test_lag_is_told_by_partition(bench: Bench) -> None:
-    async with running(bench.consumer()):
-        await produce(bench.servers, [spellchecked("b1", f"e{n}") for n in range(5)], partition=0)
-        await bench.until_applied("b1", 5)
-        labels = {"topic": SPELLCHECK, "partition": "0"}
-        await until(lambda: bench.registry.get_sample_value("bcs_kafka_consumer_lag", labels) == 0)

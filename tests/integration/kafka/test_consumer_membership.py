@@ -6,6 +6,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
+from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.consuming.condition import ConsumerState
 from batch_conductor_service.consuming.connection import KafkaConnection
 from batch_conductor_service.events.topics import EventName, topic_name
@@ -156,7 +157,7 @@ async def test_unread_records_are_told_from_a_quiet_topic(own_kafka: KafkaBroker
     async def nothing_to_drain(connection: KafkaConnection) -> None:
         del connection
 
-    connection = KafkaConnection(policy_for(servers), [SPELLCHECK], nothing_to_drain)
+    connection = KafkaConnection(policy_for(servers), [SPELLCHECK], nothing_to_drain, SystemClock())
     try:
         await connection.open()
         assert await connection.is_stuck()  # it has no assignment yet

@@ -6,6 +6,7 @@ From a container where a Docker engine answers, else as a process of Java's.
 import asyncio
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
@@ -32,8 +33,16 @@ class KraftBroker:
     that of a proxy in front of it.
     """
 
-    def __init__(self, directory: Path, *, proxied_port: int, advertised_port: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        proxied_port: int,
+        advertised_port: int,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
         self.direct_port = find_free_port()
+        self._special = properties or {}
         self._advertised = {"DIRECT": self.direct_port, "PROXIED": advertised_port}
         self._listeners = {"DIRECT": self.direct_port, "PROXIED": proxied_port}
         directory.mkdir(parents=True)
@@ -118,6 +127,7 @@ class KraftBroker:
             "broker.heartbeat.interval.ms": "300",
             "num.network.threads": "2",
             "num.io.threads": "2",
+            **self._special,
         }
 
 

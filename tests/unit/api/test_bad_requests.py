@@ -25,6 +25,15 @@ JSON = {"Content-Type": "application/json"}
         ({"correlation_id": ""}, "correlation_id"),
         ({"correlation_id": "c" * 101}, "correlation_id"),
         ({"batch_metadata": "none"}, "batch_metadata"),
+        ({"not_before": "2026-11-26"}, "not_before"),
+        ({"not_before": "2026-W48-4T12:00:00Z"}, "not_before"),
+        ({"not_before": "12:00:00Z"}, "not_before"),
+        ({"not_before": "2026-11-26T25:00:00Z"}, "not_before"),
+        ({"not_before": "2026-13-26T12:00:00Z"}, "not_before"),
+        ({"not_before": "yesterday"}, "not_before"),
+        ({"not_before": ""}, "not_before"),
+        ({"not_before": 1_795_694_400}, "not_before"),
+        ({"not_before": {}}, "not_before"),
     ],
 )
 async def test_a_field_out_of_its_limits_is_named(

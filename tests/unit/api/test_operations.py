@@ -18,6 +18,7 @@ async def test_health_tells_everything_of_the_contract(tested: TestedApp) -> Non
         "environment": "testing",
         "dependencies": {"redis": unused, "postgresql": unused, "kafka": unused},
         "tasks": {"consumer": "disabled", "persistence_worker": "disabled"},
+        "causes": [],
     }
 
 

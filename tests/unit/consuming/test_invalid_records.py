@@ -12,15 +12,16 @@ LIMIT = DeadLetterLimit(max_invalid_ratio=0.5, min_invalid_records=10, window=40
 offsets = count()
 
 
-def poll(*, valid: int = 0, invalid: int = 0) -> dict[RecordPosition, bool]:
-    """Return so many new records, each with whether it is invalid."""
+def poll(*, valid: int = 0, invalid: int = 0) -> dict[RecordPosition, str | None]:
+    """Return so many new records, each with the reason for which it is invalid, if it is."""
+    reasons: list[str | None] = ["not_json"] * invalid
     return {
-        RecordPosition(topic="topic", partition=0, offset=next(offsets)): is_invalid
-        for is_invalid in [True] * invalid + [False] * valid
+        RecordPosition(topic="topic", partition=0, offset=next(offsets)): reason
+        for reason in [*reasons, *[None] * valid]
     }
 
 
-def handle(window: InvalidRecordWindow, records: dict[RecordPosition, bool]) -> None:
+def handle(window: InvalidRecordWindow, records: dict[RecordPosition, str | None]) -> None:
     window.check(records)
     window.add(records)
 
@@ -74,3 +75,28 @@ def test_a_poll_that_is_tried_again_and_again_counts_once() -> None:
         window.check(records)
     for _ in range(5):
         handle(window, records)
+
+
+def test_the_error_says_how_many_of_what_and_where() -> None:
+    window = InvalidRecordWindow(LIMIT)
+    window.add({RecordPosition(topic="a", partition=0, offset=n): None for n in range(8)})
+    reasons = ["not_json"] * 9 + ["schema_violation"] * 2
+    records = {
+        RecordPosition(topic="b" if n else "a", partition=3, offset=n): reason
+        for n, reason in enumerate(reasons)
+    }
+
+    with pytest.raises(DeadLetterLimitError) as caught:
+        window.check(records)
+
+    assert caught.value.details == {
+        "records": 11,
+        "among": 19,
+        "topics": "b (10), a (1)",
+        "reasons": "not_json (9), schema_violation (2)",
+        "topic": "b",
+        "partition": 3,
+        "offset": 10,
+    }
+    assert "b (10), a (1)" in str(caught.value)
+    assert "b:3:10" in str(caught.value)

@@ -1,17 +1,31 @@
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
+from batch_conductor_service.domain.freshness import PartitionFreshness, TopicLook
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.exceptions import UnknownPipelineError
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.protocols import FreshnessProtocol
+from batch_conductor_service.services.freshness import AlwaysFresh, GroupFreshness
 from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
 from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
-from tests.support.builders import essay_names, evidence, registration, reported, update
+from tests.support.builders import (
+    NOON,
+    essay_names,
+    evidence,
+    registration,
+    reported,
+    update,
+)
+from tests.support.clocks import SettableClock
 from tests.support.pipelines import DEPENDENCIES, service_catalog
+
+CLOCK = SettableClock()
 
 
 class PartialRepository(MockBatchStateRepositoryImpl):
@@ -35,16 +49,22 @@ async def complete(repository: MockBatchStateRepositoryImpl, *steps: str) -> Non
 
 
 async def resolve(
-    repository: MockBatchStateRepositoryImpl, name: str, essays_total: int | None = None
+    repository: MockBatchStateRepositoryImpl,
+    name: str,
+    essays_total: int | None = None,
+    *,
+    freshness: FreshnessProtocol | None = None,
+    not_before: datetime | None = None,
 ) -> Resolution:
     service = DefaultPipelineResolutionService(
-        service_catalog(), DefaultPipelineRules(), repository
+        service_catalog(), DefaultPipelineRules(), repository, freshness or AlwaysFresh(CLOCK)
     )
     request = ResolutionRequest(
         batch_id=BatchId("batch"),
         requested_pipeline=name,
         correlation_id="correlation",
         essays_total=essays_total,
+        not_before=not_before,
     )
     return await service.resolve(request)
 
@@ -128,3 +148,105 @@ async def test_an_answer_past_the_cache_or_from_a_part_is_degraded(
     assert resolution.is_degraded is expected
     assert resolution.skipped == (["spellcheck"] if is_whole else [])
     assert repository.batches_read == ["batch"]
+
+
+PARTITION = ("topic", 0)
+
+
+def freshness_of(
+    applied_until: datetime | None = NOON,
+    archived_until: datetime | None = NOON,
+    *,
+    max_staleness_seconds: float = 30,
+) -> GroupFreshness:
+    """Return the freshness of a group that reads one partition, at noon."""
+    group = GroupFreshness(SettableClock(), max_staleness_seconds=max_staleness_seconds)
+    group.note_look(TopicLook(asked_at=NOON, partitions=frozenset({PARTITION})))
+    if applied_until is not None:
+        promise = PartitionFreshness(applied_until=applied_until, archived_until=archived_until)
+        group.note_promises({PARTITION: promise})
+    return group
+
+
+def before(seconds: float) -> datetime:
+    return NOON - timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("applied_until", [None, before(31)])
+async def test_a_service_that_does_not_listen_does_not_prune(
+    applied_until: datetime | None,
+) -> None:
+    repository = MockBatchStateRepositoryImpl()
+    await complete(repository, "spellcheck", "nlp")
+
+    resolution = await resolve(repository, "nlp", freshness=freshness_of(applied_until))
+
+    assert resolution.final_pipeline == ["spellcheck", "nlp"]
+    assert {phase.reason for phase in resolution.phases} == {"state_unknown"}
+    assert resolution.is_degraded
+    assert resolution.known_until == applied_until
+
+
+async def test_one_that_is_told_never_to_doubt_does_not() -> None:
+    repository = MockBatchStateRepositoryImpl()
+    await complete(repository, "spellcheck", "nlp")
+
+    resolution = await resolve(
+        repository, "nlp", freshness=freshness_of(None, max_staleness_seconds=0)
+    )
+
+    assert resolution.final_pipeline == []
+    assert not resolution.is_degraded
+
+
+async def test_an_answer_that_is_fresh_says_up_to_when() -> None:
+    repository = MockBatchStateRepositoryImpl()
+    await complete(repository, "spellcheck", "nlp")
+
+    resolution = await resolve(repository, "nlp", freshness=freshness_of(before(29)))
+
+    assert resolution.final_pipeline == []
+    assert resolution.known_until == before(29)
+
+
+@pytest.mark.parametrize(("not_before", "is_skipped"), [(before(5), True), (before(4), False)])
+async def test_what_the_caller_knows_of_has_to_be_in_the_answer(
+    not_before: datetime, *, is_skipped: bool
+) -> None:
+    repository = MockBatchStateRepositoryImpl()
+    await complete(repository, "spellcheck", "nlp")
+
+    resolution = await resolve(
+        repository, "nlp", freshness=freshness_of(before(5)), not_before=not_before
+    )
+
+    assert bool(resolution.skipped) is is_skipped
+    assert resolution.is_degraded is not is_skipped
+
+
+@pytest.mark.parametrize(("archived_until", "is_skipped"), [(NOON, True), (None, False)])
+async def test_an_answer_from_the_archive_is_as_fresh_as_the_archive(
+    archived_until: datetime | None, *, is_skipped: bool
+) -> None:
+    """What was applied, and was not archived when the cache went away, is not in it."""
+    repository = PartialRepository(is_degraded=True)
+    await complete(repository, "spellcheck", "nlp")
+
+    resolution = await resolve(repository, "nlp", freshness=freshness_of(NOON, archived_until))
+
+    assert bool(resolution.skipped) is is_skipped
+    assert resolution.known_until == archived_until
+
+
+async def test_what_is_applied_while_the_state_is_read_is_not_promised() -> None:
+    group = freshness_of(before(5))
+
+    class SlowRepository(MockBatchStateRepositoryImpl):
+        async def get_summary(self, batch_id: BatchId) -> SummaryReading:
+            reading = await super().get_summary(batch_id)
+            group.note_promises({PARTITION: PartitionFreshness(applied_until=NOON)})
+            return reading
+
+    resolution = await resolve(SlowRepository(), "nlp", freshness=group)
+
+    assert resolution.known_until == before(5)

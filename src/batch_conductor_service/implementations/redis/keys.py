@@ -32,6 +32,9 @@ UNARCHIVED = "bcs:unarchived"
 # Hash `topic:partition` -> offset to read again from, for running consumers; one hour.
 REPLAY_REQUEST = "bcs:replay"
 
+# Hash `topic:partition` -> JSON of up to when it is applied; one hour, renewed with every write.
+FRESHNESS = "bcs:freshness"
+
 
 def batch(batch_id: BatchId) -> str:
     """The truth of a batch: its summary, and a field for each essay, outcome and registration.

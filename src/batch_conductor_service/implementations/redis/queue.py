@@ -103,7 +103,7 @@ class RedisPersistenceQueue:
             recognise_command(),
         )
         return Watermark(
-            generation=f"{server_run.decode()}:{epoch.decode()}",
+            generation=generation_of(server_run.decode(), epoch.decode()),
             held_through=_before(lowest) if lowest else _parts(last_delivered),
         )
 
@@ -214,6 +214,11 @@ class RedisPersistenceQueue:
         except ValueError:
             update = None
         return QueueEntry(entry_id=entry_id.decode(), update=update, payload=payload)
+
+
+def generation_of(life: str, epoch: str | None) -> str:
+    """Return what names one life of the queue, with one life of the server."""
+    return f"{life}:{epoch or ''}"
 
 
 def _parts(entry_id: bytes) -> tuple[int, int]:

@@ -1,0 +1,171 @@
+"""Looks at the broker from outside the group, whatever becomes of the consumer.
+
+A halted, paused or waiting consumer measures nothing, and lag is what Kafka says.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from batch_conductor_service.domain.freshness import Partition, PartitionLag, TopicLook
+from batch_conductor_service.events.topics import consumed_topics
+from batch_conductor_service.exceptions import BrokerUnavailableError
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.protocols import ClockProtocol
+
+logger = structlog.get_logger(__name__)
+
+
+class BrokerLookProtocol(Protocol):
+    """The broker as it is seen without being a member of the group: whatever becomes of that."""
+
+    async def look_at_topics(self, topics: Sequence[str]) -> TopicLook:
+        """Return which of the topics exist, with their partitions. Creates none."""
+        ...
+
+    async def measure_lag(
+        self, partitions: Collection[Partition]
+    ) -> Mapping[Partition, PartitionLag]:
+        """Return how far the group is behind, for each partition that the broker tells of."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchPolicy:
+    """How often the broker is looked at.
+
+    Attributes:
+        look_seconds: between looks at topics and partitions. Freshness is no newer than the last.
+        measure_seconds: between measurements of the lag.
+        forget_seconds: after which a measurement that cannot be repeated is unknown again.
+    """
+
+    look_seconds: float = 1
+    measure_seconds: float = 5
+    forget_seconds: float = 30
+
+
+class BrokerWatch:
+    """The background task that keeps the lag, and the knowledge of topics, current."""
+
+    name = "broker_watch"
+
+    def __init__(
+        self,
+        broker: BrokerLookProtocol,
+        metrics: Metrics,
+        clock: ClockProtocol,
+        note_look: Callable[[TopicLook], None],
+        policy: WatchPolicy | None = None,
+    ) -> None:
+        self._broker = broker
+        self._metrics = metrics
+        self._clock = clock
+        self._note_look = note_look
+        self._policy = policy or WatchPolicy()
+        self._stopping = asyncio.Event()
+        self._look: TopicLook | None = None
+        self._absent_since: dict[str, float] = {}
+        self._measure_due = 0.0  # monotonic seconds
+        self._measured_at: dict[Partition, float] = {}
+        self._shown: set[Partition] = set()
+        # There from the beginning: a series that comes and goes is no warning.
+        self._show({(topic, 0): None for topic in consumed_topics()})
+        self._metrics.oldest_unread_record_age.set(math.nan)
+
+    async def run(self) -> None:
+        while not self._stopping.is_set():
+            work = asyncio.create_task(self.look_once())
+            stop = asyncio.create_task(self._stopping.wait())
+            try:
+                await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    work.result()
+            finally:
+                await _end(work, stop)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._policy.look_seconds)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def look_once(self) -> None:
+        """Look at the topics, and when it is time, measure the lag."""
+        try:
+            look = await self._broker.look_at_topics(consumed_topics())
+            self._take(look)
+            if time.monotonic() >= self._measure_due:
+                self._measure_due = time.monotonic() + self._policy.measure_seconds
+                await self._measure(look)
+        except BrokerUnavailableError as exc:
+            logger.debug("broker_not_looked_at", reason=str(exc))
+        self._forget()
+
+    def name_absent_topics(self) -> list[str]:
+        """Return the topics that are not there, or that cannot be seen."""
+        return sorted(self._absent_since)
+
+    def name_absent(self, grace_seconds: float) -> list[str]:
+        """Say of each topic that has not been there for so long why it is not read."""
+        now = time.monotonic()
+        refused = self._look.refused if self._look else {}
+        return [
+            refused.get(topic, f"The topic {topic} does not exist.")
+            for topic, since in sorted(self._absent_since.items())
+            if now - since > grace_seconds
+        ]
+
+    def _take(self, look: TopicLook) -> None:
+        self._look = look
+        self._note_look(look)
+        now = time.monotonic()
+        absent = look.missing | look.refused.keys()
+        for topic in absent - self._absent_since.keys():
+            logger.info("topic_waited_for", topic=topic)
+        self._absent_since = {topic: self._absent_since.get(topic, now) for topic in absent}
+
+    async def _measure(self, look: TopicLook) -> None:
+        lags = dict(await self._broker.measure_lag(look.partitions))
+        nothing = dict.fromkeys([(topic, 0) for topic in look.missing], PartitionLag(records=0))
+        now = time.monotonic()
+        self._measured_at |= dict.fromkeys([*lags, *nothing], now)
+        self._show(lags | nothing)
+        is_whole = lags.keys() == look.partitions and not look.refused
+        self._metrics.oldest_unread_record_age.set(self._oldest(lags, is_whole=is_whole))
+
+    def _oldest(self, lags: Mapping[Partition, PartitionLag], *, is_whole: bool) -> float:
+        behind = [lag for lag in lags.values() if lag.records > 0]
+        times = [lag.oldest_at for lag in behind if lag.oldest_at is not None]
+        if times:
+            return max(0.0, (self._clock.now() - min(times)).total_seconds())
+        return 0 if is_whole and not behind else math.nan
+
+    def _forget(self) -> None:
+        """Show as unknown what could not be measured for a while."""
+        now = time.monotonic()
+        lost = [
+            partition
+            for partition in self._shown
+            if now - self._measured_at.get(partition, -math.inf) > self._policy.forget_seconds
+        ]
+        self._show(dict.fromkeys(lost))
+        if lost:
+            self._metrics.oldest_unread_record_age.set(math.nan)
+
+    def _show(self, lags: Mapping[Partition, PartitionLag | None]) -> None:
+        for (topic, number), lag in lags.items():
+            value = math.nan if lag is None else lag.records
+            self._metrics.consumer_lag.labels(topic, str(number)).set(value)
+        self._shown |= lags.keys()
+
+
+async def _end(*tasks: asyncio.Task[object]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,112 @@
+"""Up to when what is known covers what Kafka held. Pure; imports only the standard library.
+
+A freshness is a promise: every record that was there at that time is in the answer. So it is the
+least of all that it rests on, and whatever cannot be told makes it unknown.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+Partition = tuple[str, int]  # topic, number
+
+# Two machines' clocks are never quite the same. What is said to be later than this is not believed.
+CLOCK_TOLERANCE = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionFreshness:
+    """What the reader of a partition promises.
+
+    Attributes:
+        applied_until: every record that the partition held at this time is applied.
+        archived_until: and at this time, the archive has it, too.
+        queue: names the queue in which the difference waits; None where there is none. With another
+            queue in its place the difference may be lost, and the promise with it.
+    """
+
+    applied_until: datetime
+    archived_until: datetime | None = None
+    queue: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicLook:
+    """What the broker's metadata said of the topics that are consumed, when asked at that time.
+
+    Attributes:
+        missing: topics that do not exist, and so held nothing.
+        refused: topics of which the broker does not tell the partitions, with the reason.
+    """
+
+    asked_at: datetime
+    partitions: frozenset[Partition]
+    missing: frozenset[str] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionLag:
+    """How far the group is behind in a partition.
+
+    Attributes:
+        records: from the committed offset to the end; markers of transactions count.
+        oldest_at: the time of the first record among them; None where it is not known.
+    """
+
+    records: int
+    oldest_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freshness:
+    """Up to when all that Kafka held is applied, and archived; None where nobody knows."""
+
+    applied_until: datetime | None = None
+    archived_until: datetime | None = None
+
+
+NOTHING_KNOWN = Freshness()
+
+
+def join_freshness(
+    look: TopicLook | None, told: Mapping[Partition, PartitionFreshness], now: datetime
+) -> Freshness:
+    """Return the freshness of the whole: the least over all partitions.
+
+    It is never later than the look: of a topic or a partition that was made since nobody knows.
+    """
+    if look is None or look.refused:
+        return NOTHING_KNOWN
+    promised = [told.get(partition) for partition in look.partitions]
+    return Freshness(
+        applied_until=_least([one.applied_until if one else None for one in promised], look, now),
+        archived_until=_least([one.archived_until if one else None for one in promised], look, now),
+    )
+
+
+def find_behind(
+    look: TopicLook, told: Mapping[Partition, PartitionFreshness], since: datetime
+) -> list[Partition]:
+    """Return the partitions that nobody is known to have read to the end since that time."""
+    return sorted(
+        partition
+        for partition in look.partitions
+        if partition not in told or told[partition].applied_until < since
+    )
+
+
+def is_believable(time: datetime, now: datetime) -> bool:
+    """Whether the time is not from the future; one that is shows a clock that is wrong or moved."""
+    return time <= now + CLOCK_TOLERANCE
+
+
+def _least(times: Iterable[datetime | None], look: TopicLook, now: datetime) -> datetime | None:
+    known = [look.asked_at]
+    for time in times:
+        if time is None:
+            return None
+        known.append(time)
+    if not all(is_believable(time, now) for time in known):
+        return None
+    return min(*known, now)

@@ -1,0 +1,18 @@
+"""The freshness of the only replica that there can be: state in memory is shared with nobody."""
+
+from collections.abc import Mapping
+
+from batch_conductor_service.domain.freshness import Partition, PartitionFreshness
+
+
+class MemoryFreshnessBoard:
+    """`FreshnessBoardProtocol` that keeps what was told last of each partition."""
+
+    def __init__(self) -> None:
+        self._told: dict[Partition, PartitionFreshness] = {}
+
+    async def exchange(
+        self, own: Mapping[Partition, PartitionFreshness]
+    ) -> Mapping[Partition, PartitionFreshness]:
+        self._told.update(own)
+        return dict(self._told)

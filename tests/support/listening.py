@@ -1,0 +1,148 @@
+"""A replica as far as it listens: the consumer, its freshness, and its look at the broker."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry
+
+from batch_conductor_service.clock import SystemClock
+from batch_conductor_service.consuming.broker_watch import BrokerWatch, WatchPolicy
+from batch_conductor_service.consuming.policy import DeadLetterLimit
+from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
+from batch_conductor_service.exceptions import HaltError
+from batch_conductor_service.health import HealthMonitor
+from batch_conductor_service.implementations.kafka.broker_look import KafkaBrokerLook
+from batch_conductor_service.kafka_consumer import EventConsumer
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchId
+from batch_conductor_service.progress import ConsumerProgress, FreshnessProgress, TopicProgress
+from batch_conductor_service.protocols import BackgroundTaskProtocol
+from batch_conductor_service.services.freshness import (
+    FreshnessBoardProtocol,
+    FreshnessExchange,
+    GroupFreshness,
+)
+from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
+from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.supervisor import Supervisor
+from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
+from tests.support.kafka import until
+from tests.support.membership import policy_for
+from tests.support.pipelines import service_catalog
+
+STALENESS_SECONDS = 2.0
+GRACE_SECONDS = 2.0
+
+
+class Replica:
+    """One of the group; what it applied is in a repository that all of them may share."""
+
+    def __init__(
+        self,
+        servers: str,
+        board: FreshnessBoardProtocol,
+        repository: ControlledRepository,
+        *,
+        group_id: str,
+        queue: ControlledQueue | None = None,
+    ) -> None:
+        clock = SystemClock()
+        limit = DeadLetterLimit(min_invalid_records=5, window=20)
+        policy = replace(policy_for(servers), group_id=group_id, dlq_limit=limit)
+        self.registry = CollectorRegistry()
+        metrics = Metrics(self.registry)
+        self.queue = queue
+        self.consumer = EventConsumer(policy, repository, queue, ControlledDlq(), metrics, clock)
+        self.freshness = GroupFreshness(clock, max_staleness_seconds=STALENESS_SECONDS)
+        self.look = KafkaBrokerLook(servers, group_id, clock, timeout_seconds=3)
+        self.watch = BrokerWatch(
+            self.look,
+            metrics,
+            clock,
+            self.freshness.note_look,
+            WatchPolicy(look_seconds=0.2, measure_seconds=0.5, forget_seconds=4),
+        )
+        self.exchange = FreshnessExchange(
+            self.consumer, board, self.freshness, metrics.freshness_age.set, interval_seconds=0.1
+        )
+        self.monitor = HealthMonitor(
+            [],
+            Supervisor([], metrics),
+            metrics,
+            progress=[
+                ConsumerProgress(self.consumer, self.freshness, grace_seconds=GRACE_SECONDS),
+                TopicProgress(self.watch, grace_seconds=GRACE_SECONDS),
+                FreshnessProgress(self.freshness, grace_seconds=GRACE_SECONDS),
+            ],
+        )
+        self._service = DefaultPipelineResolutionService(
+            service_catalog(), DefaultPipelineRules(), repository, self.freshness
+        )
+
+    async def define(self, batch: str, pipeline: str = "spellcheck") -> Resolution:
+        """Ask the one question."""
+        return await self._service.resolve(
+            ResolutionRequest(
+                batch_id=BatchId(batch), requested_pipeline=pipeline, correlation_id="c"
+            )
+        )
+
+    async def until_skipped(self, batch: str) -> None:
+        """Return when the batch's spellcheck is skipped."""
+
+        async def is_skipped() -> bool:
+            return bool((await self.define(batch)).skipped)
+
+        await until(is_skipped)
+
+    async def until_judged(self, batch: str, reason: str) -> None:
+        """Return when the batch's spellcheck runs for that reason, and nobody doubts it."""
+
+        async def is_judged() -> bool:
+            answer = await self.define(batch)
+            return answer.phases[0].reason == reason and not answer.is_degraded
+
+        await until(is_judged)
+
+    async def until_doubted(self, batch: str) -> None:
+        """Return when everything of the batch runs, because nobody knows."""
+
+        async def is_doubted() -> bool:
+            answer = await self.define(batch)
+            return answer.is_degraded and answer.phases[0].reason == "state_unknown"
+
+        await until(is_doubted)
+
+    async def until_caused(self, *parts: str) -> None:
+        """Return when the health names a cause with all these parts."""
+        await until(
+            lambda: any(all(part in cause for part in parts) for cause in self.monitor.causes)
+        )
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        """Return the value of a metric."""
+        return self.registry.get_sample_value(name, labels)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[asyncio.Task[None]]:
+        """Run everything; give the consumer's task, which may halt."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.look.close)
+            for task in (self.exchange, self.watch):
+                beside = await stack.enter_async_context(_running(task))
+                stack.callback(beside.cancel)
+            yield await stack.enter_async_context(_running(self.consumer))
+
+
+@asynccontextmanager
+async def _running(task: BackgroundTaskProtocol) -> AsyncIterator[asyncio.Task[None]]:
+    run = asyncio.create_task(task.run())
+    try:
+        yield run
+    finally:
+        task.stop()
+        [error] = await asyncio.gather(asyncio.wait_for(run, 30), return_exceptions=True)
+        if error is not None and not isinstance(error, HaltError | asyncio.CancelledError):
+            raise error
