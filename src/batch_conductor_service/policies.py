@@ -37,6 +37,7 @@ def consumer_policy(settings: Settings) -> ConsumerPolicy:
         close_timeout_seconds=LEAVE_SHARE * settings.shutdown_timeout_seconds,
         stuck_timeout_seconds=settings.stuck_consumer_timeout_seconds,
         queue_high_water=settings.persistence_queue_high_water,
+        max_clock_skew_seconds=settings.max_clock_skew_seconds,
         queue_high_water_bytes=settings.persistence_queue_high_water_bytes,
         dlq_limit=DeadLetterLimit(
             max_invalid_ratio=settings.dlq_max_invalid_ratio,
