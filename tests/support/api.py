@@ -20,6 +20,7 @@ from batch_conductor_service.protocols import (
     ResolutionAnnouncerProtocol,
 )
 from batch_conductor_service.startup_setup import build_container
+from tests.support.pipelines import DEPENDENCIES
 
 PIPELINES = Path(__file__).parents[2] / "pipelines.yaml"
 DEFINE = "/internal/v1/pipelines/define"
@@ -29,7 +30,7 @@ class SwitchableRepository(MockBatchStateRepositoryImpl):
     """The repository in memory, which can be made to fail, or to hold its answers back."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(DEPENDENCIES)
         self.error: Exception | None = None
         self.reading: SummaryReading | None = None
         self.has_been_asked = asyncio.Event()
