@@ -42,15 +42,24 @@ class ImportedBatch:
     created_at: dict[EssayId, str] = field(default_factory=dict)
 
 
-def forget_earlier(batch_id: BatchId) -> RedisCommand:
-    """Return the command that deletes what was imported: whoever wrote it has to look again."""
-    return (
-        "DEL",
-        keys.earlier_summary(batch_id),
-        keys.earlier_index(batch_id),
-        keys.earlier_outcomes(batch_id),
-        keys.earlier_registrations(batch_id),
-    )
+def forget_earlier(batch_id: BatchId) -> list[RedisCommand]:
+    """Return the commands that delete what was imported: whoever wrote it has to look again.
+
+    It is written first, for deleting what is not there would go unseen by a transaction of an
+    earlier version that has read so, and has yet to write.
+    """
+    summary = keys.earlier_summary(batch_id)
+    return [
+        ("HSET", summary, "imported", 1),
+        (
+            "DEL",
+            summary,
+            keys.earlier_index(batch_id),
+            keys.earlier_members(batch_id),
+            keys.earlier_outcomes(batch_id),
+            keys.earlier_registrations(batch_id),
+        ),
+    ]
 
 
 async def import_batch(reader: RedisReaderProtocol, batch_id: BatchId) -> ImportedBatch:

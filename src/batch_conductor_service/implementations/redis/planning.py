@@ -165,7 +165,9 @@ class WritePlanner:
         is_believed = not reading.has_earlier and current.find_summary(reading.kept) is not None
         if says_what_counts or not is_believed or reading.kept is None:
             return None
-        return change_essays(reading, reading.kept, update, self._dependencies, now)
+        # Without an archive what is written has not been merged with it any more.
+        kept = replace(reading.kept, server_run=current.server_run or "")
+        return change_essays(reading, kept, update, self._dependencies, now)
 
     async def _change_wholes(
         self,
