@@ -92,8 +92,11 @@ async def wait_for(stack: Stack, batch: str) -> None:
 
 async def lie_in_redis(stack: Stack, batch: str, completed: int) -> None:
     """Have both hashes say so."""
-    async with Redis.from_url(stack.redis.url) as redis:
-        await redis.hset(f"bcs:batch:{batch}:summary", "completed:spellcheck", str(completed))
+    key = f"bcs:batch:{batch}"
+    async with Redis.from_url(stack.redis.url, decode_responses=True) as redis:
+        summary = json.loads(await redis.hget(key, "summary") or "")
+        summary["steps"]["spellcheck"]["counts"][0] = completed
+        await redis.hset(key, "summary", json.dumps(summary))
         await redis.hset(f"batch:{batch}:pipeline_state", "spellcheck", str(completed))
 
 

@@ -16,11 +16,11 @@ from batch_conductor_service.port_values import SummaryReading
 from tests.support.pipelines import DEPENDENCIES
 
 
-def cached(update: BatchUpdate, *faults: str, is_trusted: bool = True) -> CachedBatch:
+def cached(update: BatchUpdate, *faults: str, is_current: bool = True) -> CachedBatch:
     """Return the batch as a Redis has it that knows just this, and counts it right."""
     state = merged(update.batch_id, update)
     return CachedBatch(
-        state=state, summary=state.summarise(DEPENDENCIES), faults=faults, is_trusted=is_trusted
+        state=state, summary=state.summarise(DEPENDENCIES), faults=faults, is_current=is_current
     )
 
 
@@ -77,7 +77,7 @@ class Stores:
                 if said.batch_id in side
             ]
             self.redis[said.batch_id] = cached(
-                merged(said.batch_id, said, *known).as_update(), is_trusted=not self.waiting_writes
+                merged(said.batch_id, said, *known).as_update(), is_current=not self.waiting_writes
             )
             self.queued.append(said)
         self.waiting_writes = max(0, self.waiting_writes - 1)
@@ -98,7 +98,7 @@ class MemoryCache:
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-        self.doubted: list[BatchId] = []
+        self.forgotten: list[BatchId] = []
 
     async def read(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, CachedBatch]:
         if self._stores.is_away:
@@ -110,8 +110,8 @@ class MemoryCache:
     async def list_batches(self) -> AsyncIterator[Sequence[BatchId]]:
         yield list(self._stores.redis)
 
-    async def doubt(self, batch_ids: Sequence[BatchId]) -> None:
-        self.doubted += batch_ids
+    async def forget_summaries(self, batch_ids: Sequence[BatchId]) -> None:
+        self.forgotten += batch_ids
 
 
 class MemoryRecords:

@@ -3,11 +3,18 @@
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.clock import SystemClock
+from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.protocols import (
+    BatchStateRepositoryProtocol,
+    DlqProducerProtocol,
+    PersistenceQueueProtocol,
+)
 from tests.support.consuming import ControlledDlq, ControlledRepository
 from tests.support.kafka import unique
+from tests.support.pipelines import DEPENDENCIES
 
 
 def policy_for(servers: str) -> ConsumerPolicy:
@@ -26,5 +33,19 @@ def policy_for(servers: str) -> ConsumerPolicy:
 
 def consumer_of(policy: ConsumerPolicy, repository: ControlledRepository) -> EventConsumer:
     """Return a consumer without a queue."""
-    metrics = Metrics(CollectorRegistry())
-    return EventConsumer(policy, repository, None, ControlledDlq(), metrics, SystemClock())
+    return consumer_with(policy, repository)
+
+
+def consumer_with(
+    policy: ConsumerPolicy,
+    repository: BatchStateRepositoryProtocol,
+    queue: PersistenceQueueProtocol | None = None,
+    dlq: DlqProducerProtocol | None = None,
+    metrics: Metrics | None = None,
+) -> EventConsumer:
+    """Return a consumer; what is not given is its own."""
+    metrics = metrics or Metrics(CollectorRegistry())
+    handler = PollHandler(
+        repository, dlq or ControlledDlq(), policy, metrics, SystemClock(), DEPENDENCIES
+    )
+    return EventConsumer(policy, handler, queue, metrics, SystemClock())

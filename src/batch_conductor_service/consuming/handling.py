@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
@@ -148,7 +149,9 @@ class PollHandler:
             except RefusedUpdateError as exc:
                 poll.rejected[position] = exc
                 poll.updates.pop(position)
-                await self._apply_groups(poll, self._unreadable_updates(record), retry)
+                # Of a batch of which nothing is taken, the doubt is not taken either.
+                with suppress(RefusedUpdateError):
+                    await self._apply_groups(poll, self._unreadable_updates(record), retry)
 
     async def _dead_letter(
         self, record: Record, error: ConductorError, retry: UntilAvailable

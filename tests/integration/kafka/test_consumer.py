@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.consuming.condition import ConsumerState
 from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
 from batch_conductor_service.events.topics import EventName, topic_name
@@ -28,6 +27,7 @@ from tests.support.kafka import (
     unique,
     until,
 )
+from tests.support.membership import consumer_with
 
 SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
 INTERVAL_SECONDS = 0.1
@@ -60,13 +60,12 @@ class Bench:
         queue: PersistenceQueueProtocol | None = None,
     ) -> EventConsumer:
         """Return a consumer of the group."""
-        return EventConsumer(
+        return consumer_with(
             self.policy,
             repository or self.repository,
             queue or self.queue,
             self.dlq,
             self.metrics,
-            SystemClock(),
         )
 
     async def produce_essays(self, batch: str, first: int, last: int) -> None:
@@ -160,9 +159,7 @@ async def test_stop_waits_for_what_is_on_its_way_to_postgres(bench: Bench) -> No
 
 async def test_without_a_queue_what_is_applied_is_committed(bench: Bench) -> None:
     repository = ControlledRepository()
-    consumer = EventConsumer(
-        bench.policy, repository, None, bench.dlq, bench.metrics, SystemClock()
-    )
+    consumer = consumer_with(bench.policy, repository, dlq=bench.dlq, metrics=bench.metrics)
     async with running(consumer):
         await bench.produce_essays("b1", 1, 10)
         await bench.until_committed(10)

@@ -4,19 +4,16 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.events.topics import EventName, topic_name
 from batch_conductor_service.exceptions import BrokerUnavailableError
 from batch_conductor_service.implementations.kafka.group import KafkaConsumerGroup
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.local.kafka import KafkaBroker
-from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.services.replaying import Replayer, ReplayResult
 from tests.support.builders import spellchecked
-from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
+from tests.support.consuming import ControlledQueue, ControlledRepository
 from tests.support.kafka import (
     committed_offsets,
     create_consumed_topics,
@@ -25,6 +22,7 @@ from tests.support.kafka import (
     unique,
     until,
 )
+from tests.support.membership import consumer_with
 from tests.support.replaying import MemoryReplayRequests
 
 SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
@@ -52,10 +50,7 @@ class Bench:
             metadata_max_age_seconds=1,
             max_backoff_seconds=0.2,
         )
-        metrics = Metrics(CollectorRegistry())
-        consumer = EventConsumer(
-            policy, self.repository, self.queue, ControlledDlq(), metrics, SystemClock()
-        )
+        consumer = consumer_with(policy, self.repository, self.queue)
         consumer.obey(self.requests)
         return consumer
 

@@ -6,7 +6,6 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.domain.drift import BatchComparison, Place
 from batch_conductor_service.implementations.memory.dlq_producer import NoOpDlqProducerImpl
@@ -34,15 +33,10 @@ TEN = update(
     evidence("essay-1", step="nlp", source="report"),
     outcome("confirms", minutes(-9), step="nlp", fingerprint="report"),
 )
-KEYS = (
-    "bcs:essay_state:batch:essay-1",
-    "batch:batch:pipeline_state",
-    "bcs:batch:batch:summary",
-    "bcs:batch:batch:essays",
-    "bcs:batch:batch:expected",
-    "bcs:batch:batch:outcomes",
-    "bcs:batch:batch:registrations",
-)
+TRUTH = "bcs:batch:batch"
+COUNTS = "batch:batch:pipeline_state"
+DOCUMENT = "bcs:essay_state:batch:essay-1"
+FIELDS = ("e:essay-1", "o:nlp:report", f"r:{TEN.registrations[0].fingerprint}")
 
 
 class Bench:
@@ -56,10 +50,10 @@ class Bench:
         engine: AsyncEngine,
     ) -> None:
         self.repository, self.archive, self.queue = setup.repository, archive, queue
-        cache = RedisBatchCache(setup.client, CircuitBreakers(setup.metrics))
+        cache = RedisBatchCache(setup.client, DEPENDENCIES)
         records = PostgresBatchRecords(engine, archive)
         policy = AuditPolicy(page_size=3, pause_seconds=0.05)
-        self.auditor = Auditor(cache, records, queue, policy)
+        self.auditor = Auditor(cache, records, queue, DEPENDENCIES, policy)
         self.repairer = Repairer(self.auditor, cache, records, setup.repository)
 
     async def write(self, *updates: BatchUpdate) -> None:
@@ -121,24 +115,47 @@ async def test_what_is_queued_or_in_a_workers_hands_does_not_differ(bench: Bench
     assert await bench.audit() == []
 
 
-@pytest.mark.parametrize("lost", [key for key in KEYS if "summary" not in key])
-async def test_a_lost_key_is_found_and_repaired(bench: Bench, redis: Redis, lost: str) -> None:
+@pytest.mark.parametrize("lost", [COUNTS, *FIELDS])
+async def test_what_is_lost_is_found_and_repaired(bench: Bench, redis: Redis, lost: str) -> None:
     await bench.write(TEN)
-    assert await redis.delete(lost) == 1
+    assert await (redis.delete(lost) if lost == COUNTS else redis.hdel(TRUTH, lost)) == 1
 
     assert places(await bench.audit()) == {Place.REDIS}
     await bench.repair()
 
-    assert await redis.exists(lost)
-    assert min([await redis.ttl(key) for key in KEYS]) > 0
+    assert await redis.hexists(TRUTH, lost) or await redis.exists(lost)
+    assert min([await redis.ttl(key) for key in (TRUTH, COUNTS, DOCUMENT)]) > 0
     assert judge_step((await bench.repository.get_summary(BATCH)).summary, SPELLCHECK).is_complete
+
+
+@pytest.mark.parametrize("field", FIELDS)
+async def test_what_cannot_be_read_is_found_and_repaired(
+    bench: Bench, redis: Redis, field: str
+) -> None:
+    await bench.write(TEN)
+    await redis.hset(TRUTH, field, "{")
+
+    assert places(await bench.audit()) == {Place.REDIS}
+    await bench.repair()
+
+    assert judge_step((await bench.repository.get_summary(BATCH)).summary, SPELLCHECK).is_complete
+
+
+async def test_a_document_that_expired_before_its_batch_is_no_difference(
+    bench: Bench, redis: Redis
+) -> None:
+    """A batch that is written for longer than documents live renews only those it touches."""
+    await bench.write(TEN)
+    assert await redis.delete(DOCUMENT)
+
+    assert await bench.audit() == []
 
 
 async def test_a_batch_without_its_summary_is_in_doubt_and_does_not_differ(
     bench: Bench, redis: Redis
 ) -> None:
     await bench.write(TEN)
-    await redis.delete("bcs:batch:batch:summary")
+    await redis.hdel(TRUTH, "summary")
 
     page = await bench.auditor.audit([BATCH])
 
@@ -151,9 +168,11 @@ async def test_counts_that_lie_in_both_hashes_are_found_and_repaired(
     """A false green that Redis itself cannot see."""
     failed = update("batch", evidence("essay-1", "failed", minutes(1)))
     await bench.write(TEN, failed)
-    await redis.hset("bcs:batch:batch:summary", "failed:spellcheck", "0")
-    await redis.hset("bcs:batch:batch:summary", "completed:spellcheck", "10")
-    await redis.hset("batch:batch:pipeline_state", "spellcheck", "10")
+    text = str(await redis.hget(TRUTH, "summary"))
+    lie = text.replace('"spellcheck":{"counts":[9,1,', '"spellcheck":{"counts":[10,0,')
+    assert lie != text
+    await redis.hset(TRUTH, "summary", lie)
+    await redis.hset(COUNTS, "spellcheck", "10")
     assert judge_step((await bench.repository.get_summary(BATCH)).summary, SPELLCHECK).is_complete
 
     [found] = await bench.audit()
@@ -213,7 +232,7 @@ async def test_a_document_of_an_earlier_version_is_queued_for_postgres(
     bench: Bench, redis: Redis
 ) -> None:
     await redis.set(
-        KEYS[0],
+        DOCUMENT,
         '{"batch_id": "batch", "completed_steps": ["spellcheck"], "step_metadata": {},'
         ' "created_at": "2025-01-01T00:00:00Z"}',
     )

@@ -1,7 +1,8 @@
 """Redis and Postgres against the model, with everything that may happen to either in between."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import product
@@ -26,7 +27,16 @@ from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis import keys, readings
+from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.batch_hash import (
+    SUMMARY,
+    decode_summary,
+    essay_field,
+)
+from batch_conductor_service.implementations.redis.batch_reading import (
+    CurrentData,
+    summary_commands,
+)
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import (
@@ -36,7 +46,6 @@ from batch_conductor_service.models import (
     EssayId,
     StepName,
 )
-from batch_conductor_service.protocols import BatchStateRepositoryProtocol
 from tests.support.database import open_engine
 from tests.support.fuzzing import tries
 from tests.support.histories import ESSAYS, STEPS, observations, phase_outcomes, registrations
@@ -62,16 +71,6 @@ class DetachableArchive:
         if not self.is_up:
             raise StoreUnavailableError
         return await self._archive.load_states(batch_ids)
-
-
-async def apply_again(
-    repository: BatchStateRepositoryProtocol, said: BatchUpdate
-) -> Sequence[str | None]:
-    """Apply the update as the consumer does: once more if the batch changed under the script."""
-    try:
-        return await repository.apply([said])
-    except StoreUnavailableError:
-        return await repository.apply([said])
 
 
 class World:
@@ -102,7 +101,7 @@ class World:
     async def renew_repositories(self) -> None:
         """Open repositories whose breakers know of no failure, as when time has healed them."""
         await self._repositories.aclose()
-        self.watching, self.scripting = [
+        self.watching, self.in_lanes = [
             await self._repositories.enter_async_context(
                 redis_repository(self._redis_url, self.archive, policy=policy)
             )
@@ -112,7 +111,8 @@ class World:
     async def _open(self) -> None:
         enter = self._opened.enter_async_context
         self.redis = await enter(Redis.from_url(self._redis_url, decode_responses=True))
-        self.postgres = PostgresBatchStateRepository(await enter(open_engine(self._database_url)))
+        engine = await enter(open_engine(self._database_url))
+        self.postgres = PostgresBatchStateRepository(engine, DEPENDENCIES)
         self.archive = DetachableArchive(self.postgres)
         self.queue = RedisPersistenceQueue(
             self._redis_url, RedisPolicy(), worker_name="worker", takeover_seconds=0
@@ -146,34 +146,34 @@ class BatchStateMachine(RuleBasedStateMachine):
 
     # What neighbours say.
 
-    @rule(said=st.lists(sayings, min_size=1, max_size=3), by_script=st.booleans())
-    def hear(self, said: list[BatchUpdate], *, by_script: bool) -> None:
-        self._apply([replace(one, batch_id=self.batch) for one in said], by_script=by_script)
+    @rule(said=st.lists(sayings, min_size=1, max_size=3), in_lane=st.booleans())
+    def hear(self, said: list[BatchUpdate], *, in_lane: bool) -> None:
+        self._apply([replace(one, batch_id=self.batch) for one in said], in_lane=in_lane)
 
     @rule(one=sayings, other=sayings)
     def hear_two_at_once(self, one: BatchUpdate, other: BatchUpdate) -> None:
         """Two replicas write the batch, one of them contended."""
         one, other = (replace(said, batch_id=self.batch) for said in (one, other))
-        watching, scripting = self.world.watching.repository, self.world.scripting.repository
+        watching, in_lanes = self.world.watching.repository, self.world.in_lanes.repository
 
         async def apply_both() -> tuple[Sequence[str | None], Sequence[str | None]]:
-            return await asyncio.gather(watching.apply([one]), apply_again(scripting, other))
+            return await asyncio.gather(watching.apply([one]), in_lanes.apply([other]))
 
         of_one, of_other = self.world.run(apply_both())
         self._remember([one], of_one)
         self._remember([other], of_other)
 
     @precondition(lambda self: self.said)
-    @rule(data=st.data(), by_script=st.booleans())
-    def hear_again(self, data: st.DataObject, *, by_script: bool) -> None:
+    @rule(data=st.data(), in_lane=st.booleans())
+    def hear_again(self, data: st.DataObject, *, in_lane: bool) -> None:
         said = data.draw(st.lists(st.sampled_from(self.said), min_size=1, max_size=4))
-        self._apply(said, by_script=by_script)
+        self._apply(said, in_lane=in_lane)
 
     @precondition(lambda self: self.lost)
-    @rule(by_script=st.booleans())
-    def replay_what_was_lost(self, *, by_script: bool) -> None:
+    @rule(in_lane=st.booleans())
+    def replay_what_was_lost(self, *, in_lane: bool) -> None:
         lost, self.lost = self.lost, []
-        self._apply(lost, by_script=by_script)
+        self._apply(lost, in_lane=in_lane)
 
     # What the worker does.
 
@@ -197,9 +197,13 @@ class BatchStateMachine(RuleBasedStateMachine):
         self.lost += self.waiting.values()
         self.waiting.clear()
 
-    @rule(place=st.integers(0, 5))
-    def lose_a_key_of_the_batch(self, place: int) -> None:
-        self.world.run(self.world.redis.delete(keys.batch_keys(self.batch)[place]))
+    @rule(key=st.sampled_from([keys.batch, keys.pipeline_state]))
+    def lose_a_key_of_the_batch(self, key: Callable[[BatchId], str]) -> None:
+        self.world.run(self.world.redis.delete(key(self.batch)))
+
+    @rule()
+    def lose_the_summary(self) -> None:
+        self.world.run(self.world.redis.hdel(keys.batch(self.batch), SUMMARY))
 
     @rule(essay=st.sampled_from(ESSAYS))
     def lose_a_document(self, essay: str) -> None:
@@ -210,18 +214,31 @@ class BatchStateMachine(RuleBasedStateMachine):
         key = keys.essay_state(self.batch, EssayId(essay))
         self.world.run(self.world.redis.set(key, text, xx=True))
 
+    @rule(essay=st.sampled_from(ESSAYS), text=CORRUPT_TEXTS)
+    def corrupt_an_essay(self, essay: str, text: str) -> None:
+        self.world.run(self._corrupt(essay_field(EssayId(essay)), text))
+
+    @rule(place=st.integers(0, 9), text=CORRUPT_TEXTS)
+    def corrupt_a_report(self, place: int, text: str) -> None:
+        fields = self.world.run(self.world.redis.hkeys(keys.batch(self.batch)))
+        reports = sorted(name for name in map(str, fields) if name.startswith(("o:", "r:")))
+        if reports:
+            self.world.run(self._corrupt(reports[place % len(reports)], text))
+
     @rule(kept=st.sets(st.sampled_from(ESSAYS)))
     def expire(self, kept: set[str]) -> None:
         """The keys of the batch live equally long, a document from when it was last written."""
         documents = [keys.essay_state(self.batch, EssayId(e)) for e in {*ESSAYS} - kept]
-        self.world.run(self.world.redis.unlink(*keys.batch_keys(self.batch), *documents))
+        own = keys.batch(self.batch), keys.pipeline_state(self.batch)
+        self.world.run(self.world.redis.unlink(*own, *documents))
 
     @rule()
     def restart_redis(self) -> None:
         """To the batch, another run of the server is all that a restart is."""
-        key = keys.batch_summary(self.batch)
-        if self.world.run(self.world.redis.exists(key)):
-            self.world.run(self.world.redis.hset(key, readings.LIFE, "an earlier one"))
+        key = keys.batch(self.batch)
+        if text := self.world.run(self.world.redis.hget(key, SUMMARY)):
+            earlier = re.sub('"run":"[^"]+"', '"run":"an earlier one"', str(text))
+            self.world.run(self.world.redis.hset(key, SUMMARY, earlier))
 
     @precondition(lambda self: self.world.archive.is_up)
     @rule()
@@ -253,9 +270,11 @@ class BatchStateMachine(RuleBasedStateMachine):
     @invariant()
     def what_redis_alone_would_answer_is_true(self) -> None:
         """Asking would repair the batch, so this looks at what an answer would be made from."""
-        client = self.world.watching.client
-        fields, counts = self.world.run(client.read(readings.summary_commands(self.batch)))
-        summary = readings.find_summary(self.batch, fields, counts, client.life)
+        reading = self.world.run(self.world.watching.client.read(summary_commands(self.batch)))
+        text, has_earlier = reading.replies
+        assert not has_earlier
+        current = CurrentData(server_run=reading.server_run, dependencies=DEPENDENCIES.version)
+        summary = current.find_summary(decode_summary(self.batch, text))
         if summary is not None:
             self._check(summary)
 
@@ -264,7 +283,7 @@ class BatchStateMachine(RuleBasedStateMachine):
         if not self.world.archive.is_up:
             self.bring_postgres_back()
         if self.lost:
-            self.replay_what_was_lost(by_script=False)
+            self.replay_what_was_lost(in_lane=False)
         self.drain()
         everything = BatchState(self.batch)
         for said in self.said:
@@ -281,8 +300,8 @@ class BatchStateMachine(RuleBasedStateMachine):
             known.merge(said)
         return known
 
-    def _apply(self, said: Sequence[BatchUpdate], *, by_script: bool) -> None:
-        setup = self.world.scripting if by_script else self.world.watching
+    def _apply(self, said: Sequence[BatchUpdate], *, in_lane: bool) -> None:
+        setup = self.world.in_lanes if in_lane else self.world.watching
         self._remember(said, self.world.run(setup.repository.apply(said)))
 
     def _remember(self, said: Sequence[BatchUpdate], receipts: Sequence[str | None]) -> None:
@@ -290,6 +309,11 @@ class BatchStateMachine(RuleBasedStateMachine):
         for one, receipt in zip(said, receipts, strict=True):
             assert receipt
             self.waiting[receipt] = one
+
+    async def _corrupt(self, field: str, text: str) -> None:
+        key = keys.batch(self.batch)
+        if await self.world.redis.hexists(key, field):
+            await self.world.redis.hset(key, field, text)
 
     async def _persist(self, count: int, *, is_acknowledged: bool) -> None:
         entries = await self.world.queue.read(count, block_seconds=0)

@@ -11,13 +11,14 @@ from batch_conductor_service.implementations.redis.connections import RedisPolic
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, StepName
 from batch_conductor_service.port_values import RedisCommand
+from batch_conductor_service.protocols import RedisReaderProtocol
 from tests.support.builders import essay_names, evidence, update
 from tests.support.repositories import RedisSetup, redis_repository
 
 WRITERS = 16
 
 
-@pytest.mark.parametrize("max_attempts", [1, 5], ids=["mostly-by-script", "mostly-by-watch"])
+@pytest.mark.parametrize("max_attempts", [1, 5], ids=["mostly-in-lanes", "mostly-by-watch"])
 async def test_writers_in_different_processes_lose_nothing(
     redis_url: str, max_attempts: int
 ) -> None:
@@ -38,7 +39,7 @@ async def test_writers_in_different_processes_lose_nothing(
         fell_back = sum(count(writer.metrics, "fell_back") for writer in writers)
 
     assert summary.steps[StepName("spellcheck")].completed == WRITERS * 5
-    assert fell_back > 0, "the script was never needed: the test proved nothing of it"
+    assert fell_back > 0, "no lane was ever needed: the test proved nothing of them"
 
 
 async def test_writers_in_one_process_wait_for_each_other(setup: RedisSetup) -> None:
@@ -57,7 +58,8 @@ async def test_a_transaction_that_loses_is_tried_again_and_counted(
 ) -> None:
     tries: list[int] = []
 
-    async def compose() -> list[RedisCommand]:
+    async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
+        await reader.read([("GET", "watched")])
         tries.append(1)
         if len(tries) < 3:
             await redis.incr("watched")
@@ -65,19 +67,39 @@ async def test_a_transaction_that_loses_is_tried_again_and_counted(
 
     results = await setup.client.transact(["watched"], compose)
 
-    assert results == [True]
+    assert results == ["OK"]
     assert (count(setup.metrics, "contended"), retries(setup.metrics, "contended")) == (1, 2)
 
 
 async def test_a_transaction_that_always_loses_ends_without_having_written(
     setup: RedisSetup, redis: Redis
 ) -> None:
-    async def compose() -> list[RedisCommand]:
+    async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
+        await reader.read([("GET", "watched")])
         await redis.incr("watched")
         return [("SET", "written", "1")]
 
     assert await setup.client.transact(["watched"], compose) is None
     assert await redis.get("written") is None
+
+
+async def test_in_a_lane_a_transaction_is_tried_until_it_wins_and_counted(
+    setup: RedisSetup, redis: Redis
+) -> None:
+    tries: list[int] = []
+
+    async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
+        assert await redis.exists("lane")
+        await reader.read([("GET", "watched")])
+        tries.append(1)
+        if len(tries) < 9:
+            await redis.incr("watched")
+        return [("SET", "written", "1")]
+
+    assert await setup.client.transact_in_lane("lane", ["watched"], compose) == ["OK"]
+    assert await redis.get("written") == "1"
+    assert not await redis.exists("lane")
+    assert len(tries) == 9
     assert count(setup.metrics, "fell_back") == 1
 
 
@@ -87,15 +109,15 @@ async def test_a_server_that_is_another_one_leaves_no_transaction_unguarded(
     """Closed under the transaction, its connection would come back without the WATCH."""
     reads: list[str] = []
 
-    async def compose() -> list[RedisCommand]:
-        [found] = await setup.client.read([("GET", "key")])
+    async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
+        [found] = (await reader.read([("GET", "key")])).replies
         if not reads:
             await redis.set("key", "theirs")
         reads.append(found)
         return [("SET", "key", f"ours after {found}")]
 
     await setup.client.read([("PING",)])
-    setup.client._life = "that of another server"
+    setup.client._server_run = "that of another server"
     await setup.client.transact(["key"], compose)
 
     assert await redis.get("key") == "ours after theirs"
@@ -131,5 +153,4 @@ def retries(metrics: Metrics, outcome: str) -> float:
 
 
 def in_use(client: RedisClient) -> int:
-    pools = (client._redis.connection_pool, client._transactions.connection_pool)
-    return sum(len(pool._in_use_connections) for pool in pools)
+    return len(client._redis.connection_pool._in_use_connections)

@@ -13,6 +13,7 @@ from batch_conductor_service.implementations.postgres.batch_state import (
 )
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
+from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
@@ -27,14 +28,14 @@ NINE_OF_TEN = update(
     *(evidence(essay) for essay in essay_names(9)),
     outcome("confirms", minutes(-9), step="nlp", fingerprint="nlp"),
 )
-KEYS = (
-    "bcs:essay_state:batch:essay-1",
-    "batch:batch:pipeline_state",
-    "bcs:batch:batch:summary",
-    "bcs:batch:batch:essays",
-    "bcs:batch:batch:expected",
-    "bcs:batch:batch:outcomes",
-    "bcs:batch:batch:registrations",
+TRUTH = "bcs:batch:batch"
+COUNTS = "batch:batch:pipeline_state"
+KEYS = ("bcs:essay_state:batch:essay-1", COUNTS, TRUTH)
+FIELDS = ("summary", "e:essay-1", "o:nlp:nlp", f"r:{NINE_OF_TEN.registrations[0].fingerprint}")
+ONE_SUCCEEDED = update(
+    "batch",
+    outcome("confirms", minutes(1), total=1, fingerprint="one"),
+    evidence("essay-1", at=minutes(1), source="one"),
 )
 
 
@@ -43,6 +44,12 @@ class UnreachableArchive:
 
     async def load_states(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, BatchState]:
         raise StoreUnavailableError(f"{len(batch_ids)} batches cannot be loaded")
+
+
+async def forget_batch(redis: Redis) -> None:
+    """Delete all that Redis has of the batch, but for the queue."""
+    assert await redis.delete(*[key async for key in redis.scan_iter("*batch:batch*")])
+    await redis.delete(*[key async for key in redis.scan_iter("bcs:essay_state:*")])
 
 
 async def persist(archive: PostgresBatchStateRepository, *updates: BatchUpdate) -> None:
@@ -91,16 +98,44 @@ async def test_without_an_archive_a_lost_key_never_completes_a_step(
     assert not judge_step(summary, SPELLCHECK).is_complete
 
 
-async def test_without_an_archive_a_lost_failure_keeps_the_step_running(
-    redis_url: str, redis: Redis
+@pytest.mark.parametrize("lost", KEYS)
+async def test_without_an_archive_a_lost_key_loses_no_failure(
+    redis_url: str, redis: Redis, lost: str
 ) -> None:
-    """With the total unknown an outcome would complete the step, but for the failure it lost."""
-    failed, success = evidence("essay-1", "failed"), outcome("confirms", minutes(1))
+    """With the total unknown an outcome would complete the step, but for the failure."""
     async with redis_repository(redis_url) as setup:
-        await setup.repository.apply([update("batch", failed)])
-        await redis.delete(KEYS[0])
-        await setup.repository.apply([update("batch", success)])
-        await setup.repository.apply([update("batch", success)])
+        await setup.repository.apply([update("batch", evidence("essay-1", "failed"))])
+        assert await redis.delete(lost) == 1
+        await setup.repository.apply([ONE_SUCCEEDED])
+        await setup.repository.apply([ONE_SUCCEEDED])
+        summary = (await setup.repository.get_summary(BATCH)).summary
+
+    assert judge_step(summary, SPELLCHECK).reason is Reason.FAILED_ESSAYS
+
+
+@pytest.mark.parametrize("policy", [None, IN_LANES], ids=["by-watch", "in-lanes"])
+async def test_without_an_archive_what_cannot_be_read_keeps_the_step_running(
+    redis_url: str, redis: Redis, policy: RedisPolicy | None
+) -> None:
+    """It is lost for good, and it may have been the failure."""
+    async with redis_repository(redis_url, policy=policy) as setup:
+        await setup.repository.apply([update("batch", evidence("essay-1", "failed"))])
+        await redis.hset(TRUTH, "e:essay-1", "of another version")
+        await setup.repository.apply([ONE_SUCCEEDED])
+        await setup.repository.apply([ONE_SUCCEEDED])
+        await setup.repository.apply([update("batch", evidence("essay-1"))])
+        summary = (await setup.repository.get_summary(BATCH)).summary
+
+    assert judge_step(summary, SPELLCHECK).reason is Reason.STATE_UNKNOWN
+
+
+async def test_a_batch_that_was_in_doubt_stays_so_when_the_archive_is_turned_off(
+    redis_url: str,
+) -> None:
+    async with redis_repository(redis_url, UnreachableArchive()) as cut_off:
+        await cut_off.repository.apply([ONE_SUCCEEDED])
+    async with redis_repository(redis_url) as setup:
+        await setup.repository.apply([ONE_SUCCEEDED])
         summary = (await setup.repository.get_summary(BATCH)).summary
 
     assert judge_step(summary, SPELLCHECK).reason is Reason.STATE_UNKNOWN
@@ -116,7 +151,7 @@ async def test_what_still_waits_for_the_archive_is_not_taken_for_nothing(
     ten = update("batch", registration(10), *(evidence(essay) for essay in essay_names(10)))
     await setup.repository.apply([ten, update("batch", evidence("essay-3", "failed", minutes(1)))])
     await persist(archive, ten)
-    await redis.delete(*KEYS, *(f"bcs:essay_state:batch:{essay}" for essay in essay_names(10)))
+    await forget_batch(redis)
 
     waiting = (await setup.repository.get_summary(BATCH)).summary
     await drain(queue, archive)
@@ -126,52 +161,52 @@ async def test_what_still_waits_for_the_archive_is_not_taken_for_nothing(
     assert judge_step(drained, SPELLCHECK).reason is Reason.FAILED_ESSAYS
 
 
-async def test_the_script_does_not_believe_a_batch_that_lost_a_document(
-    redis_url: str, redis: Redis
-) -> None:
-    async with redis_repository(redis_url, policy=IN_LANES) as setup:
-        await setup.repository.apply([update("batch", evidence("essay-1", "failed"))])
-        await redis.delete(KEYS[0])
-        await setup.repository.apply([update("batch", outcome("confirms", minutes(1)))])
-        summary = (await setup.repository.get_summary(BATCH)).summary
-
-    assert judge_step(summary, SPELLCHECK).reason is Reason.STATE_UNKNOWN
-
-
-@pytest.mark.parametrize("broken", KEYS[1:3])
-async def test_hashes_that_disagree_are_not_believed(
+@pytest.mark.parametrize("changed", [COUNTS, KEYS[0]])
+async def test_what_is_written_for_others_is_not_believed(
     setup: RedisSetup,
     archive: PostgresBatchStateRepository,
     queue: RedisPersistenceQueue,
     redis: Redis,
-    broken: str,
+    changed: str,
 ) -> None:
     await setup.repository.apply([NINE_OF_TEN])
     await drain(queue, archive)
-    field = "spellcheck" if broken == KEYS[1] else "completed:spellcheck"
-    await redis.hset(broken, field, 10)
+    if changed == COUNTS:
+        await redis.hset(changed, "spellcheck", 10)
+    else:
+        tenth = str(await redis.get(changed)).replace("essay-1", "essay-10")
+        await redis.set("bcs:essay_state:batch:essay-10", tenth)
+    await setup.repository.apply([update("batch", evidence("essay-1"))])
 
     summary = (await setup.repository.get_summary(BATCH)).summary
 
     assert summary.steps[SPELLCHECK].completed == 9
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"step_metadata": 5}', "\xff"])
-async def test_a_document_that_cannot_be_read_is_made_anew(
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"v": 1, "steps": 5}', "5", "null", "\xff"])
+async def test_a_field_that_cannot_be_read_is_taken_from_postgres(
     setup: RedisSetup,
     archive: PostgresBatchStateRepository,
     queue: RedisPersistenceQueue,
     redis: Redis,
+    field: str,
     text: str,
 ) -> None:
+    failure = update("batch", evidence("essay-1", "failed", minutes(1)))
+    report = update("batch", outcome("confirms", minutes(2), step="nlp", fingerprint="other"))
+    model = BatchState(BATCH)
+    for said in (NINE_OF_TEN, failure, report):
+        model.merge(said)
     await setup.repository.apply([NINE_OF_TEN])
     await drain(queue, archive)
-    await redis.set(KEYS[0], text)
-    await setup.repository.apply([update("batch", evidence("essay-1", "failed", minutes(1)))])
+    assert await redis.hset(TRUTH, field, text) == 0
+    await setup.repository.apply([failure])
+    await setup.repository.apply([report])
+    await drain(queue, archive)
 
-    step = (await setup.repository.get_summary(BATCH)).summary.steps[SPELLCHECK]
-
-    assert (step.completed, step.failed) == (8, 1)
+    assert (await setup.repository.get_summary(BATCH)).summary == model.summarise(DEPENDENCIES)
+    assert list(await setup.repository.get_essays(BATCH)) == model.essays()
 
 
 async def test_a_wiped_redis_answers_from_postgres_and_knows_the_batch_again(
@@ -252,14 +287,15 @@ class TestWithoutRedis:
     ) -> None:
         ten = update("batch", registration(10), *(evidence(essay) for essay in essay_names(10)))
         await persist(archive, ten)
+        known = WaitingEntries()
         queue = RedisPersistenceQueue(
-            redis_url, RedisPolicy(), worker_name="w", takeover_seconds=30
+            redis_url, RedisPolicy(), worker_name="w", takeover_seconds=30, waiting=known
         )
         if waited:
             async with redis_repository(redis_url, archive) as before:
                 await before.repository.apply([update("batch", evidence("essay-1", "failed"))])
         await queue.get_backlog()
-        async with redis_repository("redis://127.0.0.1:1", archive, queue=queue) as setup:
+        async with redis_repository("redis://127.0.0.1:1", archive, waiting=known) as setup:
             summary = (await setup.repository.get_summary(BATCH)).summary
         await queue.close()
 
@@ -292,9 +328,11 @@ async def test_what_an_earlier_run_of_the_server_left_is_merged_with_postgres(
     await setup.repository.apply([NINE_OF_TEN])
     await drain(queue, archive)
     await persist(archive, failure)
-    await redis.hset("bcs:batch:batch:summary", "life", "an earlier one")
+    text = str(await redis.hget(TRUTH, "summary"))
+    server_run = str(await redis.hget("bcs:server_run", "name"))
+    await redis.hset(TRUTH, "summary", text.replace(server_run, "an earlier one"))
 
     summary = (await setup.repository.get_summary(BATCH)).summary
 
     assert (summary.steps[SPELLCHECK].completed, summary.steps[SPELLCHECK].failed) == (8, 1)
-    assert await redis.hget("bcs:batch:batch:summary", "life") == setup.client.life
+    assert server_run in str(await redis.hget(TRUTH, "summary"))

@@ -33,7 +33,7 @@ async def enqueue(setup: RedisSetup, count: int) -> list[str]:
 async def test_an_update_comes_out_as_it_went_in(
     setup: RedisSetup, queue: RedisPersistenceQueue
 ) -> None:
-    said = update("batch", evidence("essay-1", storage_id="text"), position=("topic", 3, 17))
+    said = update("batch", evidence("essay-1", storage_id="text"))
     [entry_id] = await setup.repository.apply([said])
 
     [entry] = await queue.read(10, block_seconds=0)

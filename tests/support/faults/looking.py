@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,14 +11,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Select, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from batch_conductor_service.breakers import CircuitBreakers
-from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.events.topics import (
     PERSISTENCE_BASE_TOPIC,
@@ -32,13 +30,11 @@ from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
-from batch_conductor_service.implementations.redis.client import RedisClient
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
-from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, EssayProcessingState
 from tests.support.database import open_engine
 from tests.support.faults.servers import GROUP, FaultServers
 from tests.support.pipelines import DEPENDENCIES
+from tests.support.repositories import redis_repository
 
 LOOK_SECONDS = 0.05
 QUIET_SECONDS = 90
@@ -130,7 +126,7 @@ class Onlooker:
 
     async def load_everything(self, batch: BatchId) -> dict[str, object]:
         """Return all of the batch in both stores, byte for byte, but for when it was written."""
-        names = [*keys.batch_keys(batch)]
+        names = [keys.batch(batch), keys.pipeline_state(batch)]
         names += sorted(map(str, await self.redis.keys(f"{keys.essay_state_prefix(batch)}*")))
         found: dict[str, object] = {name: await self._read_key(name) for name in names}
         tables = {
@@ -149,7 +145,7 @@ class Onlooker:
     async def _read_key(self, name: str) -> object:
         match await self.redis.type(name):
             case "hash":
-                return {k: v for k, v in (await self.redis.hgetall(name)).items() if k != "life"}
+                return {k: _undated(str(v)) for k, v in (await self.redis.hgetall(name)).items()}
             case "set":
                 return sorted(await self.redis.smembers(name))
             case "string":
@@ -157,6 +153,11 @@ class Onlooker:
                 return {k: v for k, v in document.items() if k != "last_updated"}
             case kind:
                 return kind
+
+
+def _undated(field: str) -> str:
+    """Return the field without which run of the server it is of."""
+    return re.sub('"run":"[^"]*"', "", field)
 
 
 class _Unheard:
@@ -169,12 +170,7 @@ class _Unheard:
 @asynccontextmanager
 async def open_onlooker(servers: FaultServers) -> AsyncIterator[Onlooker]:
     """Give clients of the servers."""
-    metrics = Metrics(CollectorRegistry())
-    client = RedisClient(servers.redis.url, RedisPolicy(), metrics)
     redis = Redis.from_url(servers.redis.url, socket_timeout=5, decode_responses=True)
-    cache = RedisCachedBatchStateRepositoryImpl(
-        client, _Unheard(), CircuitBreakers(metrics), SystemClock(), ttl_seconds=3600
-    )
     admin = AIOKafkaAdminClient(bootstrap_servers=servers.kafka.bootstrap_servers)
     offsets = AIOKafkaConsumer(
         bootstrap_servers=servers.kafka.bootstrap_servers, metadata_max_age_ms=1000
@@ -182,10 +178,18 @@ async def open_onlooker(servers: FaultServers) -> AsyncIterator[Onlooker]:
     await admin.start()
     await offsets.start()
     try:
-        async with open_engine(servers.postgres.url) as engine:
-            yield Onlooker(redis=redis, cache=cache, engine=engine, admin=admin, offsets=offsets)
+        async with (
+            open_engine(servers.postgres.url) as engine,
+            redis_repository(servers.redis.url, _Unheard(), ttl_seconds=3600) as cache,
+        ):
+            yield Onlooker(
+                redis=redis,
+                cache=cache.repository,
+                engine=engine,
+                admin=admin,
+                offsets=offsets,
+            )
     finally:
         await offsets.stop()
         await admin.close()
         await redis.aclose()
-        await client.close()

@@ -89,9 +89,9 @@ class BatchRegistrationRow(Base):
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str] = mapped_column(primary_key=True)
     occurred_at: Mapped[datetime]
-    repeated_at: Mapped[datetime | None]
     essays_total: Mapped[int]
     essay_ids: Mapped[list[str]]
+    repeated_at: Mapped[datetime | None]
 
 
 class PipelineStateRow(Base):

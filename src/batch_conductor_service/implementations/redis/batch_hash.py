@@ -142,7 +142,7 @@ def decode_essay(batch_id: BatchId, essay_id: EssayId, text: str | None) -> Kept
         ValueError: this version cannot read it.
     """
     try:
-        json = orjson.loads(text or '{"steps":{}}')
+        json = orjson.loads('{"steps":{}}' if text is None else text)
         steps = {
             StepName(name): EssayStep(sources={s: evidence_from(e) for s, e in sources.items()})
             for name, sources in json["steps"].items()

@@ -121,7 +121,7 @@ def write_commands(change: BatchChange, policy: WritePolicy, now: datetime) -> l
         return [("HSET", key, *flat(fields)), ("EXPIRE", key, UNKNOWN_TTL_SECONDS)]
     counts: dict[str, str] = {n: str(step.completed) for n, step in summary.steps.items()}
     return [
-        forget_earlier(batch_id),
+        *forget_earlier(batch_id),
         *([("DEL", key)] if change.is_new_hash else []),
         ("HSET", key, *flat(fields)),
         ("EXPIRE", key, policy.ttl_seconds),

@@ -13,6 +13,7 @@ from batch_conductor_service.implementations.redis.batch_reading import (
     parse_whole,
     whole_commands,
 )
+from batch_conductor_service.implementations.redis.earlier_versions import import_batch
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.port_values import RedisCommand
 from batch_conductor_service.protocols import AtomicRedisClientProtocol
@@ -30,18 +31,30 @@ class RedisBatchCache:
     async def read(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, CachedBatch]:
         if not batch_ids:
             return {}
-        counts: list[RedisCommand] = [("HGETALL", keys.pipeline_state(one)) for one in batch_ids]
-        reading = await self._redis.read([*whole_commands(batch_ids), *counts])
+        beside: list[RedisCommand] = []
+        for one in batch_ids:
+            beside += [
+                ("HGETALL", keys.pipeline_state(one)),
+                ("EXISTS", keys.earlier_summary(one)),
+            ]
+        reading = await self._redis.read([*whole_commands(batch_ids), *beside])
         replies = iter(reading.replies)
         wholes = parse_whole(batch_ids, replies)
         current = CurrentData(
             server_run=reading.server_run, dependencies=self._dependencies.version
         )
-        return {
-            batch_id: _describe(whole, dict_of(next_counts), current)
-            for (batch_id, whole), next_counts in zip(wholes.items(), replies, strict=True)
-            if whole.batch.fields.keys() > {SUMMARY} or not whole.is_readable or next_counts
-        }
+        found: dict[BatchId, CachedBatch] = {}
+        for batch_id, whole in wholes.items():
+            counts, has_earlier = dict_of(next(replies)), next(replies)
+            if has_earlier or (counts and not whole.is_known):
+                imported = await import_batch(self._redis, batch_id)
+                whole.batch.state.merge(imported.update)
+                found[batch_id] = CachedBatch(
+                    state=whole.batch.state, summary=None, is_current=False
+                )
+            elif whole.batch.fields.keys() > {SUMMARY} or not whole.is_readable:
+                found[batch_id] = _describe(whole, counts, current)
+        return found
 
     async def list_batches(self) -> AsyncIterator[Sequence[BatchId]]:
         """Walk the keyspace; what comes or goes meanwhile may or may not be in it."""
@@ -63,7 +76,8 @@ class RedisBatchCache:
             scan: RedisCommand = ("SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_PER_SCAN)
             [[next_cursor, found]] = (await self._redis.read([scan])).replies
             names = (key.removeprefix(before).removesuffix(after) for key in found)
-            # Keys of earlier versions begin alike, but no id has a colon.
+            names = (name.removesuffix(":summary") for name in names)  # of earlier versions
+            # Other keys of earlier versions begin alike, but no id has a colon.
             if some := [BatchId(one) for one in dict.fromkeys(names) if ":" not in one]:
                 yield some
             cursor = int(next_cursor)

@@ -77,6 +77,11 @@ def earlier_index(batch_id: BatchId) -> str:
     return f"bcs:batch:{batch_id}:essays"
 
 
+def earlier_members(batch_id: BatchId) -> str:
+    """Set of the essays that the latest registration names, by earlier versions."""
+    return f"bcs:batch:{batch_id}:expected"
+
+
 def earlier_outcomes(batch_id: BatchId) -> str:
     """Hash of outcomes, by earlier versions."""
     return f"bcs:batch:{batch_id}:outcomes"

@@ -5,6 +5,7 @@ Every try reads everything again, the archive too: what was true at an earlier t
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from batch_conductor_service.breakers import CircuitBreakers
@@ -140,8 +141,9 @@ class WritePlanner:
         if gives_way and any(one.has_lane for one in found):
             raise GiveWayError
         current = self.current(reading.server_run)
+        now = self._clock.now()
         changes = {
-            one.batch_id: None if reads_all else self._change_essays(one, update, current)
+            one.batch_id: None if reads_all else self._change_essays(one, update, current, now)
             for update, one in zip(updates, found, strict=True)
         }
         plan = TransactionPlan()
@@ -151,13 +153,13 @@ class WritePlanner:
             if changes[one.batch_id] is None
         ]
         if wanted:
-            changes |= await self._change_wholes(reader, wanted, plan)
+            changes |= await self._change_wholes(reader, wanted, plan, now)
         for update in updates:
-            self._add(plan, update.batch_id, changes[update.batch_id])
+            self._add(plan, update.batch_id, changes[update.batch_id], now)
         return plan
 
     def _change_essays(
-        self, reading: BatchReading, update: BatchUpdate, current: CurrentData
+        self, reading: BatchReading, update: BatchUpdate, current: CurrentData, now: datetime
     ) -> BatchChange | None:
         says_what_counts = update.registrations or update.outcomes
         is_believed = not reading.has_earlier and current.find_summary(reading.kept) is not None
@@ -165,13 +167,14 @@ class WritePlanner:
             return None
         # Without an archive what is written has not been merged with it any more.
         kept = replace(reading.kept, server_run=current.server_run or "")
-        return change_essays(reading, kept, update, self._dependencies, self._clock.now())
+        return change_essays(reading, kept, update, self._dependencies, now)
 
     async def _change_wholes(
         self,
         reader: RedisReaderProtocol,
         wanted: Sequence[tuple[BatchUpdate, BatchReading]],
         plan: TransactionPlan,
+        now: datetime,
     ) -> dict[BatchId, BatchChange | None]:
         batch_ids = [update.batch_id for update, _ in wanted]
         reading = await reader.read(whole_commands(batch_ids))
@@ -194,11 +197,13 @@ class WritePlanner:
             merge = _WholeMerge(update, wholes[batch_id], imported.get(batch_id))
             is_merged = batch_id not in unmerged
             merge.add_archived(archived, is_merged=is_merged, has_archive=self._archive is not None)
-            changes[batch_id] = self._change_whole(merge, current)
+            changes[batch_id] = self._change_whole(merge, current, now)
             plan.essays[batch_id] = merge.state.essays()
         return changes
 
-    def _change_whole(self, merge: "_WholeMerge", current: CurrentData) -> BatchChange:
+    def _change_whole(
+        self, merge: "_WholeMerge", current: CurrentData, now: datetime
+    ) -> BatchChange:
         summary = self.summarise(merge.state)
         kept = KeptSummary(
             summary=replace(summary, is_whole=merge.is_whole),
@@ -206,9 +211,7 @@ class WritePlanner:
             dependencies=self._dependencies.version,
         )
         batch = KeptBatch(state=merge.state, essays=merge.essays, fields=merge.whole.batch.fields)
-        return change_whole(
-            batch, kept, merge.queued, self._clock.now(), is_readable=merge.whole.is_readable
-        )
+        return change_whole(batch, kept, merge.queued, now, is_readable=merge.whole.is_readable)
 
     async def _load_archived(self, batch_ids: Sequence[BatchId]) -> Archived:
         archive = self._archive
@@ -224,10 +227,16 @@ class WritePlanner:
         failpoint("hydrate.loaded")
         return archived
 
-    def _add(self, plan: TransactionPlan, batch_id: BatchId, change: BatchChange | None) -> None:
+    def _add(
+        self,
+        plan: TransactionPlan,
+        batch_id: BatchId,
+        change: BatchChange | None,
+        now: datetime,
+    ) -> None:
         if change is None:
             raise AssertionError("every batch of a transaction is planned")
-        plan.commands.append(write_commands(change, self._policy, self._clock.now()))
+        plan.commands.append(write_commands(change, self._policy, now))
         plan.summaries[batch_id] = change.kept.summary
 
 
@@ -241,6 +250,9 @@ class _WholeMerge:
         self.state = whole.batch.state
         self.essays = dict(whole.batch.essays)
         self.is_whole = True
+        self._has_all = whole.is_readable and (imported is None or imported.is_intact)
+        if whole.kept is not None and not whole.kept.summary.is_whole:
+            self._has_all = False
         queued = BatchState(update.batch_id)
         if imported is not None:
             self.state.merge(imported.update)
@@ -258,7 +270,7 @@ class _WholeMerge:
         if is_merged:
             return
         if not has_archive:
-            self.is_whole = self.whole.is_readable
+            self.is_whole = self._has_all  # what Redis has lost is lost for good
             return
         if archived and (known := archived.get(self.state.batch_id)) is not None:
             self.state.merge(known.as_update())
