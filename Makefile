@@ -51,7 +51,7 @@ types: $(VENV_READY) ## Check types
 
 containers: $(VENV_READY) ## Build the image, run the composition, drive it, restart each service
 	docker build $(BUILD_FLAGS) --tag $(IMAGE):latest .
-	$(VENV)/bin/pytest --timeout 900 tests/containers
+	BUILD_FLAGS='$(BUILD_FLAGS)' $(VENV)/bin/pytest --timeout 900 tests/containers
 
 clean: ## Remove everything that was made here, the local servers' data too
 	@if [ -x $(VENV)/bin/bcs ]; then $(VENV)/bin/bcs local --remove-data; fi

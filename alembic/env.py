@@ -11,22 +11,29 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import context
 from batch_conductor_service.config import load_settings
-from batch_conductor_service.implementations.postgres.engine import database_url
+from batch_conductor_service.implementations.postgres.address import read_address
+from batch_conductor_service.implementations.postgres.engine import (
+    connect_arguments,
+    database_address,
+)
 from batch_conductor_service.implementations.postgres.tables import Base
 
-CONNECT_TIMEOUT_SECONDS = 5
+APPLICATION_NAME = "bcs-migrate"
 LOCK_TIMEOUT = "60s"  # a migration that waits for a table's lock makes all others wait behind it
 RUN_LOCK = 4002_0001  # any number that nothing else locks in this database
 
 
 async def migrate() -> None:
     """Run the migrations against the database."""
-    url = context.config.attributes.get("database_url") or database_url(load_settings())
-    connect_args = {
-        "timeout": CONNECT_TIMEOUT_SECONDS,
-        "server_settings": {"application_name": "bcs-migrate", "lock_timeout": LOCK_TIMEOUT},
-    }
-    engine = create_async_engine(url, poolclass=pool.NullPool, connect_args=connect_args)
+    given: str | None = context.config.attributes.get("database_url")
+    address = read_address(given) if given else database_address(load_settings())
+    engine = create_async_engine(
+        address.url,
+        poolclass=pool.NullPool,
+        connect_args=connect_arguments(
+            address, {"application_name": APPLICATION_NAME, "lock_timeout": LOCK_TIMEOUT}
+        ),
+    )
     async with engine.connect() as connection:
         await connection.run_sync(run_migrations)
 

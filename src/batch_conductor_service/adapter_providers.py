@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 from typing import NewType
 
 from dishka import AnyOf, Provider, Scope, provide
-from redis.asyncio.connection import parse_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.config import Settings
-from batch_conductor_service.exceptions import SettingsError
+from batch_conductor_service.consuming.handling import PollHandler
+from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.health import ProgressProtocol
 from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
 from batch_conductor_service.implementations.kafka.health import KafkaProbe
@@ -29,15 +30,23 @@ from batch_conductor_service.implementations.memory.dlq_producer import (
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.postgres.engine import create_engine
+from batch_conductor_service.implementations.postgres.engine import (
+    create_engine,
+    database_address,
+)
 from batch_conductor_service.implementations.postgres.health import PostgresProbe
+from batch_conductor_service.implementations.redis.address import read_url
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
+from batch_conductor_service.implementations.redis.batch_writing import WritePolicy
 from batch_conductor_service.implementations.redis.client import RedisClient
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.health import AdvisingRedisProbe, RedisProbe
+from batch_conductor_service.implementations.redis.planning import WritePlanner
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
+from batch_conductor_service.implementations.redis.unarchived import RedisUnarchivedBatches
+from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.persistence_worker import PersistenceWorker
@@ -57,8 +66,10 @@ from batch_conductor_service.protocols import (
     PersistenceQueueProtocol,
     SkipEventPublisherProtocol,
 )
+from batch_conductor_service.services.archiving import UnarchivedSweeper
 from batch_conductor_service.services.drift_sampling import NotingRepository
 from batch_conductor_service.services.replaying import ReplayRequestsProtocol
+from batch_conductor_service.url_options import tell_passed_over
 
 RedisAddress = NewType("RedisAddress", str)
 
@@ -83,17 +94,18 @@ class RedisProvider(Provider):
     probe = provide(AdvisingRedisProbe, provides=HealthProbeProtocol)
 
     @provide
+    def waiting(self) -> WaitingEntries:
+        return WaitingEntries()
+
+    @provide
     def policy(self, settings: Settings) -> RedisPolicy:
         return redis_policy(settings)
 
     @provide
     def address(self, settings: Settings) -> RedisAddress:
-        address = settings.redis_url.get_secret_value()
-        try:
-            parse_url(address)
-        except ValueError:  # its text may repeat the URL with the password
-            raise SettingsError("BCS_REDIS_URL: not a URL of Redis") from None
-        return RedisAddress(address)
+        url = read_url(settings.redis_url.get_secret_value())
+        tell_passed_over("BCS_REDIS_URL", url.passed_over)
+        return RedisAddress(url.text)
 
     @provide(provides=AnyOf[RedisClient, AtomicRedisClientProtocol])
     async def client(
@@ -112,18 +124,18 @@ class RedisProvider(Provider):
         await probe.close()
 
     @provide
-    def repository(
+    def planner(
         self,
-        redis: AtomicRedisClientProtocol,
         archive: BatchStateArchiveProtocol | None,
         breakers: CircuitBreakers,
         clock: ClockProtocol,
-        queue: PersistenceQueueProtocol | None,
+        dependencies: StepDependencies,
         settings: Settings,
-    ) -> BatchStateRepositoryProtocol:
-        return RedisCachedBatchStateRepositoryImpl(
-            redis, archive, breakers, clock, ttl_seconds=settings.redis_ttl_seconds, queue=queue
-        )
+    ) -> WritePlanner:
+        policy = WritePolicy(ttl_seconds=settings.redis_ttl_seconds, is_queued=archive is not None)
+        return WritePlanner(archive, breakers, clock, dependencies, policy)
+
+    repository = provide(RedisCachedBatchStateRepositoryImpl, provides=BatchStateRepositoryProtocol)
 
 
 class PostgresProvider(Provider):
@@ -137,6 +149,7 @@ class PostgresProvider(Provider):
     @provide
     async def engine(self, settings: Settings) -> AsyncIterator[AsyncEngine]:
         engine = create_engine(settings)
+        tell_passed_over("BCS_DATABASE_URL", database_address(settings).passed_over)
         yield engine
         await engine.dispose()
 
@@ -146,16 +159,27 @@ class PostgresProvider(Provider):
 
     @provide(provides=AnyOf[RedisPersistenceQueue, PersistenceQueueProtocol | None])
     async def queue(
-        self, address: RedisAddress, policy: RedisPolicy, settings: Settings
+        self,
+        address: RedisAddress,
+        policy: RedisPolicy,
+        settings: Settings,
+        waiting: WaitingEntries,
     ) -> AsyncIterator[RedisPersistenceQueue]:
         queue = RedisPersistenceQueue(
             address,
             policy,
             worker_name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
             takeover_seconds=settings.persistence_takeover_seconds,
+            waiting=waiting,
         )
         yield queue
         await queue.close()
+
+    @provide
+    def sweeper(
+        self, redis: AtomicRedisClientProtocol, repository: BatchStateRepositoryProtocol
+    ) -> BackgroundTaskProtocol:
+        return UnarchivedSweeper(RedisUnarchivedBatches(redis), repository)
 
     @provide
     def progress(self, queue: RedisPersistenceQueue) -> ProgressProtocol:
@@ -215,16 +239,22 @@ class KafkaProvider(Provider):
         return ConsumerProgress(consumer)
 
     @provide
-    def consumer(
+    def policy(self, settings: Settings) -> ConsumerPolicy:
+        return consumer_policy(settings)
+
+    @provide
+    def handler(
         self,
-        settings: Settings,
         repository: NotingRepository,
-        queue: PersistenceQueueProtocol | None,
         dlq: DlqProducerProtocol,
+        policy: ConsumerPolicy,
         metrics: Metrics,
         clock: ClockProtocol,
-    ) -> EventConsumer:
-        return EventConsumer(consumer_policy(settings), repository, queue, dlq, metrics, clock)
+        dependencies: StepDependencies,
+    ) -> PollHandler:
+        return PollHandler(repository, dlq, policy, metrics, clock, dependencies)
+
+    consumer = provide(EventConsumer)
 
     @provide
     def consumer_task(

@@ -21,7 +21,7 @@ BLUEPRINTS = (
 
 def create_app(settings: Settings | None = None, container: AsyncContainer | None = None) -> Quart:
     """Return the application; it opens nothing before it is served."""
-    settings = settings or load_settings()
+    settings = settings or load_settings(refuse_unknown=True)
     container = container or build_container(settings)
     app = Quart(__name__, static_folder=None)
     # Our own limits hold for bodies and answers, and give problems instead of bare errors.
@@ -31,5 +31,6 @@ def create_app(settings: Settings | None = None, container: AsyncContainer | Non
     register_error_handlers(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    metrics.show_requests(app, container)
     app.while_serving(lambda: lifespan(container))
     return app

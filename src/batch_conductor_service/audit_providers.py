@@ -3,6 +3,7 @@
 from dishka import AnyOf, Provider, Scope, provide
 
 from batch_conductor_service.config import Settings
+from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.kafka.group import KafkaConsumerGroup
 from batch_conductor_service.implementations.postgres.inspection import PostgresBatchRecords
 from batch_conductor_service.implementations.redis.inspection import RedisBatchCache
@@ -57,8 +58,9 @@ class RedisAuditProvider(Provider):
         cache: BatchCacheProtocol,
         records: BatchRecordsProtocol | None,
         queue: QueuedUpdatesProtocol | None,
+        dependencies: StepDependencies,
     ) -> Auditor:
-        return Auditor(cache, records, queue)
+        return Auditor(cache, records, queue, dependencies)
 
 
 class PostgresAuditProvider(Provider):

@@ -1,10 +1,10 @@
 """How evidence is written outside the process: as JSON, times as UTC text of one width.
 
-Redis, its Lua script and the queue to Postgres all read it. Text of one width sorts by time.
+Batches in Redis and the queue to Postgres are written so.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -16,16 +16,22 @@ from batch_conductor_service.models import (
     BatchUpdate,
     EssayEvidence,
     EssayId,
+    EssayProcessingState,
     OutcomeVerdict,
     PhaseOutcome,
     ProcessingStepStatus,
-    RecordPosition,
     StepEvidence,
     StepName,
 )
 
+PAYLOAD_VERSION = 1  # of queue entries
+
 Json = dict[str, Any]
 T = TypeVar("T")
+
+
+class ForeignPayloadError(Exception):
+    """A queue entry of a version that this one cannot read; another worker may."""
 
 
 def time_text(time: datetime) -> str:
@@ -40,7 +46,7 @@ def time_from(text: str) -> datetime:
 
 
 def evidence_json(evidence: StepEvidence) -> Json:
-    """Return a statement as JSON; an absent storage id is left out, as Lua has no null."""
+    """Return a statement as JSON; an absent storage id is left out."""
     json: Json = {"status": evidence.status.value, "at": time_text(evidence.occurred_at)}
     return json if evidence.storage_id is None else {**json, "storage_id": evidence.storage_id}
 
@@ -83,26 +89,40 @@ def registration_json(registration: BatchRegistration) -> Json:
     json: Json = {
         "fingerprint": registration.fingerprint,
         "at": time_text(registration.occurred_at),
+        "repeated_at": time_text(registration.repeated_at),
         "total": registration.essays_total,
     }
     return {**json, "essay_ids": registration.essay_ids} if registration.essay_ids else json
 
 
 def registration_from(json: Mapping[str, Any]) -> BatchRegistration:
-    """Return the registration that JSON holds."""
+    """Return the registration that JSON holds; earlier versions kept no repetition."""
     return BatchRegistration(
         fingerprint=json["fingerprint"],
         occurred_at=time_from(json["at"]),
+        repeated_at=time_from(json.get("repeated_at", json["at"])),
         essays_total=json["total"],
         essay_ids=tuple(EssayId(essay_id) for essay_id in json.get("essay_ids", ())),
     )
 
 
+def evidence_items(state: EssayProcessingState) -> Iterator[EssayEvidence]:
+    """Yield all that is known of an essay, statement by statement."""
+    for step, known in state.steps.items():
+        for source, evidence in known.sources.items():
+            yield EssayEvidence(
+                essay_id=state.essay_id, step=step, source=source, evidence=evidence
+            )
+
+
 def encode_update(update: BatchUpdate) -> bytes:
-    """Return an update as the payload of a queue entry, and as the argument of the Lua script."""
+    """Return an update as the payload of a queue entry.
+
+    The field `positions` is for workers of earlier versions, which refuse a payload without it.
+    """
     return orjson.dumps(
         {
-            "v": 1,
+            "v": PAYLOAD_VERSION,
             "batch_id": update.batch_id,
             "evidence": [
                 {
@@ -115,7 +135,7 @@ def encode_update(update: BatchUpdate) -> bytes:
             ],
             "outcomes": [outcome_json(outcome) for outcome in update.outcomes],
             "registrations": [registration_json(one) for one in update.registrations],
-            "positions": [[p.topic, p.partition, p.offset] for p in update.positions],
+            "positions": [],
         }
     )
 
@@ -124,10 +144,13 @@ def decode_update(payload: bytes) -> BatchUpdate:
     """Return the update of a queue entry.
 
     Raises:
+        ForeignPayloadError: it is of a version that this one cannot read.
         ValueError: the payload is not one.
     """
     try:
         json = orjson.loads(payload)
+        if json["v"] != PAYLOAD_VERSION:
+            raise ForeignPayloadError
         return BatchUpdate(
             batch_id=BatchId(json["batch_id"]),
             evidence=tuple(
@@ -141,10 +164,6 @@ def decode_update(payload: bytes) -> BatchUpdate:
             ),
             outcomes=tuple(outcome_from(item) for item in json["outcomes"]),
             registrations=tuple(registration_from(item) for item in json["registrations"]),
-            positions=tuple(
-                RecordPosition(topic=topic, partition=partition, offset=offset)
-                for topic, partition, offset in json["positions"]
-            ),
         )
     except (KeyError, TypeError, AttributeError) as exc:
         raise ValueError("the payload is no update") from exc

@@ -15,8 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSettingError
 
 from batch_conductor_service.exceptions import SettingsError
-
-ENV_PREFIX = "BCS_"
+from batch_conductor_service.variables import ENV_PREFIX, find_unknown
 
 SECRETS_DIR_VARIABLE = f"{ENV_PREFIX}SECRETS_DIR"
 MAX_PORT = 65535
@@ -85,6 +84,11 @@ class Settings(BaseSettings):
     )
     shutdown_timeout_seconds: Seconds = Field(
         default=20, description="Longest time from SIGTERM to the end of the process, in seconds."
+    )
+    max_clock_skew_seconds: float = Field(
+        default=60,
+        ge=0,
+        description="How far clocks of senders, Kafka and BCS may be apart, in seconds.",
     )
 
     kafka_bootstrap_servers: Brokers = Field(
@@ -169,22 +173,36 @@ class Settings(BaseSettings):
         return asked and self.env_type != "docker"
 
 
-def load_settings() -> Settings:
+def load_settings(*, refuse_unknown: bool = False) -> Settings:
     """Return the settings of this process.
+
+    Args:
+        refuse_unknown: whether a name with our prefix that is no setting is a bad setting, too.
 
     Raises:
         SettingsError: a setting is bad; its message is one line that names each, without its value.
     """
     secrets = _secrets_dir()
+    faults = _find_unknown(secrets) if refuse_unknown else []
     try:
-        return Settings(_secrets_dir=secrets)
+        settings = Settings(_secrets_dir=secrets)
     except ValidationError as exc:
-        faults = [
+        faults += [
             f"{ENV_PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()
         ]
     except UnreadableSettingError:
-        faults = [f"{SECRETS_DIR_VARIABLE}: a file in {secrets} cannot be read"]
+        faults.append(f"{SECRETS_DIR_VARIABLE}: a file in {secrets} cannot be read")
+    else:
+        if not faults:
+            return settings
     raise SettingsError("; ".join(faults))
+
+
+def _find_unknown(secrets: Path | None) -> list[str]:
+    """Return what nobody reads: variables, and secrets, whose loss would be the worse one."""
+    names = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields]
+    files = {path.name: "" for path in secrets.iterdir()} if secrets else {}
+    return find_unknown(os.environ, names) + find_unknown(files, names)
 
 
 def _secrets_dir() -> Path | None:

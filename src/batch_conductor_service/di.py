@@ -25,12 +25,14 @@ from batch_conductor_service.audit_providers import (
 from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.config import Environment, Settings
-from batch_conductor_service.domain.pipelines import PipelineCatalog
+from batch_conductor_service.domain.pipelines import PipelineCatalog, StepDependencies
 from batch_conductor_service.health import HealthMonitor, ProgressProtocol
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
+from batch_conductor_service.metric_labels import show_pipelines
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import (
+    AnnouncementDropsProtocol,
     BackgroundTaskProtocol,
     ClockProtocol,
     DlqProducerProtocol,
@@ -41,10 +43,7 @@ from batch_conductor_service.protocols import (
     ResolutionAnnouncerProtocol,
     SkipEventPublisherProtocol,
 )
-from batch_conductor_service.services.announcing import (
-    AnnouncementDropsProtocol,
-    ResolutionAnnouncer,
-)
+from batch_conductor_service.services.announcing import ResolutionAnnouncer
 from batch_conductor_service.services.drift_sampling import RecentBatches
 from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
 from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
@@ -126,8 +125,14 @@ class ServiceProvider(Provider):
         return DefaultPipelineGenerator(settings.pipeline_config_path, metrics)
 
     @provide
-    def catalog(self, generator: PipelineGeneratorProtocol) -> PipelineCatalog:
-        return generator.load()
+    def catalog(self, generator: PipelineGeneratorProtocol, metrics: Metrics) -> PipelineCatalog:
+        catalog = generator.load()
+        show_pipelines(metrics, catalog)
+        return catalog
+
+    @provide
+    def dependencies(self, catalog: PipelineCatalog) -> StepDependencies:
+        return catalog.dependencies
 
 
 class ApiProvider(Provider):
@@ -157,5 +162,10 @@ class AnnouncingProvider(Provider):
         skips: SkipEventPublisherProtocol,
         dlq: DlqProducerProtocol,
         drops: AnnouncementDropsProtocol,
+        clock: ClockProtocol,
+        metrics: Metrics,
     ) -> ResolutionAnnouncer:
-        return ResolutionAnnouncer(skips, dlq, drops)
+        announcer = ResolutionAnnouncer(skips, dlq, drops, clock)
+        metrics.skip_events_waiting.set_function(lambda: announcer.waiting_skips)
+        metrics.oldest_skip_event_age.set_function(lambda: announcer.oldest_skip_age_seconds)
+        return announcer

@@ -48,6 +48,16 @@ class StoreUnavailableError(TransientError):
     code = "state_unavailable"
 
 
+class GiveWayError(Exception):
+    """Another writer has the lane of a batch: look again in a moment."""
+
+
+class UnfitStoreError(StoreUnavailableError):
+    """A store answers and cannot hold what it must: nothing is written, and no start succeeds."""
+
+    code = "state_unavailable"
+
+
 class BrokerUnavailableError(TransientError):
     """The broker did not acknowledge in time."""
 

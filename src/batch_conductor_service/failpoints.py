@@ -8,7 +8,7 @@ ours in that place would. Several are named with commas; one that is not named d
 import os
 import sys
 
-from batch_conductor_service.config import ENV_PREFIX
+from batch_conductor_service.variables import ENV_PREFIX
 
 EXIT_CODE = 137  # as of a process that was killed
 

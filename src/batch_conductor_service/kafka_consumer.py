@@ -39,9 +39,7 @@ from batch_conductor_service.exceptions import (
 )
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import (
-    BatchStateRepositoryProtocol,
     ClockProtocol,
-    DlqProducerProtocol,
     PersistenceQueueProtocol,
 )
 from batch_conductor_service.services.replaying import ReplayRequestsProtocol
@@ -70,14 +68,13 @@ class EventConsumer:
     def __init__(
         self,
         policy: ConsumerPolicy,
-        repository: BatchStateRepositoryProtocol,
+        handler: PollHandler,
         queue: PersistenceQueueProtocol | None,
-        dlq: DlqProducerProtocol,
         metrics: Metrics,
         clock: ClockProtocol,
     ) -> None:
         self._policy = policy
-        self._handler = PollHandler(repository, dlq, policy, metrics, clock)
+        self._handler = handler
         self._tracker = DurabilityTracker(queue)
         self._condition = ConditionRecorder(clock)
         self._checkpoints = Checkpoints(policy, self._tracker, self._condition, metrics)

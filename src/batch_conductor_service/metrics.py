@@ -1,4 +1,7 @@
-"""Every metric of the service; names and labels are an API. No id is ever a label."""
+"""Every metric of the service; names and labels are an API. No id is ever a label.
+
+Which values the labels have stands in `metric_labels`.
+"""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -12,6 +15,8 @@ class Metrics:
         self.registry = registry
         self._http(registry)
         self._pipelines(registry)
+        self._answers(registry)
+        self._announcements(registry)
         self._events(registry)
         self._storage(registry)
         self._health(registry)
@@ -52,6 +57,8 @@ class Metrics:
         self.config_load_error = Counter(
             "bcs_pipeline_config_load_error_total", "Pipeline files refused.", registry=registry
         )
+
+    def _answers(self, registry: CollectorRegistry) -> None:
         self.rules_success = Counter(
             "bcs_pipeline_rules_success_total", "Rules applied to a pipeline.", registry=registry
         )
@@ -66,12 +73,46 @@ class Metrics:
             ["step"],
             registry=registry,
         )
-        # outcome: published, failed (the broker did not acknowledge), dropped (too many waited, or
-        # there was no time left at the stop).
+        # Degraded answers prune less, or nothing: phases run that need not.
+        self.degraded_answers = Counter(
+            "bcs_degraded_answers_total",
+            "Pipelines resolved without all that is known of the batch.",
+            registry=registry,
+        )
+        # A rise of `state_unknown` or `unreadable_event`, or no `skip` any more, asks for a person.
+        self.phase_verdicts = Counter(
+            "bcs_phase_verdicts_total",
+            "Phases of resolved pipelines by verdict and its reason.",
+            ["verdict", "reason"],
+            registry=registry,
+        )
+
+    def _announcements(self, registry: CollectorRegistry) -> None:
+        # outcome: published, failed (a try that the broker did not acknowledge), dropped (too many
+        # waited, or there was no time left at the stop).
         self.phase_skipped_events = Counter(
             "bcs_phase_skipped_events_total",
             "PhaseSkipped events by what became of them.",
             ["step", "outcome"],
+            registry=registry,
+        )
+        # A depth that does not come down means that the broker is away; when it is full, events
+        # are dropped.
+        self.skip_events_waiting = Gauge(
+            "bcs_skip_events_waiting",
+            "PhaseSkipped events that the broker has not acknowledged.",
+            registry=registry,
+        )
+        self.oldest_skip_event_age = Gauge(
+            "bcs_skip_events_oldest_age_seconds",
+            "Age of the oldest PhaseSkipped event that waits; 0 when none does.",
+            registry=registry,
+        )
+        # outcome: published, failed, dropped. A steady rise of `failed` means the broker is away.
+        self.dlq_messages = Counter(
+            "bcs_dlq_messages_total",
+            "Dead letters by what became of them.",
+            ["topic", "reason", "outcome"],
             registry=registry,
         )
 
@@ -102,11 +143,11 @@ class Metrics:
             ["topic", "partition"],
             registry=registry,
         )
-        # outcome: published, failed, dropped. A steady rise of `failed` means the broker is away.
-        self.dlq_messages = Counter(
-            "bcs_dlq_messages_total",
-            "Dead letters by what became of them.",
-            ["topic", "reason", "outcome"],
+        # A sender's clock is wrong, or a record is older than what it tells.
+        self.times_not_believed = Counter(
+            "bcs_times_not_believed_total",
+            "Consumed events whose own time was too far from that of their record.",
+            ["event_type"],
             registry=registry,
         )
 
@@ -147,6 +188,13 @@ class Metrics:
         )
 
     def _health(self, registry: CollectorRegistry) -> None:
+        # Replicas with different pipelines give different answers.
+        self.build_info = Gauge(
+            "bcs_build_info",
+            "1, with the version of the service and a hash over all pipelines of its file.",
+            ["version", "pipelines"],
+            registry=registry,
+        )
         self.dependency_up = Gauge(
             "bcs_dependency_up",
             "1 while the dependency answers.",

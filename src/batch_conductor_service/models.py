@@ -15,6 +15,11 @@ EssayId = NewType("EssayId", str)
 StepName = NewType("StepName", str)
 
 OBSERVED = ""  # the source of evidence that an essay's own event gave
+UNREADABLE = "unreadable"  # the source, or the fingerprint, of a record that could not be read
+OWN_PREFIX = "own:"  # begins the fingerprint of what the service that ran the step says itself
+
+# Steps that judge all essays together: one completion must cover every essay of the batch.
+WHOLE_BATCH_STEPS = frozenset({StepName("cj_assessment")})
 
 
 class ProcessingStepStatus(StrEnum):
@@ -48,7 +53,9 @@ class EssayEvidence:
     """A statement with its address.
 
     `source` is `OBSERVED` for the essay's own event, whose later statement replaces the earlier,
-    and the outcome's fingerprint for what a phase outcome reports of the essay.
+    the outcome's fingerprint for what a phase outcome reports of the essay, and `UNREADABLE` for a
+    record about the essay that could not be read. The status of a statement that is not observed
+    follows from its source.
     """
 
     essay_id: EssayId
@@ -62,7 +69,8 @@ class PhaseOutcome:
     """How a phase ended for a batch.
 
     `fingerprint` is a hash of the content: a neighbour that sends an outcome again makes a new
-    envelope with a new time, and the earliest time seen is the true one.
+    envelope with a new time. Of a success the earliest copy counts, of anything else the latest.
+    A record about the whole phase that could not be read stands here as `UNREADABLE`, and refutes.
     """
 
     step: StepName
@@ -72,16 +80,27 @@ class PhaseOutcome:
     verdict: OutcomeVerdict
     reported_total: int
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the service that ran the step says so itself."""
+        return self.fingerprint.startswith(OWN_PREFIX)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRegistration:
-    """How many essays a batch has, and which; the latest registration counts.
+    """How many essays a batch has, and which, where its sender names them.
 
-    `essay_ids` is empty when the sender named none, or not as many as it counted.
+    A registration that could not be read stands here as `UNREADABLE`, with a total of 0.
+
+    Attributes:
+        occurred_at: the time of the earliest copy.
+        repeated_at: the time of the latest copy.
+        essays_total: the number that was told, or the number of essays named, if that is more.
     """
 
     fingerprint: str
     occurred_at: datetime
+    repeated_at: datetime
     essays_total: int
     essay_ids: tuple[EssayId, ...] = ()
 
@@ -124,21 +143,39 @@ class EssayProcessingState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCompletionSummary:
-    """The progress of one step over a batch.
+    """The progress of one step over the essays that count.
 
     Attributes:
-        completed: expected essays that are completed, and since the last refutation.
-        failed: expected essays whose status is failed.
-        last_observed_at: time of the latest own event of an expected essay.
+        completed: essays whose completion stands.
+        failed: essays whose status is failed.
+        outdated: completed essays that completed a step it depends on again since.
+        unreadable: essays that a record which could not be read keeps from being completed.
+        covered: essays that are in each of `completions`.
+        last_observed_at: time of the latest own event.
+        last_completed_at: time of the latest completion that stands.
         refuted_at: time of the latest outcome that refutes; what completed no later does not stand.
+        unreadable_at: time of the latest record about the step that could not be read.
+        needs_own: whether a record of the step's own service could not be read: then only what that
+            service says completes an essay.
+        is_confirmed: whether the latest outcome by the orchestrator is a success of the phase.
         outcome: the latest outcome that does more than report a number.
+        completions: of a step that judges all essays together, those of which each must cover
+            every essay; the time of the first is that of the step.
     """
 
     completed: int = 0
     failed: int = 0
+    outdated: int = 0
+    unreadable: int = 0
+    covered: int = 0
     last_observed_at: datetime | None = None
+    last_completed_at: datetime | None = None
     refuted_at: datetime | None = None
+    unreadable_at: datetime | None = None
+    needs_own: bool = False
+    is_confirmed: bool = False
     outcome: PhaseOutcome | None = None
+    completions: tuple[PhaseOutcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +183,12 @@ class BatchCompletionSummary:
     """The progress of a batch over its steps.
 
     Attributes:
-        registered_total: essays of the batch by its latest registration.
-        reported_total: the largest number of essays that an outcome or a summary has said.
-        essays_known: essays that anything was ever said of.
+        registered_total: essays of the batch by the registration in force, and by larger ones
+            repeated since.
+        reported_total: the largest number of essays that an outcome has said since then.
+        names_essays: whether the registration in force names essays; then only those count.
+        unreadable_at: time of a registration that could not be read, if none was read since.
+        essays_known: essays that count and that anything was ever said of.
         is_whole: whether all that was ever persisted of the batch is in here. An answer from a
             part of the evidence could miss a failure, so it must not prune.
     """
@@ -156,6 +196,8 @@ class BatchCompletionSummary:
     batch_id: BatchId
     registered_total: int | None = None
     reported_total: int | None = None
+    names_essays: bool = False
+    unreadable_at: datetime | None = None
     essays_known: int = 0
     steps: Mapping[StepName, StepCompletionSummary] = field(default_factory=dict)
     is_whole: bool = True

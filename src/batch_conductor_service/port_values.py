@@ -10,6 +10,18 @@ RedisCommand = tuple[str | int | bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedisReading:
+    """The replies to some commands, and whose data they are of.
+
+    `server_run` names the data that one run of a server has: a restart or a failover gives another
+    name, for the last that was acknowledged may be lost then.
+    """
+
+    replies: list[Any]
+    server_run: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SummaryReading:
     """A batch's summary, and whether it was read past an unreachable cache."""
 
@@ -32,6 +44,7 @@ class QueueBacklog:
 
     depth: int
     oldest_age_seconds: float
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

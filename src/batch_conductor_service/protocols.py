@@ -7,21 +7,26 @@ is said.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
 from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
+from batch_conductor_service.events.phase_skipped import OutgoingEvent
+from batch_conductor_service.exceptions import TransientError
 from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,
     BatchUpdate,
     EssayProcessingState,
+    StepName,
 )
 from batch_conductor_service.port_values import (
     DeadLetter,
     QueueBacklog,
     QueueEntry,
     RedisCommand,
+    RedisReading,
     SummaryReading,
     Watermark,
 )
@@ -79,35 +84,41 @@ class BatchStateArchiveProtocol(Protocol):
         ...
 
 
+class RedisReaderProtocol(Protocol):
+    """Reading inside a transaction: what is watched is watched from the first reading on."""
+
+    async def read(self, commands: Sequence[RedisCommand]) -> RedisReading:
+        """Run the commands in one round trip."""
+        ...
+
+
+Compose = Callable[[RedisReaderProtocol], Awaitable[Sequence[RedisCommand]]]
+
+
 class AtomicRedisClientProtocol(Protocol):
-    """Redis as the repository needs it: atomic reads, optimistic transactions, scripts."""
+    """Redis as the repository needs it: readings, and optimistic transactions."""
 
-    @property
-    def life(self) -> str:
-        """Whose data the latest reading saw: a restart or a failover gives another."""
+    async def read(self, commands: Sequence[RedisCommand]) -> RedisReading:
+        """Run the commands in one round trip; others may write in between."""
         ...
 
-    async def read(self, commands: Sequence[RedisCommand]) -> list[Any]:
-        """Run the commands in one round trip, as one atomic snapshot."""
-        ...
-
-    async def scan(self, pattern: str) -> Sequence[str]:
-        """Return all keys that match: walks the whole keyspace, so for rare repairs only."""
-        ...
-
-    async def transact(
-        self, watch: Sequence[str], compose: Callable[[], Awaitable[Sequence[RedisCommand]]]
-    ) -> list[Any] | None:
+    async def transact(self, watch: Sequence[str], compose: Compose) -> list[Any] | None:
         """WATCH the keys, compose the commands from what is read then, and execute them together.
 
         `None` after the allowed number of tries says that others kept changing the keys.
+
+        Raises:
+            GiveWayError: raised by `compose`; nothing was executed.
         """
         ...
 
-    async def run_script(
-        self, name: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]
-    ) -> str | bytes | int | list[str] | None:
-        """Run the named Lua script atomically."""
+    async def transact_in_lane(
+        self, lane: str, watch: Sequence[str], compose: Compose
+    ) -> list[Any]:
+        """Do the same while others are asked to give way, until it succeeds.
+
+        The lane is a lock with a lease, and only makes progress likely: WATCH decides.
+        """
         ...
 
 
@@ -130,11 +141,6 @@ class PersistenceQueueProtocol(Protocol):
         """Return how much waits."""
         ...
 
-    @property
-    def was_empty(self) -> bool:
-        """Whether nothing waited when the backlog was last asked for; false before."""
-        ...
-
 
 class DlqProducerProtocol(Protocol):
     """Where dead letters go."""
@@ -151,14 +157,24 @@ class DlqProducerProtocol(Protocol):
 class SkipEventPublisherProtocol(Protocol):
     """Where neighbours hear that a phase was skipped."""
 
-    async def publish_skips(self, resolution: Resolution) -> None:
-        """Publish one `PhaseSkipped` for each pruned phase.
+    async def publish_skips(self, events: Sequence[OutgoingEvent]) -> Mapping[UUID, TransientError]:
+        """Publish the events together, and await all acknowledgements.
 
-        The same resolution, asked again, repeats the same event ids.
-
-        Raises:
-            BrokerUnavailableError: not acknowledged in time; the events may yet arrive.
+        Returns, by event id, why events were not acknowledged in time; they may yet arrive. An
+        event that the topic will never take is counted, logged, and not among them.
         """
+        ...
+
+
+class AnnouncementDropsProtocol(Protocol):
+    """Who counts what is given up without an acknowledgement."""
+
+    def count_skips(self, steps: Sequence[StepName]) -> None:
+        """Count the skip events of these steps."""
+        ...
+
+    def count_failure(self, reason: str) -> None:
+        """Count one dead letter of failed resolutions."""
         ...
 
 

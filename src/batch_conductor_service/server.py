@@ -25,7 +25,11 @@ from batch_conductor_service.health import HealthMonitor
 from batch_conductor_service.listener import BACKLOG, Listener
 from batch_conductor_service.logging import configure_logging
 from batch_conductor_service.policies import REQUESTS_SHARE
-from batch_conductor_service.startup_setup import build_container, check_configuration
+from batch_conductor_service.startup_setup import (
+    build_container,
+    check_configuration,
+    refuse_unfit_stores,
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -46,6 +50,7 @@ async def serve(settings: Settings) -> int:
     try:
         container = build_container(settings)
         await check_configuration(container)
+        await refuse_unfit_stores(container)
         listener = Listener(settings.http_host, settings.http_port)
         logger.info(
             "starting",

@@ -1,29 +1,39 @@
 """From settings to a running service and back: the container, the start order, the stop order."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import structlog
 from dishka import AsyncContainer, Provider, make_async_container
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.process_collector import ProcessCollector
 
 from batch_conductor_service.config import Settings
 from batch_conductor_service.di import make_providers
 from batch_conductor_service.domain.pipelines import PipelineCatalog
-from batch_conductor_service.exceptions import UncleanShutdownError
-from batch_conductor_service.health import HealthMonitor
+from batch_conductor_service.exceptions import UncleanShutdownError, UnfitStoreError
+from batch_conductor_service.health import STORES, HealthMonitor
+from batch_conductor_service.metric_labels import show_closed_sets
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.policies import CLOSE_SHARE, TASKS_SHARE
+from batch_conductor_service.protocols import HealthProbeProtocol
 from batch_conductor_service.supervisor import Supervisor
+
+START_PROBE_SECONDS = 2  # for a store to answer, before the service starts without it
 
 logger = structlog.get_logger(__name__)
 
 
 def initialize_metrics(registry: CollectorRegistry) -> Metrics:
-    """Register every metric of the service and of its process."""
+    """Register every metric of the service and of its process; counters begin at 0.
+
+    The pipelines' own follow with the pipelines.
+    """
+    disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotation
     ProcessCollector(registry=registry)
-    return Metrics(registry)
+    metrics = Metrics(registry)
+    show_closed_sets(metrics)
+    return metrics
 
 
 def build_container(settings: Settings, *overrides: Provider) -> AsyncContainer:
@@ -46,6 +56,24 @@ async def check_configuration(container: AsyncContainer) -> None:
     """
     for part in (PipelineCatalog, HealthMonitor, Supervisor):
         await container.get(part)
+
+
+async def refuse_unfit_stores(container: AsyncContainer) -> None:
+    """Ask each store that answers whether it can hold what it must; one that is away is no fault.
+
+    Raises:
+        UnfitStoreError: it cannot. One that answers only later says so in its health.
+    """
+    probes = await container.get(Sequence[HealthProbeProtocol])
+    asking = [_ask(probe) for probe in probes if probe.name in STORES]
+    for answer in await asyncio.gather(*asking, return_exceptions=True):
+        if isinstance(answer, UnfitStoreError):
+            raise answer
+
+
+async def _ask(probe: HealthProbeProtocol) -> None:
+    async with asyncio.timeout(START_PROBE_SECONDS):
+        await probe.ping()
 
 
 async def lifespan(container: AsyncContainer) -> AsyncGenerator[None, None]:

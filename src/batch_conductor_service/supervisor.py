@@ -62,6 +62,7 @@ class Supervisor:
     def start(self) -> None:
         """Start every task."""
         for task in self._tasks:
+            self._metrics.task_restarts.labels(task=task.name)  # at 0
             self._keepers[task.name] = asyncio.create_task(self._keep(task), name=task.name)
             self._set(task, TaskStatus.RUNNING)
 

@@ -1,6 +1,8 @@
 """The image and the composition, end to end from outside. Run by `make containers`."""
 
 import asyncio
+import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +36,18 @@ def composition() -> Iterator[Composition]:
         assert composition.volumes() == []
 
 
+@pytest.fixture(scope="module")
+def first_logs(composition: Composition) -> dict[str, list[str]]:
+    """What each service logged until the first start was healthy."""
+    client = ServiceClient(composition.url)
+    wait_until_service_is_ready(client)
+    wait_until_kafka_answers(composition.bootstrap_servers)
+    asyncio.run(Neighbours.create_topics(composition.bootstrap_servers))
+    wait_until_healthy(client)
+    names = ("bcs", "migration", "postgres", "redis")
+    return {name: composition.log_of(name) for name in names}
+
+
 @pytest.fixture
 def service(composition: Composition) -> ServiceClient:
     client = ServiceClient(composition.url)
@@ -41,11 +55,11 @@ def service(composition: Composition) -> ServiceClient:
     return client
 
 
-async def tell_story(composition: Composition) -> Story:
+async def tell_story(composition: Composition, address: str | None = None) -> Story:
     """Drive a new batch from its registration to the skip event; each answer is checked."""
     await asyncio.to_thread(wait_until_kafka_answers, composition.bootstrap_servers)
     await Neighbours.create_topics(composition.bootstrap_servers)
-    client = ServiceClient(composition.url)
+    client = ServiceClient(address or composition.url)
     async with Neighbours(composition.bootstrap_servers) as neighbours:
         story = Story(Console(file=sys.stdout), neighbours, client)
         await story.tell()
@@ -76,10 +90,39 @@ def wait_until_healthy(client: ServiceClient) -> None:
         time.sleep(0.5)
 
 
+def test_a_first_start_logs_no_error(first_logs: dict[str, list[str]]) -> None:
+    """The first test of all: what the others do to the servers is told by their logs."""
+    told = [json.loads(line) for line in first_logs["bcs"] if line.startswith("{")]
+    of_ours = [line for line in told if not line.get("logger", "").startswith("aiokafka")]
+
+    assert "serving" in {line["event"] for line in told}
+    assert [line for line in of_ours if line["level"] in {"error", "critical"}] == []
+    assert first_logs["migration"][-1] == "The database has the newest schema."
+    for server in ("postgres", "redis"):
+        bad = [line for line in first_logs[server] if re.search("ERROR|FATAL|PANIC|# Err", line)]
+        assert bad == []
+
+
 async def test_main_job_from_outside(composition: Composition, service: ServiceClient) -> None:
     await tell_story(composition)
 
     wait_until_healthy(service)
+
+
+async def test_two_replicas_run_side_by_side(
+    composition: Composition, service: ServiceClient
+) -> None:
+    earlier = await tell_story(composition)
+
+    addresses = composition.scale(2)
+
+    assert len(set(addresses)) == 2
+    for address in addresses:
+        wait_until_healthy(ServiceClient(address))
+        await tell_story(composition, address)
+    composition.up()
+    wait_until_healthy(service)
+    await earlier.ask(expected=["cj_assessment"])
 
 
 @pytest.mark.parametrize("dependency", ["redis", "postgres", "kafka", "bcs"])

@@ -13,6 +13,7 @@ from batch_conductor_service.models import BatchUpdate
 from tests.support.builders import essay_names, evidence, update
 from tests.support.containers import ContainerServer, postgres_container
 from tests.support.database import migrate, open_engine
+from tests.support.pipelines import DEPENDENCIES
 from tests.support.servers import ping_postgres, wait_until_ready
 from tests.support.waiting import eventually
 
@@ -49,7 +50,7 @@ async def fill(engine: AsyncEngine) -> list[BatchUpdate]:
     for number in range(MOST_BATCHES):
         tried.append(batch_of_many(number))
         try:
-            await PostgresBatchStateRepository(engine).apply(tried[-1:])
+            await PostgresBatchStateRepository(engine, DEPENDENCIES).apply(tried[-1:])
         except StoreUnavailableError:
             return tried
     raise AssertionError("the disk was not full")
@@ -60,7 +61,7 @@ async def test_what_a_full_disk_refuses_is_taken_when_there_is_room_again(
 ) -> None:
     await migrate(url_of(small_postgres))
     async with open_engine(url_of(small_postgres)) as engine:
-        repository = PostgresBatchStateRepository(engine)
+        repository = PostgresBatchStateRepository(engine, DEPENDENCIES)
         small_postgres.container.exec(f"dd if=/dev/zero of={FILLER} bs=1M")
         tried = await fill(engine)
         small_postgres.container.exec(f"rm {FILLER}")

@@ -20,6 +20,7 @@ from tests.support.builders import (
     update,
 )
 from tests.support.histories import histories
+from tests.support.pipelines import DEPENDENCIES
 
 SPELLCHECK = StepName("spellcheck")
 
@@ -62,7 +63,7 @@ async def test_any_history_ends_in_the_state_of_the_model(
     for start in range(0, len(replayed), chunk):
         await repository.apply(replayed[start : start + chunk])
 
-    assert await summary_of(repository, model.batch_id) == model.summarise()
+    assert await summary_of(repository, model.batch_id) == model.summarise(DEPENDENCIES)
     assert list(await repository.get_essays(model.batch_id)) == model.essays()
 
 

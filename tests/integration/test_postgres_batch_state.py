@@ -31,6 +31,7 @@ from tests.support.builders import (
 )
 from tests.support.database import open_engine
 from tests.support.pipeline_state import recounted_rows
+from tests.support.pipelines import DEPENDENCIES
 
 BATCH = BatchId("batch")
 COUNT_ROWS = text("""
@@ -53,7 +54,7 @@ REFUSED: dict[str, EssayEvidence | PhaseOutcome | BatchRegistration] = {
 
 @pytest.fixture
 def repository(migrated_engine: AsyncEngine) -> PostgresBatchStateRepository:
-    return PostgresBatchStateRepository(migrated_engine)
+    return PostgresBatchStateRepository(migrated_engine, DEPENDENCIES)
 
 
 def merged(*updates: BatchUpdate) -> BatchState:
@@ -88,7 +89,7 @@ async def test_each_update_is_as_durable_as_it_gets(
 
 async def test_nothing_to_apply_needs_no_database() -> None:
     async with open_engine("postgresql://nobody@localhost:1/none") as engine:
-        assert await PostgresBatchStateRepository(engine).apply([]) == []
+        assert await PostgresBatchStateRepository(engine, DEPENDENCIES).apply([]) == []
 
 
 async def test_batches_that_nobody_has_heard_of_are_not_loaded(
@@ -158,7 +159,7 @@ async def test_the_first_and_the_last_time_keep_their_zone(
 
     await repository.apply(told)
 
-    assert (await repository.get_summary(BATCH)).summary == merged(*told).summarise()
+    assert (await repository.get_summary(BATCH)).summary == merged(*told).summarise(DEPENDENCIES)
 
 
 async def test_workers_with_one_batch_count_each_others_rows(

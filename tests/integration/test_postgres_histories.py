@@ -25,6 +25,7 @@ from batch_conductor_service.models import (
 from tests.support.builders import evidence, minutes, outcome, registration, update
 from tests.support.histories import histories
 from tests.support.pipeline_state import recounted_rows, summarised_rows
+from tests.support.pipelines import DEPENDENCIES
 
 EXAMPLES = 80
 
@@ -75,7 +76,7 @@ def contents(state: BatchState) -> tuple[frozenset[object], ...]:
 
 
 async def compare(engine: AsyncEngine, calls: Sequence[Sequence[BatchUpdate]]) -> None:
-    repository = PostgresBatchStateRepository(engine)
+    repository = PostgresBatchStateRepository(engine, DEPENDENCIES)
     model: dict[BatchId, BatchState] = {}
     for updates in calls:
         await repository.apply(updates)
@@ -87,7 +88,7 @@ async def compare(engine: AsyncEngine, calls: Sequence[Sequence[BatchUpdate]]) -
     assert loaded.keys() == model.keys()
     for batch_id, state in model.items():
         assert contents(loaded[batch_id]) == contents(state)
-        assert (await repository.get_summary(batch_id)).summary == state.summarise()
+        assert (await repository.get_summary(batch_id)).summary == state.summarise(DEPENDENCIES)
         assert await repository.get_essays(batch_id) == state.essays()
         assert await recounted_rows(engine, batch_id) == summarised_rows(state)
 

@@ -20,6 +20,7 @@ from batch_conductor_service.local.postgres import PostgresServer
 from batch_conductor_service.models import BatchId
 from tests.support.builders import evidence, update
 from tests.support.database import migrate, open_engine
+from tests.support.pipelines import DEPENDENCIES
 
 BATCH = BatchId("batch")
 SHORT_SECONDS = 1.0
@@ -30,12 +31,18 @@ TERMINATE_WAITING_SOON = text("""
 """)
 
 USES: dict[str, Callable[[AsyncEngine], Coroutine[object, object, object]]] = {
-    "apply": lambda engine: PostgresBatchStateRepository(engine).apply(
+    "apply": lambda engine: PostgresBatchStateRepository(engine, DEPENDENCIES).apply(
         [update(BATCH, evidence("essay-1"))]
     ),
-    "load_states": lambda engine: PostgresBatchStateRepository(engine).load_states([BATCH]),
-    "get_summary": lambda engine: PostgresBatchStateRepository(engine).get_summary(BATCH),
-    "get_essays": lambda engine: PostgresBatchStateRepository(engine).get_essays(BATCH),
+    "load_states": lambda engine: PostgresBatchStateRepository(engine, DEPENDENCIES).load_states(
+        [BATCH]
+    ),
+    "get_summary": lambda engine: PostgresBatchStateRepository(engine, DEPENDENCIES).get_summary(
+        BATCH
+    ),
+    "get_essays": lambda engine: PostgresBatchStateRepository(engine, DEPENDENCIES).get_essays(
+        BATCH
+    ),
     "ping": lambda engine: PostgresProbe(engine).ping(),
 }
 
@@ -74,7 +81,7 @@ async def test_the_pool_recovers_from_a_server_that_died(own_postgres: PostgresS
         own_postgres.start()
 
         await USES["ping"](engine)
-        assert len(await PostgresBatchStateRepository(engine).get_essays(BATCH)) == 1
+        assert len(await PostgresBatchStateRepository(engine, DEPENDENCIES).get_essays(BATCH)) == 1
 
 
 async def test_a_connection_that_dies_in_a_transaction_is_replaced(
@@ -125,7 +132,7 @@ async def test_a_read_only_database_is_waited_for(
     async with open_engine(migrated_database_url) as engine:
         with pytest.raises(StoreUnavailableError):
             await USES["apply"](engine)
-        assert await PostgresBatchStateRepository(engine).get_essays(BATCH) == []
+        assert await PostgresBatchStateRepository(engine, DEPENDENCIES).get_essays(BATCH) == []
 
 
 @pytest.mark.parametrize("use", ["apply", "get_summary"])

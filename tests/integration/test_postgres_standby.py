@@ -14,6 +14,7 @@ from batch_conductor_service.implementations.postgres.health import PostgresProb
 from batch_conductor_service.local.postgres import PostgresServer
 from batch_conductor_service.models import BatchId
 from tests.support.database import open_engine
+from tests.support.pipelines import DEPENDENCIES
 
 
 @pytest.fixture
@@ -39,4 +40,4 @@ async def test_a_standby_is_no_archive(standby: PostgresServer) -> None:
         with pytest.raises(StoreUnavailableError):
             await PostgresProbe(engine).ping()
         with pytest.raises(StoreUnavailableError):
-            await PostgresBatchStateRepository(engine).load_states([BatchId("batch")])
+            await PostgresBatchStateRepository(engine, DEPENDENCIES).load_states([BatchId("batch")])

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 from dishka import AsyncContainer, Provider, Scope
 from prometheus_client import CollectorRegistry
@@ -20,8 +19,8 @@ from batch_conductor_service.protocols import (
     ResolutionAnnouncerProtocol,
 )
 from batch_conductor_service.startup_setup import build_container
+from tests.support.pipelines import DEPENDENCIES, PIPELINES_FILE
 
-PIPELINES = Path(__file__).parents[2] / "pipelines.yaml"
 DEFINE = "/internal/v1/pipelines/define"
 
 
@@ -29,7 +28,7 @@ class SwitchableRepository(MockBatchStateRepositoryImpl):
     """The repository in memory, which can be made to fail, or to hold its answers back."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(DEPENDENCIES)
         self.error: Exception | None = None
         self.reading: SummaryReading | None = None
         self.has_been_asked = asyncio.Event()
@@ -73,7 +72,10 @@ class TestedApp:
     __test__ = False
 
     def __init__(self, **changes: object) -> None:
-        values = {"environment": Environment.TESTING, "pipeline_config_path": PIPELINES} | changes
+        values = {
+            "environment": Environment.TESTING,
+            "pipeline_config_path": PIPELINES_FILE,
+        } | changes
         self.settings = Settings.model_validate(values)
         self.repository = SwitchableRepository()
         self.announcer = RecordingAnnouncer()

@@ -13,18 +13,21 @@ from batch_conductor_service.models import (
     StepName,
 )
 from batch_conductor_service.port_values import SummaryReading
+from tests.support.pipelines import DEPENDENCIES
 
 
 def cached(update: BatchUpdate, *faults: str, is_trusted: bool = True) -> CachedBatch:
     """Return the batch as a Redis has it that knows just this, and counts it right."""
     state = merged(update.batch_id, update)
-    return CachedBatch(state=state, summary=state.summarise(), faults=faults, is_trusted=is_trusted)
+    return CachedBatch(
+        state=state, summary=state.summarise(DEPENDENCIES), faults=faults, is_trusted=is_trusted
+    )
 
 
 def archived(update: BatchUpdate) -> ArchivedBatch:
     """Return the batch as a Postgres has it that knows just this, and counts it right."""
     state = merged(update.batch_id, update)
-    summary = state.summarise()
+    summary = state.summarise(DEPENDENCIES)
     total = summary.registered_total
     return ArchivedBatch(
         state=state, counts={name: counts_of(summary, name, total) for name in summary.steps}
@@ -81,7 +84,7 @@ class Stores:
         return [None] * len(updates)
 
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
-        return SummaryReading(summary=self.redis[batch_id].state.summarise())
+        return SummaryReading(summary=self.redis[batch_id].state.summarise(DEPENDENCIES))
 
     async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
         return self.redis[batch_id].state.essays()

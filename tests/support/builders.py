@@ -86,6 +86,28 @@ def outcome(
     )
 
 
+def reported(
+    essays: Sequence[str],
+    at: datetime = NOON,
+    *,
+    step: str = "spellcheck",
+    failed: Sequence[str] = (),
+    verdict: str | None = None,
+    fingerprint: str = "",
+) -> tuple[EssayEvidence | PhaseOutcome, ...]:
+    """Return an outcome, and what it says of each essay."""
+    verdict = verdict or ("partial" if failed else "confirms")
+    source = fingerprint or "-".join((verdict, step, *essays, "/", *failed))
+    return (
+        *(
+            evidence(one, at=at, step=step, source=source, storage_id=f"{step}-{one}")
+            for one in essays
+        ),
+        *(evidence(one, "failed", at, step=step, source=source) for one in failed),
+        outcome(verdict, at, step=step, total=len(essays) + len(failed), fingerprint=source),
+    )
+
+
 def registration(
     total: int, at: datetime = NOON, *, essays: Sequence[str] = (), fingerprint: str = ""
 ) -> BatchRegistration:
@@ -93,6 +115,7 @@ def registration(
     return BatchRegistration(
         fingerprint=fingerprint or f"registered-{total}-{'-'.join(essays)}",
         occurred_at=at,
+        repeated_at=at,
         essays_total=total,
         essay_ids=tuple(EssayId(essay) for essay in essays),
     )

@@ -32,6 +32,20 @@ class Composition:
         """Start everything, in the order of its dependencies; build nothing."""
         self._compose("up", "--detach", "--no-build")
 
+    def scale(self, replicas: int) -> list[str]:
+        """Run so many replicas of the service as the file itself has it; return their addresses.
+
+        `up` goes back to the one on a port of its own.
+        """
+        as_it_stands = {k: v for k, v in self._environment.items() if k != "BCS_PORT"}
+        scaled = ("--scale", f"bcs={replicas}")
+        self._compose("up", "--detach", "--no-build", *scaled, environment=as_it_stands)
+        numbers = range(1, replicas + 1)
+        return [
+            f"http://{self._compose('port', f'--index={number}', 'bcs', '4002').strip()}"
+            for number in numbers
+        ]
+
     def restart(self, service: str) -> None:
         """Stop one service in order and start it again."""
         self._compose("restart", service)
@@ -53,6 +67,10 @@ class Composition:
         """Return the last lines of every service."""
         return self._compose("logs", "--no-color", "--tail=40")
 
+    def log_of(self, service: str) -> list[str]:
+        """Return all that one service has logged."""
+        return self._compose("logs", "--no-color", "--no-log-prefix", service).splitlines()
+
     def inspect(self, service: str, template: str) -> str:
         """Return what the engine says of the service's container."""
         container = self._compose("ps", "--all", "--quiet", service).strip()
@@ -63,9 +81,9 @@ class Composition:
         label = f"label=com.docker.compose.project={PROJECT}"
         return run("docker", "volume", "ls", "--quiet", "--filter", label).split()
 
-    def _compose(self, *arguments: str) -> str:
+    def _compose(self, *arguments: str, environment: dict[str, str] | None = None) -> str:
         command = [*find_compose(), "--project-name", PROJECT, "--file", "docker-compose.yml"]
-        return run(*command, *arguments, environment=self._environment)
+        return run(*command, *arguments, environment=environment or self._environment)
 
 
 @cache

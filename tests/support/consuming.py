@@ -11,6 +11,7 @@ from batch_conductor_service.exceptions import (
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.models import BatchId, BatchUpdate, RecordPosition
 from batch_conductor_service.port_values import DeadLetter, QueueBacklog, QueueEntry, Watermark
+from tests.support.pipelines import DEPENDENCIES
 
 
 class ControlledQueue:
@@ -54,16 +55,12 @@ class ControlledQueue:
         depth = self.queued - self.held + self.extra_depth
         return QueueBacklog(depth=depth, oldest_age_seconds=0)
 
-    @property
-    def was_empty(self) -> bool:
-        return self.queued == self.held
-
 
 class ControlledRepository(MockBatchStateRepositoryImpl):
     """Hangs, fails, or refuses some batches for good, and remembers what it was given."""
 
     def __init__(self, queue: ControlledQueue | None = None) -> None:
-        super().__init__()
+        super().__init__(DEPENDENCIES)
         self.failures = 0
         self.refused: set[str] = set()
         self.applied: list[RecordPosition] = []
@@ -92,15 +89,18 @@ class ControlledRepository(MockBatchStateRepositoryImpl):
 
 
 class ControlledDlq:
-    """Keeps the letters, after failing the next times."""
+    """Keeps the letters, after failing the next times; or breaks with a fault of its own."""
 
     def __init__(self) -> None:
         self.failures = 0
+        self.fault: Exception | None = None
         self.tries = 0
         self.letters: list[DeadLetter] = []
 
     async def publish(self, letter: DeadLetter) -> None:
         self.tries += 1
+        if self.fault:
+            raise self.fault
         if self.failures:
             self.failures -= 1
             raise BrokerUnavailableError

@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.completeness import essays_total
+from tests.support.pipelines import DEPENDENCIES
 
 Rows = dict[str, tuple[object, ...]]  # by step: completed, failed, total, last observed
 
@@ -23,7 +24,7 @@ async def recounted_rows(engine: AsyncEngine, batch_id: str) -> Rows:
 
 def summarised_rows(state: BatchState) -> Rows:
     """Return the rows that follow from the state by the rules of the domain."""
-    summary = state.summarise()
+    summary = state.summarise(DEPENDENCIES)
     total = essays_total(summary, None)
     return {
         name: (step.completed, step.failed, total, step.last_observed_at)

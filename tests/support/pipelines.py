@@ -19,6 +19,9 @@ def service_catalog() -> PipelineCatalog:
     return DefaultPipelineGenerator(PIPELINES_FILE).load()
 
 
+DEPENDENCIES = service_catalog().dependencies
+
+
 def pipeline_step(name: str, depends_on: Sequence[str] = ()) -> PipelineStep:
     """Return a step that nothing but its place in the graph distinguishes."""
     return PipelineStep(

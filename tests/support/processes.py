@@ -57,6 +57,16 @@ class ServiceProcess:
         """Send the signal."""
         self._process.send_signal(number)
 
+    def end(self) -> None:
+        """Ask it to end, if it runs, and return when it has: what it has to tell is told first.
+
+        Raises:
+            subprocess.TimeoutExpired: it does not end.
+        """
+        if self._process.poll() is None:
+            self.signal(signal.SIGTERM)
+            self.wait()
+
     def wait(self) -> int:
         """Return the exit code, with all output read."""
         code = self._process.wait(timeout=START_SECONDS)
@@ -66,7 +76,7 @@ class ServiceProcess:
         return code
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """Leave no process behind, whatever it is doing."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
@@ -83,10 +93,15 @@ class ServiceProcess:
 
 @contextmanager
 def service_process(**settings: object) -> Iterator[ServiceProcess]:
-    """Start the service with these settings, named without their prefix; end it in any case."""
+    """Start the service with these settings, named without their prefix, and end it in order.
+
+    A kill would lose what an answer has already promised to tell others. A test that wants one
+    sends the signal itself; only a test that failed has its service cut off.
+    """
     process = ServiceProcess(**settings)
     try:
         yield process
+        process.end()
     finally:
         process.close()
 

@@ -8,13 +8,18 @@ from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.clock import SystemClock
+from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
+from batch_conductor_service.implementations.redis.batch_writing import WritePolicy
 from batch_conductor_service.implementations.redis.client import RedisClient
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
+from batch_conductor_service.implementations.redis.planning import WritePlanner
+from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.protocols import BatchStateArchiveProtocol, PersistenceQueueProtocol
+from batch_conductor_service.protocols import BatchStateArchiveProtocol
+from tests.support.pipelines import DEPENDENCIES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +38,20 @@ async def redis_repository(
     *,
     policy: RedisPolicy | None = None,
     ttl_seconds: int = 600,
-    queue: PersistenceQueueProtocol | None = None,
+    waiting: WaitingEntries | None = None,
+    dependencies: StepDependencies = DEPENDENCIES,
 ) -> AsyncIterator[RedisSetup]:
-    """Open a repository on Redis; `max_attempts=0` in the policy makes it write by the script."""
+    """Open a repository on Redis; `max_attempts=0` in the policy makes it write in lanes."""
     metrics = Metrics(CollectorRegistry())
     client = RedisClient(url, policy or RedisPolicy(), metrics)
+    breakers = CircuitBreakers(metrics)
+    write_policy = WritePolicy(ttl_seconds=ttl_seconds, is_queued=archive is not None)
+    planner = WritePlanner(archive, breakers, SystemClock(), dependencies, write_policy)
     repository = RedisCachedBatchStateRepositoryImpl(
-        client,
-        archive,
-        CircuitBreakers(metrics),
-        SystemClock(),
-        ttl_seconds=ttl_seconds,
-        queue=queue,
+        client, planner, breakers, waiting or WaitingEntries()
     )
     yield RedisSetup(repository=repository, client=client, metrics=metrics)
     await client.close()
 
 
-BY_SCRIPT = RedisPolicy(max_attempts=0)
+IN_LANES = RedisPolicy(max_attempts=0)

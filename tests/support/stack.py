@@ -25,17 +25,18 @@ class Stack:
     group_id: str
 
     @contextmanager
-    def serve(self) -> Iterator[tuple[ServiceProcess, str]]:
-        """Run `bcs serve` on these servers; give the process and its address."""
-        with serving_process(
-            ENVIRONMENT="production",
-            REDIS_URL=self.redis.url,
-            DATABASE_URL=self.postgres.url,
-            KAFKA_BOOTSTRAP_SERVERS=self.kafka_bootstrap_servers,
-            KAFKA_CONSUMER_GROUP_ID=self.group_id,
-            KAFKA_ENABLE_IDEMPOTENCE="false",
-            PERSISTENCE_TAKEOVER_SECONDS=5,
-        ) as serving:
+    def serve(self, **changes: object) -> Iterator[tuple[ServiceProcess, str]]:
+        """Run `bcs serve` on these servers, with some settings changed; give it and its address."""
+        settings: dict[str, object] = {
+            "ENVIRONMENT": "production",
+            "REDIS_URL": self.redis.url,
+            "DATABASE_URL": self.postgres.url,
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
+            "KAFKA_CONSUMER_GROUP_ID": self.group_id,
+            "KAFKA_ENABLE_IDEMPOTENCE": "false",
+            "PERSISTENCE_TAKEOVER_SECONDS": 5,
+        }
+        with serving_process(**settings | changes) as serving:
             yield serving
 
     async def count_completed(self, batches: list[str]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from batch_conductor_service.models import (
     PhaseOutcome,
 )
 from tests.support.builders import essay_names, evidence, registration, update
+from tests.support.pipelines import DEPENDENCIES
 
 
 def summary_of(
@@ -17,7 +18,7 @@ def summary_of(
     """Return the summary that follows from the items."""
     state = BatchState(BatchId(batch))
     state.merge(update(batch, *items))
-    return state.summarise()
+    return state.summarise(DEPENDENCIES)
 
 
 def all_complete(batch: str, *steps: str, essays: int = 2) -> BatchCompletionSummary:

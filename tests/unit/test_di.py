@@ -70,13 +70,13 @@ async def test_every_port_resolves_in_every_environment(
         (
             {"environment": "production"},
             RedisCachedBatchStateRepositoryImpl,
-            ["consumer", "persistence_worker", "drift_sampler", "announcer"],
+            ["consumer", "unarchived_sweeper", "persistence_worker", "drift_sampler", "announcer"],
             {"redis", "kafka", "postgresql"},
         ),
         (
             {"environment": "testing", "env_type": "docker"},
             RedisCachedBatchStateRepositoryImpl,
-            ["consumer", "persistence_worker", "drift_sampler", "announcer"],
+            ["consumer", "unarchived_sweeper", "persistence_worker", "drift_sampler", "announcer"],
             {"redis", "kafka", "postgresql"},
         ),
         (

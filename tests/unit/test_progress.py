@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.config import Settings
+from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.health import HealthMonitor, ProgressProtocol
 from batch_conductor_service.kafka_consumer import EventConsumer
@@ -19,6 +20,7 @@ from batch_conductor_service.protocols import ClockProtocol
 from batch_conductor_service.supervisor import Supervisor
 from tests.support.builders import NOON
 from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
+from tests.support.pipelines import DEPENDENCIES
 from tests.support.waiting import eventually
 
 
@@ -52,9 +54,11 @@ def monitor_of(progress: ProgressProtocol) -> HealthMonitor:
 async def consumer_without_a_broker(clock: ClockProtocol) -> AsyncIterator[EventConsumer]:
     settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{find_free_port()}")
     metrics = Metrics(CollectorRegistry())
-    consumer = EventConsumer(
-        consumer_policy(settings), ControlledRepository(), None, ControlledDlq(), metrics, clock
+    policy = consumer_policy(settings)
+    handler = PollHandler(
+        ControlledRepository(), ControlledDlq(), policy, metrics, clock, DEPENDENCIES
     )
+    consumer = EventConsumer(policy, handler, None, metrics, clock)
     run = asyncio.create_task(consumer.run())
     await asyncio.sleep(0.05)
     yield consumer

@@ -11,6 +11,7 @@ from batch_conductor_service.implementations.memory.batch_state import MockBatch
 from batch_conductor_service.protocols import BackgroundTaskProtocol, BatchStateRepositoryProtocol
 from batch_conductor_service.startup_setup import build_container, shutdown_services
 from batch_conductor_service.supervisor import Supervisor
+from tests.support.pipelines import DEPENDENCIES
 from tests.support.tasks import ScriptedTask
 
 SETTINGS = Settings(
@@ -34,7 +35,7 @@ async def test_a_task_that_had_to_be_cut_off_is_no_clean_end() -> None:
 
 async def test_a_connection_that_does_not_close_is_no_clean_end() -> None:
     async def open_for_ever() -> AsyncIterator[BatchStateRepositoryProtocol]:
-        yield MockBatchStateRepositoryImpl()
+        yield MockBatchStateRepositoryImpl(DEPENDENCIES)
         await asyncio.Event().wait()
 
     stubborn = Provider(scope=Scope.APP)
@@ -52,7 +53,7 @@ async def test_resources_are_closed_after_the_tasks_have_stopped() -> None:
     task.journal = journal
 
     async def open_repository() -> AsyncIterator[BatchStateRepositoryProtocol]:
-        yield MockBatchStateRepositoryImpl()
+        yield MockBatchStateRepositoryImpl(DEPENDENCIES)
         journal.append("closed")
 
     replaced = Provider(scope=Scope.APP)

@@ -7,6 +7,7 @@ from quart_dishka import inject
 from batch_conductor_service.api.errors import refusing_invalid_fields
 from batch_conductor_service.api.limits import RequestGate, within_deadline
 from batch_conductor_service.api.schemas import BatchPath, BatchResponse
+from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.exceptions import StoreUnavailableError, UnknownBatchError
 from batch_conductor_service.models import BatchCompletionSummary, BatchId
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
@@ -20,6 +21,7 @@ async def show(
     batch_id: str,
     repository: FromDishka[BatchStateRepositoryProtocol],
     gate: FromDishka[RequestGate],
+    dependencies: FromDishka[StepDependencies],
 ) -> Response:
     """Show the progress of a batch by step, and where the outputs of its essays are stored."""
     with refusing_invalid_fields():
@@ -29,7 +31,7 @@ async def show(
             reading = await repository.get_summary(batch)
             _check_known(reading.summary)
             essays = await repository.get_essays(batch)
-    answer = BatchResponse.of(reading, essays).model_dump_json()
+    answer = BatchResponse.of(reading, essays, dependencies).model_dump_json()
     return Response(answer, content_type="application/json")
 
 

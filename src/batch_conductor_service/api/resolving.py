@@ -3,6 +3,9 @@
 from time import perf_counter
 from typing import Literal
 
+import structlog
+from quart import request as http_request
+
 from batch_conductor_service.api.limits import RequestGate, within_deadline
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
@@ -12,6 +15,10 @@ from batch_conductor_service.protocols import (
     PipelineResolutionServiceProtocol,
     ResolutionAnnouncerProtocol,
 )
+
+logger = structlog.get_logger(__name__)
+
+MAX_LOGGED_CHARACTERS = 200  # of what a caller sends
 
 
 class ResolutionDesk:
@@ -54,10 +61,10 @@ class ResolutionDesk:
             self._announcer.announce_failure(request, error)
             raise
         self._count("success", request, started)
-        self._metrics.rules_success.inc()
-        for step in resolution.skipped:
-            self._metrics.rules_pruned.labels(step=step).inc()
+        self._count_verdicts(resolution)
         self._announcer.announce(resolution)
+        if resolution.skipped:
+            _log_pruning(resolution)
         return resolution
 
     def _count(
@@ -67,3 +74,32 @@ class ResolutionDesk:
         pipeline = known.name if known else "unknown"
         self._metrics.resolutions.labels(status=status, pipeline=pipeline).inc()
         self._metrics.resolution_duration.labels(status=status).observe(perf_counter() - started)
+
+    def _count_verdicts(self, resolution: Resolution) -> None:
+        self._metrics.rules_success.inc()
+        if resolution.is_degraded:
+            self._metrics.degraded_answers.inc()
+        for phase in resolution.phases:
+            self._metrics.phase_verdicts.labels(phase.verdict, phase.reason).inc()
+        for step in resolution.skipped:
+            self._metrics.rules_pruned.labels(step=step).inc()
+
+
+def _log_pruning(resolution: Resolution) -> None:
+    """Tell what was pruned, why, and for whom: a wrong one is looked for here first."""
+    logger.info(
+        "phases_pruned",
+        batch_id=resolution.request.batch_id,
+        pipeline=resolution.pipeline.name,
+        pipeline_version=resolution.pipeline.version,
+        phases={phase.step.name: f"{phase.verdict}: {phase.reason}" for phase in resolution.phases},
+        essays_total=resolution.request.essays_total,
+        correlation_id=printable(resolution.request.correlation_id),
+        caller=printable(http_request.remote_addr or ""),
+        user_agent=printable(http_request.headers.get("User-Agent", "")),
+    )
+
+
+def printable(text: str) -> str:
+    """Return what others sent so that it cannot disturb who reads the log, nor fill it."""
+    return "".join(c if c.isprintable() else "?" for c in text[:MAX_LOGGED_CHARACTERS])

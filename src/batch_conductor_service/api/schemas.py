@@ -15,13 +15,14 @@ from pydantic import (
 
 from batch_conductor_service.domain.completeness import Reason, essays_total, judge_step
 from batch_conductor_service.domain.identifiers import ID_PATTERN, MAX_ID_LENGTH, is_identifier
-from batch_conductor_service.domain.merging import storage_id_of
+from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.domain.resolution import (
     PhaseDecision,
     Resolution,
     ResolutionRequest,
     Verdict,
 )
+from batch_conductor_service.domain.standing import judge_essay
 from batch_conductor_service.models import BatchId, EssayProcessingState
 from batch_conductor_service.port_values import SummaryReading
 
@@ -176,10 +177,18 @@ class BatchResponse(BaseModel):
     outputs: dict[str, dict[str, str]]
 
     @classmethod
-    def of(cls, reading: SummaryReading, essays: Iterable[EssayProcessingState]) -> Self:
+    def of(
+        cls,
+        reading: SummaryReading,
+        essays: Iterable[EssayProcessingState],
+        dependencies: StepDependencies,
+    ) -> Self:
         """Return the batch as callers see it."""
         summary = reading.summary
-        judged = {name: judge_step(summary, name) for name in summary.steps}
+        judged = {
+            name: judge_step(summary, name, depends_on=dependencies.of(name))
+            for name in summary.steps
+        }
         return cls(
             batch_id=summary.batch_id,
             essays_total=essays_total(summary, None),
@@ -193,7 +202,7 @@ def _outputs(essays: Iterable[EssayProcessingState]) -> dict[str, dict[str, str]
     outputs: dict[str, dict[str, str]] = {}
     for essay in essays:
         for name, step in essay.steps.items():
-            if storage_id := storage_id_of(step):
+            if storage_id := judge_essay(name, step.sources).storage_id:
                 outputs.setdefault(name, {})[essay.essay_id] = storage_id
     return outputs
 

@@ -4,8 +4,12 @@ import asyncio
 from collections.abc import Callable
 
 from batch_conductor_service.config import Settings
-from batch_conductor_service.exceptions import StoreUnavailableError, TransientError
-from batch_conductor_service.implementations.postgres.engine import create_engine, database_url
+from batch_conductor_service.exceptions import (
+    StoreUnavailableError,
+    TransientError,
+    UnfitStoreError,
+)
+from batch_conductor_service.implementations.postgres.engine import create_engine, database_address
 from batch_conductor_service.implementations.postgres.health import PostgresProbe
 
 RETRY_SECONDS = 0.5
@@ -18,15 +22,18 @@ async def wait_for_database(
 
     Raises:
         StoreUnavailableError: it did not in time; the message says why.
+        UnfitStoreError: it did, and is not in UTF-8.
     """
     engine = create_engine(settings)
-    where = database_url(settings).render_as_string(hide_password=True)
+    where = database_address(settings).place
     is_told = False
     deadline = asyncio.get_running_loop().time() + timeout_seconds
     try:
         while True:
             try:
                 return await PostgresProbe(engine).ping()
+            except UnfitStoreError:
+                raise
             except TransientError as exc:
                 if asyncio.get_running_loop().time() > deadline:
                     raise StoreUnavailableError(

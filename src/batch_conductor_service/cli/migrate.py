@@ -35,7 +35,7 @@ def migrate(wait_seconds: float) -> None:
         raise click.ClickException(
             "alembic.ini is not here: run `bcs migrate` in the repository's root."
         )
-    settings = load_settings()
+    settings = load_settings(refuse_unknown=True)
     asyncio.run(wait_for_database(settings, wait_seconds, tell=click.echo))
     try:
         with translated_errors():

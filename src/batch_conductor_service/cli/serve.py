@@ -14,7 +14,7 @@ def serve() -> None:
 
     Reads only settings; starts none of the servers that it needs.
     """
-    settings = load_settings()  # a bad one is told before anything is loaded
+    settings = load_settings(refuse_unknown=True)  # told before anything is loaded
 
     from batch_conductor_service.server import serve as serve_until_stopped
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
 import structlog
@@ -12,7 +12,10 @@ from batch_conductor_service.consuming.connection import Record
 from batch_conductor_service.consuming.dead_letters import to_dead_letter
 from batch_conductor_service.consuming.invalid_records import InvalidRecordWindow
 from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.domain.pipelines import StepDependencies
+from batch_conductor_service.domain.statement_times import bound_in_time, bounds_of
 from batch_conductor_service.events.decoding import decode_event
+from batch_conductor_service.events.subjects import find_subject
 from batch_conductor_service.events.topics import find_event
 from batch_conductor_service.exceptions import (
     ConductorError,
@@ -28,16 +31,15 @@ from batch_conductor_service.protocols import (
     DlqProducerProtocol,
 )
 from batch_conductor_service.services.phase_tracking import (
-    MAX_CLOCK_SKEW,
-    bound_in_time,
     group_by_batch,
+    to_unreadable_update,
     to_update,
 )
 
 logger = structlog.get_logger(__name__)
 
 # The last that tells a time: in a count of microseconds it is the year 50 000 already.
-_LATEST_MS = (datetime.max.replace(tzinfo=UTC) - MAX_CLOCK_SKEW).timestamp() * 1000
+_LATEST_MS = (datetime.max.replace(tzinfo=UTC) - timedelta(days=2)).timestamp() * 1000
 
 Result = TypeVar("Result")
 
@@ -52,15 +54,18 @@ class UntilAvailable(Protocol):
 
 @dataclass(slots=True)
 class _SortedPoll:
-    """The records of a poll by what can be done with them; `entry_ids` fills as it is done."""
+    """The records of a poll by what can be done with them; `entry_ids` fills as it is done.
+
+    A rejected record has an update, too, if its batch can be seen: what it may have said.
+    """
 
     updates: dict[RecordPosition, BatchUpdate] = field(default_factory=dict)
-    rejected: list[tuple[Record, ConductorError]] = field(default_factory=list)
+    rejected: dict[RecordPosition, ConductorError] = field(default_factory=dict)
     entry_ids: dict[RecordPosition, str | None] = field(default_factory=dict)
 
     def judge(self, records: Sequence[Record]) -> dict[RecordPosition, bool]:
         """Return of each record whether it is rejected."""
-        return {_position(record): _position(record) not in self.updates for record in records}
+        return {_position(record): _position(record) in self.rejected for record in records}
 
 
 class PollHandler:
@@ -73,10 +78,13 @@ class PollHandler:
         policy: ConsumerPolicy,
         metrics: Metrics,
         clock: ClockProtocol,
+        dependencies: StepDependencies,
     ) -> None:
         self._repository = repository
         self._dlq = dlq
         self._clock = clock
+        self._steps = tuple(dependencies.steps)
+        self._tolerance = timedelta(seconds=policy.max_clock_skew_seconds)
         self._window = InvalidRecordWindow(policy.dlq_limit)
         self._metrics = metrics
         self._group_id = policy.group_id
@@ -95,12 +103,13 @@ class PollHandler:
         """
         failpoint("ingest.polled")
         started = time.perf_counter()
-        poll = _sort(records, self._clock.now())
+        poll = self._sort(records)
         self._window.check(poll.judge(records))
         await self._apply(poll, records, retry)
         failpoint("ingest.applied")
-        for record, error in poll.rejected:
-            await self._dead_letter(record, error, retry)
+        for record in records:
+            if error := poll.rejected.get(_position(record)):
+                await self._dead_letter(record, error, retry)
         self._window.add(poll.judge(records))
         self._count(records, poll, time.perf_counter() - started)
         positions = map(_position, records)
@@ -128,13 +137,17 @@ class PollHandler:
         self, poll: _SortedPoll, records: Sequence[Record], retry: UntilAvailable
     ) -> None:
         """Apply each record's update by itself, so that only the one refused is dead-lettered."""
-        by_position = {_position(record): record for record in records}
-        for position, update in tuple(poll.updates.items()):
+        for record in records:
+            position = _position(record)
+            update = poll.updates.get(position)
+            if update is None:
+                continue
             try:
                 await self._apply_groups(poll, [update], retry)
             except RefusedUpdateError as exc:
-                poll.rejected.append((by_position[position], exc))
-                del poll.updates[position]
+                poll.rejected[position] = exc
+                poll.updates.pop(position)
+                await self._apply_groups(poll, self._unreadable_updates(record), retry)
 
     async def _dead_letter(
         self, record: Record, error: ConductorError, retry: UntilAvailable
@@ -144,9 +157,46 @@ class PollHandler:
         await retry(lambda: self._dlq.publish(letter))
         failpoint("dead_letter.acknowledged")
 
+    def _sort(self, records: Sequence[Record]) -> _SortedPoll:
+        poll = _SortedPoll()
+        for record in records:
+            position = _position(record)
+            try:
+                update = to_update(decode_event(record.topic, record.value), position)
+                poll.updates[position] = self._bound(update, record)
+            except InvalidMessageError as exc:
+                poll.rejected[position] = exc
+                for update in self._unreadable_updates(record):
+                    poll.updates[position] = update
+        return poll
+
+    def _unreadable_updates(self, record: Record) -> list[BatchUpdate]:
+        """Return what the record takes away unread: nothing where its batch cannot be seen."""
+        subject = find_subject(record.topic, record.key, record.value)
+        if subject is None:
+            return []
+        recorded_at = _recorded_at(record, self._clock.now())
+        return [to_unreadable_update(subject, recorded_at, self._steps, _position(record))]
+
+    def _bound(self, update: BatchUpdate, record: Record) -> BatchUpdate:
+        """Bound the times by when the record was made."""
+        now = self._clock.now()
+        recorded_at = _recorded_at(record, now)
+        bounded = bound_in_time(update, bounds_of(recorded_at, now, self._tolerance))
+        if bounded != update:
+            logger.warning(
+                "time_not_believed",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                batch_id=update.batch_id,
+                recorded_at=recorded_at.isoformat(),
+            )
+        return bounded
+
     def _count(self, records: Sequence[Record], poll: _SortedPoll, seconds: float) -> None:
         for record in records:
-            is_applied = _position(record) in poll.updates
+            is_applied = _position(record) not in poll.rejected
             labels = (
                 find_event(record.topic) or "unknown",
                 "applied" if is_applied else "dead_lettered",
@@ -155,34 +205,11 @@ class PollHandler:
             self._metrics.event_processing.labels(*labels).observe(seconds)
 
 
-def _sort(records: Sequence[Record], now: datetime) -> _SortedPoll:
-    poll = _SortedPoll()
-    for record in records:
-        position = _position(record)
-        try:
-            update = to_update(decode_event(record.topic, record.value), position)
-            poll.updates[position] = _bound(update, record, now)
-        except InvalidMessageError as exc:
-            poll.rejected.append((record, exc))
-    return poll
-
-
 def _position(record: Record) -> RecordPosition:
     return RecordPosition(topic=record.topic, partition=record.partition, offset=record.offset)
 
 
-def _bound(update: BatchUpdate, record: Record, now: datetime) -> BatchUpdate:
-    """Bound the times by when the record was made; an old format, or a strange one, tells none."""
-    is_told = 0 < record.timestamp <= _LATEST_MS
-    recorded_at = datetime.fromtimestamp(record.timestamp / 1000, UTC) if is_told else now
-    bounded = bound_in_time(update, recorded_at, now)
-    if bounded != update:
-        logger.warning(
-            "time_not_believed",
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            batch_id=update.batch_id,
-            recorded_at=recorded_at.isoformat(),
-        )
-    return bounded
+def _recorded_at(record: Record, now: datetime) -> datetime:
+    """Return when the record was made; an old format, or a strange one, does not say so."""
+    is_said = 0 < record.timestamp <= _LATEST_MS
+    return datetime.fromtimestamp(record.timestamp / 1000, UTC) if is_said else now

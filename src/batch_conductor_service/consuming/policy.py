@@ -31,6 +31,7 @@ class ConsumerPolicy:
             connection is made anew; must exceed the rebalance.
         metadata_max_age_seconds: within this time a topic that appears is noticed.
         max_backoff_seconds: longest wait between two tries.
+        max_clock_skew_seconds: how far a sender's clock, the broker's and ours may be apart.
         queue_high_water: updates waiting for Postgres that pause consumption; half resumes it.
     """
 
@@ -47,4 +48,5 @@ class ConsumerPolicy:
     metadata_max_age_seconds: float = 5
     max_backoff_seconds: float = 5
     queue_high_water: int = 50_000
+    max_clock_skew_seconds: float = 60
     dlq_limit: DeadLetterLimit = field(default_factory=DeadLetterLimit)

@@ -1,19 +1,22 @@
 """Everything known of one batch, as evidence, and the summary that follows from it.
 
-Pure; imports only the standard library. The reference for every repository: Postgres recounts from
-rows and Redis counts by differences, and both must agree with this module.
+Pure; imports only the standard library. The reference for every repository.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from batch_conductor_service.domain.counting import tally_all, with_counts
 from batch_conductor_service.domain.merging import (
-    earlier,
     merge_evidence,
-    standing_status,
+    merge_outcome,
+    merge_registration,
 )
+from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.models import (
-    OBSERVED,
+    OWN_PREFIX,
+    UNREADABLE,
+    WHOLE_BATCH_STEPS,
     BatchCompletionSummary,
     BatchId,
     BatchRegistration,
@@ -24,7 +27,6 @@ from batch_conductor_service.models import (
     EssayStep,
     OutcomeVerdict,
     PhaseOutcome,
-    ProcessingStepStatus,
     StepCompletionSummary,
     StepEvidence,
     StepName,
@@ -35,6 +37,7 @@ _SEVERITY: Mapping[OutcomeVerdict, int] = {
     OutcomeVerdict.PARTIAL: 1,
     OutcomeVerdict.REFUTES: 2,
 }
+_UNREADABLE = frozenset({UNREADABLE, OWN_PREFIX + UNREADABLE})
 
 
 class BatchState:
@@ -55,10 +58,10 @@ class BatchState:
             )
         for outcome in update.outcomes:
             key = (outcome.step, outcome.fingerprint)
-            self._outcomes[key] = earlier(self._outcomes.get(key, outcome), outcome)
-        for registration in update.registrations:
-            known = self._registrations.get(registration.fingerprint, registration)
-            self._registrations[registration.fingerprint] = earlier(known, registration)
+            self._outcomes[key] = merge_outcome(self._outcomes.get(key), outcome)
+        for one in update.registrations:
+            known = self._registrations.get(one.fingerprint)
+            self._registrations[one.fingerprint] = merge_registration(known, one)
 
     def as_update(self) -> BatchUpdate:
         """Return all evidence as one update: merging it elsewhere copies the batch."""
@@ -85,46 +88,55 @@ class BatchState:
             for essay_id, steps in sorted(self._evidence.items())
         ]
 
-    def summarise(self) -> BatchCompletionSummary:
+    def members(self) -> frozenset[EssayId] | None:
+        """Return the essays that the registration in force names, or None where all count."""
+        return _members(registrations_in_force(self._registrations.values()))
+
+    def summarise(self, dependencies: StepDependencies) -> BatchCompletionSummary:
         """Return the counts and outcomes that follow from the evidence."""
-        registration = latest_registration(self._registrations.values())
-        members = set(registration.essay_ids) if registration else set()
-        essays = [e for e in self.essays() if not members or e.essay_id in members]
+        summary, members = self._summarise_reports(), self.members()
+        counted = [e.steps for e in self.essays() if members is None or e.essay_id in members]
+        tallies = tally_all(summary, dependencies, counted)
+        return with_counts(summary, tallies, len(counted))
+
+    def _summarise_reports(self) -> BatchCompletionSummary:
+        """Return what outcomes and registrations say, without counting any essay."""
+        in_force = registrations_in_force(self._registrations.values())
+        since = in_force[0].occurred_at if in_force else None
         names = {step for essay in self._evidence.values() for step in essay}
         names |= {step for step, _ in self._outcomes}
         return BatchCompletionSummary(
             batch_id=self.batch_id,
-            registered_total=registration.essays_total if registration else None,
-            reported_total=max((o.reported_total for o in self._outcomes.values()), default=0)
-            or None,
-            essays_known=len(self._evidence),
-            steps={name: self._summarise_step(name, essays) for name in sorted(names)},
+            registered_total=_registered_total(since, self._registrations.values()),
+            reported_total=_reported_total(since, self._outcomes.values()),
+            names_essays=_members(in_force) is not None,
+            unreadable_at=_unreadable_registration(self._registrations),
+            steps={name: self._summarise_outcomes(name) for name in sorted(names)},
         )
 
-    def _summarise_step(
-        self, name: StepName, essays: Iterable[EssayProcessingState]
-    ) -> StepCompletionSummary:
-        steps = [essay.steps[name] for essay in essays if name in essay.steps]
+    def _summarise_outcomes(self, name: StepName) -> StepCompletionSummary:
         outcomes = [o for (step, _), o in self._outcomes.items() if step == name]
-        refuted_at = last_refutation(outcomes)
-        statuses = [standing_status(step, refuted_at) for step in steps]
-        observed = [s.sources[OBSERVED].occurred_at for s in steps if OBSERVED in s.sources]
+        unreadable = [one for one in outcomes if one.fingerprint in _UNREADABLE]
+        readable = [one for one in outcomes if one.fingerprint not in _UNREADABLE]
+        latest_report = latest_outcome(one for one in readable if not one.is_own)
         return StepCompletionSummary(
-            completed=statuses.count(ProcessingStepStatus.COMPLETED),
-            failed=statuses.count(ProcessingStepStatus.FAILED),
-            last_observed_at=max(observed, default=None),
-            refuted_at=refuted_at,
-            outcome=latest_outcome(outcomes),
+            refuted_at=_last_refutation(readable),
+            unreadable_at=_last_refutation(unreadable),
+            needs_own=any(one.is_own for one in unreadable),
+            is_confirmed=latest_report is not None
+            and latest_report.verdict is OutcomeVerdict.CONFIRMS,
+            outcome=latest_outcome(readable),
+            completions=_binding_completions(name, outcomes),
         )
 
 
-def latest_registration(registrations: Iterable[BatchRegistration]) -> BatchRegistration | None:
-    """Return the registration that counts: the latest; of two at one time, the larger."""
-    return max(
-        registrations,
-        key=lambda r: (r.occurred_at, r.essays_total, r.fingerprint),
-        default=None,
-    )
+def registrations_in_force(
+    registrations: Iterable[BatchRegistration],
+) -> list[BatchRegistration]:
+    """Return the latest registration by its earliest copy; several where they are of one time."""
+    readable = [one for one in registrations if one.fingerprint != UNREADABLE]
+    latest = max((one.occurred_at for one in readable), default=None)
+    return [one for one in readable if one.occurred_at == latest]
 
 
 def latest_outcome(outcomes: Iterable[PhaseOutcome]) -> PhaseOutcome | None:
@@ -136,7 +148,80 @@ def latest_outcome(outcomes: Iterable[PhaseOutcome]) -> PhaseOutcome | None:
     )
 
 
-def last_refutation(outcomes: Iterable[PhaseOutcome]) -> datetime | None:
-    """Return when the phase was last refuted, if ever."""
+def _members(in_force: Sequence[BatchRegistration]) -> frozenset[EssayId] | None:
+    """Return the essays that all of them name: two that name different ones contradict each other.
+
+    Then too few essays count for any total, until the next registration.
+    """
+    if not any(one.essay_ids for one in in_force):
+        return None
+    return frozenset.intersection(*(frozenset(one.essay_ids) for one in in_force))
+
+
+def _registered_total(
+    since: datetime | None, registrations: Iterable[BatchRegistration]
+) -> int | None:
+    """Return the total of the registration in force, or of a larger one repeated since."""
+    if since is None:
+        return None
+    return max(one.essays_total for one in registrations if one.repeated_at >= since)
+
+
+def _reported_total(since: datetime | None, outcomes: Iterable[PhaseOutcome]) -> int | None:
+    """Return the largest number that an outcome has said since the registration in force."""
+    numbers = (o.reported_total for o in outcomes if since is None or o.occurred_at >= since)
+    return max(numbers, default=0) or None
+
+
+def _unreadable_registration(registrations: Mapping[str, BatchRegistration]) -> datetime | None:
+    """Return the time of a registration that could not be read, unless one was read since."""
+    unreadable = registrations.get(UNREADABLE)
+    if unreadable is None:
+        return None
+    read = (one.occurred_at for one in registrations.values() if one is not unreadable)
+    is_lifted = any(time > unreadable.repeated_at for time in read)
+    return None if is_lifted else unreadable.repeated_at
+
+
+def _last_refutation(outcomes: Iterable[PhaseOutcome]) -> datetime | None:
     refuted = (o.occurred_at for o in outcomes if o.verdict is OutcomeVerdict.REFUTES)
     return max(refuted, default=None)
+
+
+def _binding_completions(
+    step: StepName, outcomes: Sequence[PhaseOutcome]
+) -> tuple[PhaseOutcome, ...]:
+    """Return the completions of a step over the whole batch that must cover every essay.
+
+    Those are the latest, and all that is reported since. The step's own service gives its word for
+    it: only where it is silent do outcomes complete it, and a report does not move the time.
+    """
+    if step not in WHOLE_BATCH_STEPS:
+        return ()
+    own = [one for one in outcomes if one.is_own]
+    reported = [one for one in outcomes if not one.is_own and _says_who_completed(one)]
+    latest = _latest(own or [one for one in reported if _is_completion(one)])
+    if not latest or not all(map(_is_completion, latest)):
+        return ()
+    since = (o for o in reported if o.occurred_at >= latest[0].occurred_at and o not in latest)
+    return (*latest, *sorted(since, key=_order))
+
+
+def _is_completion(outcome: PhaseOutcome) -> bool:
+    """Whether it is one; earlier versions held it for a report of a number of essays."""
+    kinds = (OutcomeVerdict.CONFIRMS, OutcomeVerdict.REPORTS)
+    return outcome.verdict in kinds and outcome.reported_total > 0
+
+
+def _says_who_completed(outcome: PhaseOutcome) -> bool:
+    return outcome.verdict is OutcomeVerdict.PARTIAL or _is_completion(outcome)
+
+
+def _latest(outcomes: Iterable[PhaseOutcome]) -> list[PhaseOutcome]:
+    """Return the latest outcome; several where they are of one time."""
+    ordered = sorted(outcomes, key=_order)
+    return [one for one in ordered if one.occurred_at == ordered[-1].occurred_at]
+
+
+def _order(outcome: PhaseOutcome) -> tuple[datetime, str]:
+    return outcome.occurred_at, outcome.fingerprint

@@ -4,11 +4,13 @@ Pruning an unfinished step is the one unforgivable answer, so each rule here ask
 completeness and everything else runs.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from batch_conductor_service.models import (
+    WHOLE_BATCH_STEPS,
     BatchCompletionSummary,
     OutcomeVerdict,
     StepCompletionSummary,
@@ -27,7 +29,12 @@ class Reason(StrEnum):
     TOTAL_UNKNOWN = "total_unknown"
     PREREQUISITE_RUNS = "prerequisite_runs"
     REQUESTED = "requested"
+    PREREQUISITE_NEWER = "prerequisite_newer"
+    UNREADABLE_EVENT = "unreadable_event"
     STATE_UNKNOWN = "state_unknown"
+
+
+_NOTHING = StepCompletionSummary()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,67 +55,92 @@ class StepProgress:
 
 
 def essays_total(summary: BatchCompletionSummary, requested_total: int | None) -> int | None:
-    """Return the number of essays: registered, else the largest anyone said, else unknown."""
-    if summary.registered_total is not None:
-        return summary.registered_total
-    return max(summary.reported_total or 0, requested_total or 0) or None
+    """Return the number of essays, or None where only outcomes have said one.
+
+    It is the largest that anybody has said. Outcomes alone tell of the essays they know.
+    """
+    if summary.registered_total is None and requested_total is None:
+        return None
+    said = (summary.registered_total, summary.reported_total, requested_total)
+    return max(total for total in said if total is not None)
 
 
 def judge_step(
-    summary: BatchCompletionSummary, step: StepName, requested_total: int | None = None
+    summary: BatchCompletionSummary,
+    step: StepName,
+    requested_total: int | None = None,
+    depends_on: Iterable[StepName] = (),
 ) -> StepProgress:
     """Judge one step of a batch by what is known of it."""
-    known = summary.steps.get(step, StepCompletionSummary())
+    known = summary.steps.get(step, _NOTHING)
     total = essays_total(summary, requested_total)
-    reason = _reason(known, total) if summary.is_whole else Reason.STATE_UNKNOWN
-    if reason is Reason.ALREADY_COMPLETED and _has_more_essays(summary, total):
-        reason = Reason.INCOMPLETE
+    made_from = [summary.steps.get(name, _NOTHING) for name in depends_on]
+    reason = Reason.STATE_UNKNOWN
+    if summary.is_whole:
+        has_all = _has_all(summary, step, total)
+        reason = _judge(known, made_from) if has_all else _why_not_all(summary, known, total)
     return StepProgress(
         reason=reason,
-        completed=known.completed,
+        completed=known.covered if step in WHOLE_BATCH_STEPS else known.completed,
         failed=known.failed,
-        total=total,
+        total=summary.reported_total if total is None else total,
         outcome=known.outcome.status if known.outcome else None,
-        completed_at=_completed_at(known) if reason is Reason.ALREADY_COMPLETED else None,
+        completed_at=known.last_completed_at if reason is Reason.ALREADY_COMPLETED else None,
     )
 
 
-def _reason(known: StepCompletionSummary, total: int | None) -> Reason:
-    if known == StepCompletionSummary():
+def _has_all(summary: BatchCompletionSummary, step: StepName, total: int | None) -> bool:
+    """Whether every essay is completed, and for a step over the whole batch, in one completion.
+
+    Where more essays are known than the total says, the number itself is in doubt.
+    """
+    known = summary.steps.get(step, _NOTHING)
+    if total is None and known.is_confirmed:
+        total = summary.reported_total
+    if total is None or summary.essays_known > total or not known.completed == total > 0:
+        return False
+    return step not in WHOLE_BATCH_STEPS or known.covered == total
+
+
+def _judge(known: StepCompletionSummary, made_from: Iterable[StepCompletionSummary]) -> Reason:
+    """Judge a step of which every essay is completed by what it was made from."""
+    is_outdated = known.outdated > 0
+    if known.completions:
+        times = (step.last_completed_at for step in made_from)
+        since = known.completions[0].occurred_at
+        is_outdated = any(time is not None and time > since for time in times)
+    return Reason.PREREQUISITE_NEWER if is_outdated else Reason.ALREADY_COMPLETED
+
+
+def _why_not_all(
+    summary: BatchCompletionSummary, known: StepCompletionSummary, total: int | None
+) -> Reason:
+    if known == _NOTHING:
         return Reason.NOT_STARTED
     if known.failed:
         return Reason.FAILED_ESSAYS
-    if _is_refuted(known):
+    if known.unreadable or _is_latest(_unreadable_at(summary, known), known):
+        return Reason.UNREADABLE_EVENT
+    if _is_unsuccessful(known):
         return Reason.OUTCOME_NOT_SUCCESSFUL
-    if total is not None:
-        complete = 0 < total == known.completed
-        return Reason.ALREADY_COMPLETED if complete else Reason.INCOMPLETE
-    return Reason.ALREADY_COMPLETED if _is_confirmed(known) else Reason.TOTAL_UNKNOWN
+    return Reason.TOTAL_UNKNOWN if total is None else Reason.INCOMPLETE
 
 
-def _has_more_essays(summary: BatchCompletionSummary, total: int | None) -> bool:
-    """Whether essays are known that a number which was only said leaves out.
-
-    Who sums up counts the essays that are done; one that is still at work is missing there.
-    """
-    is_registered = summary.registered_total is not None
-    return not is_registered and total is not None and summary.essays_known > total
-
-
-def _is_confirmed(known: StepCompletionSummary) -> bool:
-    """Whether the phase ended with success and no essay has been heard of since."""
-    if known.outcome is None or known.outcome.verdict is not OutcomeVerdict.CONFIRMS:
-        return False
-    return known.last_observed_at is None or known.last_observed_at <= known.outcome.occurred_at
-
-
-def _is_refuted(known: StepCompletionSummary) -> bool:
-    """Whether the phase ended without success and no essay has been heard of since."""
-    if known.outcome is None or known.outcome.verdict is OutcomeVerdict.CONFIRMS:
-        return False
-    return known.last_observed_at is None or known.last_observed_at <= known.outcome.occurred_at
-
-
-def _completed_at(known: StepCompletionSummary) -> datetime | None:
-    times = [known.last_observed_at, known.outcome.occurred_at if known.outcome else None]
+def _unreadable_at(
+    summary: BatchCompletionSummary, known: StepCompletionSummary
+) -> datetime | None:
+    times = (known.unreadable_at, summary.unreadable_at)
     return max((time for time in times if time is not None), default=None)
+
+
+def _is_unsuccessful(known: StepCompletionSummary) -> bool:
+    outcome = known.outcome
+    if outcome is None or outcome.verdict is OutcomeVerdict.CONFIRMS:
+        return False
+    return _is_latest(outcome.occurred_at, known)
+
+
+def _is_latest(time: datetime | None, known: StepCompletionSummary) -> bool:
+    """Whether nothing has been heard of any essay since."""
+    heard = (known.last_observed_at, known.last_completed_at)
+    return time is not None and all(one is None or one <= time for one in heard)

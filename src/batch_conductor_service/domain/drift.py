@@ -18,6 +18,7 @@ from batch_conductor_service.domain.drift_texts import (
     statement_facts,
     summary_facts,
 )
+from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,
@@ -40,15 +41,15 @@ class CachedBatch:
     """A batch as Redis alone has it.
 
     Attributes:
-        summary: what an answer would be made from; None when Redis itself does not believe it.
-        faults: what Redis itself can tell to be missing.
-        is_trusted: whether Redis holds the batch for merged with Postgres, as of now.
+        summary: what an answer would be made from; None when it would not be made from Redis alone.
+        faults: what Redis itself can tell to be wrong.
+        is_current: whether Redis holds the batch for merged with Postgres, as of now.
     """
 
     state: BatchState
     summary: BatchCompletionSummary | None
     faults: tuple[str, ...] = ()
-    is_trusted: bool = True
+    is_current: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +82,8 @@ class BatchComparison:
     Attributes:
         missing: what Redis or Postgres lacks; merging it into both mends the evidence.
         is_cached: whether Redis has anything of the batch.
-        is_trusted: whether answers are made from Redis alone. A batch that Redis has forgotten or
-            holds in doubt is no difference: it is merged with Postgres when it is next needed.
+        is_current: whether answers are made from Redis alone. A batch that Redis has forgotten, or
+            has to merge with Postgres first, is no difference.
         is_known: whether anybody has heard of the batch.
     """
 
@@ -90,7 +91,7 @@ class BatchComparison:
     differences: tuple[Difference, ...]
     missing: BatchUpdate
     is_cached: bool
-    is_trusted: bool
+    is_current: bool
     is_known: bool
 
 
@@ -99,6 +100,8 @@ def compare(
     cached: CachedBatch | None,
     archived: ArchivedBatch | None,
     queued: Sequence[BatchUpdate] = (),
+    *,
+    dependencies: StepDependencies,
 ) -> BatchComparison:
     """Compare what is known of a batch; `archived` is None where Postgres is not in use.
 
@@ -109,22 +112,23 @@ def compare(
     in_postgres = archived.state.as_update() if archived else nothing
     held = merged(batch_id, in_postgres, *queued)
     truth = merged(batch_id, in_redis, held.as_update())
-    trusted = cached if cached and (cached.is_trusted or archived is None) else None
-    redis_lacks = _lacking(in_redis, truth) if trusted else nothing
+    right = truth.summarise(dependencies)
+    current = cached if cached and (cached.is_current or archived is None) else None
+    redis_lacks = _lacking(in_redis, truth) if current else nothing
     postgres_lacks = _lacking(held.as_update(), truth) if archived else nothing
     differences: list[Difference] = []
-    if trusted:
-        differences += _tell_lacking(Place.REDIS, redis_lacks, in_redis, in_postgres)
-        differences += _tell_cache(trusted, truth.summarise())
+    if current:
+        differences += _list_lacking(Place.REDIS, redis_lacks, in_redis, in_postgres)
+        differences += _compare_cache(current, right)
     if archived:
-        differences += _tell_lacking(Place.POSTGRES, postgres_lacks, held.as_update(), in_redis)
-        differences += _tell_counts(archived)
+        differences += _list_lacking(Place.POSTGRES, postgres_lacks, held.as_update(), in_redis)
+        differences += _compare_counts(archived, right, dependencies)
     return BatchComparison(
         batch_id=batch_id,
         differences=tuple(differences),
         missing=merged(batch_id, redis_lacks, postgres_lacks).as_update(),
         is_cached=cached is not None,
-        is_trusted=trusted is not None,
+        is_current=current is not None,
         is_known=cached is not None or truth.as_update() != nothing,
     )
 
@@ -149,7 +153,7 @@ def _lacking(known: BatchUpdate, truth: BatchState) -> BatchUpdate:
     )
 
 
-def _tell_lacking(
+def _list_lacking(
     place: Place, lacking: BatchUpdate, here: BatchUpdate, there: BatchUpdate
 ) -> Iterator[Difference]:
     says, elsewhere = statement_facts(here), statement_facts(there)
@@ -164,7 +168,7 @@ def _tell_lacking(
         )
 
 
-def _tell_cache(cached: CachedBatch, right: BatchCompletionSummary) -> Iterator[Difference]:
+def _compare_cache(cached: CachedBatch, right: BatchCompletionSummary) -> Iterator[Difference]:
     for fault in cached.faults:
         yield Difference(
             place=Place.REDIS,
@@ -174,13 +178,31 @@ def _tell_cache(cached: CachedBatch, right: BatchCompletionSummary) -> Iterator[
             known_by=Place.EVIDENCE,
         )
     if cached.summary is not None:
-        yield from _tell_facts(Place.REDIS, summary_facts(cached.summary), summary_facts(right))
+        yield from _compare_facts(Place.REDIS, summary_facts(cached.summary), summary_facts(right))
 
 
-def _tell_counts(archived: ArchivedBatch) -> Iterator[Difference]:
-    """Compare the counts with the rows beside them: both are written in one transaction."""
-    summary = archived.state.summarise()
-    right = {
+def _compare_counts(
+    archived: ArchivedBatch, right: BatchCompletionSummary, dependencies: StepDependencies
+) -> Iterator[Difference]:
+    """Compare the counts with the rows beside them: both are written in one transaction.
+
+    What is right is said by all that is known: rows that are missing are counted, too.
+    """
+    own = count_facts(_counts_of(archived.state.summarise(dependencies)))
+    says, truth = count_facts(archived.counts), count_facts(_counts_of(right))
+    for subject in sorted(says.keys() | own.keys()):
+        if says.get(subject) != own.get(subject):
+            yield Difference(
+                place=Place.POSTGRES,
+                subject=subject,
+                says=says.get(subject),
+                right=truth.get(subject),
+                known_by=Place.EVIDENCE,
+            )
+
+
+def _counts_of(summary: BatchCompletionSummary) -> dict[StepName, StepCounts]:
+    return {
         name: StepCounts(
             completed=step.completed,
             failed=step.failed,
@@ -189,10 +211,9 @@ def _tell_counts(archived: ArchivedBatch) -> Iterator[Difference]:
         )
         for name, step in summary.steps.items()
     }
-    yield from _tell_facts(Place.POSTGRES, count_facts(archived.counts), count_facts(right))
 
 
-def _tell_facts(place: Place, says: Facts, right: Facts) -> Iterator[Difference]:
+def _compare_facts(place: Place, says: Facts, right: Facts) -> Iterator[Difference]:
     for subject in sorted(says.keys() | right.keys()):
         if says.get(subject) != right.get(subject):
             yield Difference(

@@ -45,14 +45,18 @@ def statement_facts(update: BatchUpdate) -> Facts:
     for registration in update.registrations:
         facts[f"registration, {registration.fingerprint}"] = (
             f"{registration.essays_total} essays, {len(registration.essay_ids)} of them named,"
-            f" at {_time(registration.occurred_at)}"
+            f" at {_time(registration.occurred_at)}, again at {_time(registration.repeated_at)}"
         )
     return facts
 
 
 def summary_facts(summary: BatchCompletionSummary) -> Facts:
     """Return one fact for each step, and one for the number of essays."""
-    totals = f"{summary.registered_total} registered, {summary.reported_total} reported"
+    totals = (
+        f"{summary.registered_total} registered, {summary.reported_total} reported"
+        f", {summary.essays_known} known, {'only named' if summary.names_essays else 'all'} count"
+        f", unreadable at {_time(summary.unreadable_at)}"
+    )
     counts = {f"counts of {name}": _step(step) for name, step in summary.steps.items()}
     return {"number of essays": totals, **counts}
 
@@ -70,10 +74,13 @@ def count_facts(counts: Mapping[StepName, StepCounts]) -> Facts:
 
 def _step(step: StepCompletionSummary) -> str:
     outcome = f"{step.outcome.status} at {_time(step.outcome.occurred_at)}" if step.outcome else "-"
+    together = ", ".join(_time(one.occurred_at) for one in step.completions) or "-"
     return (
-        f"{step.completed} completed, {step.failed} failed"
-        f", last at {_time(step.last_observed_at)}"
-        f", refuted at {_time(step.refuted_at)}, outcome {outcome}"
+        f"{step.completed} completed, {step.failed} failed, {step.outdated} outdated"
+        f", {step.unreadable} unreadable, {step.covered} covered by {together}"
+        f", last at {_time(step.last_observed_at)}, completed at {_time(step.last_completed_at)}"
+        f", refuted at {_time(step.refuted_at)}, unreadable at {_time(step.unreadable_at)}"
+        f", outcome {outcome}"
     )
 
 

@@ -47,6 +47,27 @@ class Pipeline:
         object.__setattr__(self, "version", _version(self.steps))
 
 
+class StepDependencies:
+    """What each step is made from, over all pipelines: a step has the same ones in each of them.
+
+    `version` is a hash of all of it: counts that were made by other dependencies are of no use.
+    """
+
+    def __init__(self, depends_on: Mapping[StepName, Sequence[StepName]]) -> None:
+        self._depends_on = {name: tuple(some) for name, some in depends_on.items()}
+        definition = [[name, sorted(some)] for name, some in sorted(self._depends_on.items())]
+        self.version = hashlib.sha256(json.dumps(definition).encode()).hexdigest()[:16]
+
+    @property
+    def steps(self) -> Iterable[StepName]:
+        """Every step of the pipelines."""
+        return self._depends_on.keys()
+
+    def of(self, step: StepName) -> tuple[StepName, ...]:
+        """Return what the step depends on directly; nothing for a step of no pipeline."""
+        return self._depends_on.get(step, ())
+
+
 class PipelineCatalog:
     """All pipelines of the file, and every step as a pipeline with what it depends on.
 
@@ -58,6 +79,9 @@ class PipelineCatalog:
         self.pipelines: Mapping[str, Pipeline] = MappingProxyType(dict(pipelines))
         self._homes = _first_homes(self.pipelines.values())
         self._step_pipelines: dict[StepName, Pipeline] = {}
+        self.dependencies = StepDependencies(
+            {step.name: step.depends_on for one in self.pipelines.values() for step in one.steps}
+        )
 
     @property
     def names(self) -> list[str]:

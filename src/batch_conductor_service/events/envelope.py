@@ -3,7 +3,7 @@
 A field that decides nothing is not declared: a fault there must not cost the evidence.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from batch_conductor_service.domain.identifiers import MAX_ID_LENGTH, is_identifier
+from batch_conductor_service.events.times import parse_time
 
 MAX_TEXT_LENGTH = 1024  # characters
 MAX_COUNT = 2**31 - 1  # what a column of the database holds
@@ -21,12 +22,11 @@ UNSTORABLE_TEXT = "unstorable_text"
 
 def _read_moment(value: object) -> datetime:
     if not isinstance(value, str):
-        raise PydanticCustomError("moment", "not a text in ISO 8601")
+        raise PydanticCustomError("moment", "not a text")
     try:
-        moment = datetime.fromisoformat(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return parse_time(value)
     except (ValueError, OverflowError) as exc:
-        raise PydanticCustomError("moment", "not a time in ISO 8601") from exc
+        raise PydanticCustomError("moment", "not a time of RFC 3339, with date and hour") from exc
 
 
 def _check_identifier(value: str) -> str:

@@ -1,7 +1,5 @@
 """The data of the consumed events, as far as it decides something."""
 
-from enum import StrEnum
-
 from pydantic import Field
 
 from batch_conductor_service.events.envelope import (
@@ -14,21 +12,12 @@ from batch_conductor_service.events.envelope import (
 )
 
 
-class EssayStatus(StrEnum):
-    """How far the spellchecker says an essay is."""
-
-    PENDING = "pending"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
 class SpellcheckPhaseCompletedV1(EventModel):
     """One essay went through spellcheck."""
 
     essay_id: Identifier = Field(alias="entity_id")
     batch_id: Identifier
-    status: EssayStatus
+    status: Text  # also one that this version does not know
     corrected_text_storage_id: OptionalText = None
     timestamp: Moment
 

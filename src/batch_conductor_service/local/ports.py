@@ -1,16 +1,26 @@
 """Ports of this machine."""
 
 import socket
+import sys
 
 LOCALHOST = "127.0.0.1"
 
 
 def find_free_port() -> int:
-    """Return a port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOCALHOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on, and that nobody is given while this process lives.
+
+    It stays bound without listening: connections are refused, and a server may listen on it and
+    come back to it after a kill. All servers allow that, by SO_REUSEADDR; Linux alone does.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind((LOCALHOST, 0))
+    port: int = holder.getsockname()[1]
+    if sys.platform == "linux":
+        holder.detach()  # open for as long as the process lives
+    else:
+        holder.close()
+    return port
 
 
 def is_port_free(port: int, host: str = LOCALHOST) -> bool:

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from batch_conductor_service.config import ENV_PREFIX
 from batch_conductor_service.local.asking import ServiceClient
 from batch_conductor_service.local.ports import LOCALHOST
 from batch_conductor_service.local.processes import LocalServerError, ServerProcess
+from batch_conductor_service.variables import ENV_PREFIX
 
 BCS = (sys.executable, "-m", "batch_conductor_service.cli")
 SHUTDOWN_TIMEOUT_SECONDS = "10"  # less than a child gets before it is killed

@@ -1,6 +1,7 @@
 """Valkey, which speaks Redis's protocol."""
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from batch_conductor_service.local.ports import LOCALHOST, find_free_port
@@ -9,9 +10,15 @@ from batch_conductor_service.local.wheels import find_valkey_server
 
 
 class ValkeyServer:
-    """A Valkey that keeps every write on disk and never evicts, as production must."""
+    """A Valkey that keeps every write on disk and never evicts, as production must.
 
-    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+    Args:
+        options: more of the program's options, for what tests need.
+    """
+
+    def __init__(
+        self, directory: Path, *, port: int | None = None, options: Sequence[str] = ()
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.port = port or find_free_port()
         self._process = ServerProcess(
@@ -21,6 +28,7 @@ class ValkeyServer:
                 *("--dir", directory, "--daemonize", "no"),
                 *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
                 *("--maxmemory-policy", "noeviction"),
+                *options,
             ],
             log_path=directory / "valkey.log",
         )

@@ -16,11 +16,12 @@ from batch_conductor_service.domain.drift import (
     CachedBatch,
     compare,
 )
+from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.models import BatchId, BatchUpdate
 
 
 class BatchCacheProtocol(Protocol):
-    """What Redis alone knows of batches, and what it can be made to doubt."""
+    """What Redis alone knows of batches."""
 
     async def read(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, CachedBatch]:
         """Return those of the batches that Redis has anything of."""
@@ -30,7 +31,7 @@ class BatchCacheProtocol(Protocol):
         """Return, some at a time, all batches that Redis has; one may come more than once."""
         ...
 
-    async def doubt(self, batch_ids: Sequence[BatchId]) -> None:
+    async def forget_summaries(self, batch_ids: Sequence[BatchId]) -> None:
         """Have the batches merged with Postgres when they are next written or asked for."""
         ...
 
@@ -77,7 +78,7 @@ class AuditedPage:
 
     Attributes:
         audited: how many batches were compared.
-        doubted: how many of them Redis has forgotten or holds in doubt; that is no difference.
+        doubted: how many of them Redis has forgotten or has yet to merge; that is no difference.
         unknown: those nobody has heard of.
         differing: those that differ.
     """
@@ -96,9 +97,11 @@ class Auditor:
         cache: BatchCacheProtocol,
         records: BatchRecordsProtocol | None,
         queue: QueuedUpdatesProtocol | None,
+        dependencies: StepDependencies,
         policy: AuditPolicy | None = None,
     ) -> None:
         self._cache = cache
+        self._dependencies = dependencies
         self._records = records
         self._queue = queue
         self._policy = policy or AuditPolicy()
@@ -115,8 +118,8 @@ class Auditor:
             async for page in _list_recorded(self._records, self._policy.page_size):
                 yield page
         async for some in self._cache.list_batches():
-            strangers = await self._find_strangers(some)
-            for page in _pages(strangers, self._policy.page_size):
+            unlisted = await self._find_unlisted(some)
+            for page in _pages(unlisted, self._policy.page_size):
                 yield page
 
     async def audit(self, batch_ids: Sequence[BatchId]) -> AuditedPage:
@@ -125,7 +128,7 @@ class Auditor:
         suspects = [one for one in first if one.differences]
         return AuditedPage(
             audited=len(first),
-            doubted=sum(one.is_known and not one.is_trusted for one in first),
+            doubted=sum(one.is_known and not one.is_current for one in first),
             unknown=tuple(one.batch_id for one in first if not one.is_known),
             differing=tuple(await self._confirm(suspects)) if suspects else (),
         )
@@ -157,6 +160,7 @@ class Auditor:
                 cached.get(batch_id),
                 _archived(batch_id, archived),
                 queued.get(batch_id, ()),
+                dependencies=self._dependencies,
             )
             for batch_id in batch_ids
         ]
@@ -170,7 +174,7 @@ class Auditor:
             queued.setdefault(update.batch_id, []).append(update)
         return queued
 
-    async def _find_strangers(self, batch_ids: Sequence[BatchId]) -> list[BatchId]:
+    async def _find_unlisted(self, batch_ids: Sequence[BatchId]) -> list[BatchId]:
         """Return those that Postgres does not know, and so did not list."""
         known = await self._records.find_known(batch_ids) if self._records else ()
         return [batch_id for batch_id in batch_ids if batch_id not in known]

@@ -5,9 +5,9 @@ with a new event id and a new time.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import orjson
 
@@ -17,11 +17,13 @@ from batch_conductor_service.events.models import (
     BatchEssaysRegistered,
     CJAssessmentCompletedV1,
     ELSBatchPhaseOutcomeV1,
-    EssayStatus,
     SpellcheckPhaseCompletedV1,
 )
+from batch_conductor_service.events.subjects import RecordSubject
+from batch_conductor_service.events.topics import EventName
 from batch_conductor_service.models import (
-    OBSERVED,
+    OWN_PREFIX,
+    UNREADABLE,
     BatchId,
     BatchRegistration,
     BatchUpdate,
@@ -40,18 +42,12 @@ CJ_ASSESSMENT = StepName("cj_assessment")
 PHASE_SUCCEEDED = "completed_successfully"
 PARTLY_FAILED = "completed_with_failures"
 
-MAX_CLOCK_SKEW = timedelta(days=1)  # between any two of sender, broker and this service
-_FAILURES = frozenset({OutcomeVerdict.PARTIAL, OutcomeVerdict.REFUTES})
-ASSESSMENT_SUCCEEDED = frozenset({"completed_successfully", "completed", "success"})
-
 _Essays = dict[str, tuple[ProcessingStepStatus, str | None]]  # status and storage id
 
-_STATUSES: Mapping[EssayStatus, ProcessingStepStatus] = {
-    EssayStatus.PENDING: ProcessingStepStatus.PENDING,
-    EssayStatus.IN_PROGRESS: ProcessingStepStatus.PENDING,
-    EssayStatus.COMPLETED: ProcessingStepStatus.COMPLETED,
-    EssayStatus.FAILED: ProcessingStepStatus.FAILED,
-}
+_STATUSES: Mapping[str, ProcessingStepStatus] = {
+    "completed": ProcessingStepStatus.COMPLETED,
+    "failed": ProcessingStepStatus.FAILED,
+}  # whatever else a sender says, now or in a later version, it is not done
 
 
 def to_update(event: DecodedEvent, position: RecordPosition) -> BatchUpdate:
@@ -60,56 +56,44 @@ def to_update(event: DecodedEvent, position: RecordPosition) -> BatchUpdate:
         case SpellcheckPhaseCompletedV1() as data:
             update = _from_spellcheck(data)
         case CJAssessmentCompletedV1() as data:
-            update = _from_assessment(data)
+            update = _from_assessment(data, event.correlation_id)
         case ELSBatchPhaseOutcomeV1() as data:
-            run = data.correlation_id or event.correlation_id
-            update = _from_phase_outcome(data, event.sent_at, run)
+            update = _from_phase_outcome(data, event.sent_at, event.correlation_id)
         case data:  # only a registration is left, or the type checker says so
-            update = _from_registration(data, event.sent_at)
+            update = _from_registration(data, event.sent_at, event.correlation_id)
     return replace(update, positions=(position,))
 
 
-def bound_in_time(update: BatchUpdate, recorded_at: datetime, now: datetime) -> BatchUpdate:
-    """Return the update without what only a clock more than a day ahead can have said.
+def to_unreadable_update(
+    subject: RecordSubject,
+    recorded_at: datetime,
+    steps: Iterable[StepName],
+    position: RecordPosition,
+) -> BatchUpdate:
+    """Return what a record that could not be read takes away, from its time on.
 
-    A success from the future would outrank every failure until then: it is not believed, and the
-    phase runs again. A failure stands in any case, for as long as a clock may be off. Of the two
-    times that bound, the record's is the sender's own unless the broker sets it, and ours may be
-    wrong as well, so each is used where it leads to running. Of a registration only the record's is
-    heard: placed too early it would give way to one of fewer essays.
+    That is the essay's step, else the step, else each of `steps`; a registration says of none that
+    its essays are all there are.
     """
-    since, latest_failure = min(recorded_at, now), max(recorded_at, now) + MAX_CLOCK_SKEW
-
-    def is_believed(occurred_at: datetime) -> bool:
-        return occurred_at <= since + MAX_CLOCK_SKEW
-
-    def bound_evidence(said: StepEvidence) -> StepEvidence:
-        if said.status is not ProcessingStepStatus.COMPLETED:
-            return replace(said, occurred_at=min(said.occurred_at, latest_failure))
-        if is_believed(said.occurred_at):
-            return said
-        return StepEvidence(status=ProcessingStepStatus.PENDING, occurred_at=since)
-
-    def bound_outcome(told: PhaseOutcome) -> PhaseOutcome:
-        if told.verdict in _FAILURES:
-            return replace(told, occurred_at=min(told.occurred_at, latest_failure))
-        if is_believed(told.occurred_at):
-            return told
-        is_success = told.verdict is OutcomeVerdict.CONFIRMS
-        verdict = OutcomeVerdict.PARTIAL if is_success else told.verdict
-        return replace(told, occurred_at=since, verdict=verdict)
-
-    return replace(
-        update,
-        evidence=tuple(replace(e, evidence=bound_evidence(e.evidence)) for e in update.evidence),
-        outcomes=tuple(map(bound_outcome, update.outcomes)),
-        registrations=tuple(
-            replace(one, occurred_at=recorded_at)
-            if one.occurred_at > recorded_at + MAX_CLOCK_SKEW
-            else one
-            for one in update.registrations
-        ),
-    )
+    batch_id = BatchId(subject.batch_id)
+    if subject.event is EventName.BATCH_ESSAYS_REGISTERED:
+        registration = BatchRegistration(
+            fingerprint=UNREADABLE,
+            occurred_at=recorded_at,
+            repeated_at=recorded_at,
+            essays_total=0,
+        )
+        return BatchUpdate(batch_id=batch_id, registrations=(registration,), positions=(position,))
+    if subject.essay_id is not None:
+        said = StepEvidence(status=ProcessingStepStatus.PENDING, occurred_at=recorded_at)
+        evidence = EssayEvidence(
+            essay_id=EssayId(subject.essay_id), step=SPELLCHECK, source=UNREADABLE, evidence=said
+        )
+        return BatchUpdate(batch_id=batch_id, evidence=(evidence,), positions=(position,))
+    about = _steps_of(subject) or steps
+    is_own = subject.event is not EventName.ELS_BATCH_PHASE_OUTCOME
+    outcomes = tuple(_unreadable_outcome(step, recorded_at, is_own=is_own) for step in about)
+    return BatchUpdate(batch_id=batch_id, outcomes=outcomes, positions=(position,))
 
 
 def group_by_batch(updates: Iterable[BatchUpdate]) -> list[BatchUpdate]:
@@ -128,8 +112,29 @@ def group_by_batch(updates: Iterable[BatchUpdate]) -> list[BatchUpdate]:
     ]
 
 
+def _steps_of(subject: RecordSubject) -> tuple[StepName, ...]:
+    """Return the step that a record is about, or nothing where that cannot be seen."""
+    known = {
+        EventName.SPELLCHECK_PHASE_COMPLETED: SPELLCHECK,
+        EventName.CJ_ASSESSMENT_COMPLETED: CJ_ASSESSMENT,
+    }
+    step = subject.phase_name or known.get(subject.event)
+    return (StepName(step),) if step else ()
+
+
+def _unreadable_outcome(step: StepName, recorded_at: datetime, *, is_own: bool) -> PhaseOutcome:
+    return PhaseOutcome(
+        step=step,
+        fingerprint=OWN_PREFIX + UNREADABLE if is_own else UNREADABLE,
+        occurred_at=recorded_at,
+        status=UNREADABLE,
+        verdict=OutcomeVerdict.REFUTES,
+        reported_total=0,
+    )
+
+
 def _from_spellcheck(data: SpellcheckPhaseCompletedV1) -> BatchUpdate:
-    status = _STATUSES[data.status]
+    status = _STATUSES.get(data.status, ProcessingStepStatus.PENDING)
     is_completed = status is ProcessingStepStatus.COMPLETED
     stated = StepEvidence(
         status=status,
@@ -140,74 +145,87 @@ def _from_spellcheck(data: SpellcheckPhaseCompletedV1) -> BatchUpdate:
     return BatchUpdate(batch_id=BatchId(data.batch_id), evidence=(evidence,))
 
 
-def _from_assessment(data: CJAssessmentCompletedV1) -> BatchUpdate:
+def _from_assessment(data: CJAssessmentCompletedV1, correlation_id: str) -> BatchUpdate:
     summary = data.processing_summary
-    essays = _by_essay(dict.fromkeys(summary.successful_essay_ids), summary.failed_essay_ids)
-    status = data.status.lower()
+    named = (len(set(summary.successful_essay_ids)), len(set(summary.failed_essay_ids)))
+    listed = len(summary.successful_essay_ids) + len(summary.failed_essay_ids)
     counts = (summary.total_essays, summary.successful, summary.failed)
     outcome = PhaseOutcome(
         step=CJ_ASSESSMENT,
-        fingerprint=_fingerprint(
-            data.batch_id, data.timestamp, data.status, counts, sorted(essays.items())
-        ),
+        fingerprint=OWN_PREFIX,
         occurred_at=data.timestamp,
         status=data.status,
-        verdict=OutcomeVerdict.REPORTS
-        if status in ASSESSMENT_SUCCEEDED
-        else _verdict_on_failure(status, summary.failed_essay_ids),
-        reported_total=max(summary.total_essays, summary.successful + summary.failed, len(essays)),
+        verdict=_verdict(
+            data.status, *named, agrees=counts == (listed, *named) == (sum(named), *named)
+        ),
+        reported_total=max(summary.total_essays, summary.successful + summary.failed, listed),
     )
-    return BatchUpdate(
-        batch_id=BatchId(data.batch_id),
-        evidence=_evidence(CJ_ASSESSMENT, essays, data.timestamp, OBSERVED),
-        outcomes=(outcome,),
-    )
+    essays = _by_essay(dict.fromkeys(summary.successful_essay_ids), summary.failed_essay_ids)
+    content = (CJ_ASSESSMENT, data.timestamp, data.status, counts, correlation_id)
+    return _from_outcome(data.batch_id, outcome, content, essays)
 
 
 def _from_phase_outcome(
     data: ELSBatchPhaseOutcomeV1, sent_at: datetime, correlation_id: str
 ) -> BatchUpdate:
     step = StepName(data.phase_name)
-    processed = {essay.essay_id: essay.text_storage_id for essay in data.processed_essays}
-    essays = _by_essay(processed, data.failed_essay_ids)
-    content = (data.batch_id, step, data.phase_status, correlation_id)
-    fingerprint = _fingerprint(content, sorted(essays.items()))
-    succeeded = data.phase_status == PHASE_SUCCEEDED and not data.failed_essay_ids
+    listed = (len(data.processed_essays), len(data.failed_essay_ids))
     outcome = PhaseOutcome(
         step=step,
-        fingerprint=fingerprint,
+        fingerprint="",
         occurred_at=sent_at,
         status=data.phase_status,
-        verdict=OutcomeVerdict.CONFIRMS
-        if succeeded
-        else _verdict_on_failure(data.phase_status, data.failed_essay_ids),
-        reported_total=len(essays),
+        verdict=_verdict(data.phase_status, *listed),
+        reported_total=sum(listed),
     )
+    processed = {essay.essay_id: essay.text_storage_id for essay in data.processed_essays}
+    content = (step, data.phase_status, data.correlation_id, correlation_id)
+    essays = _by_essay(processed, data.failed_essay_ids)
+    return _from_outcome(data.batch_id, outcome, content, essays)
+
+
+def _verdict(status: str, processed: int, failed: int, *, agrees: bool = True) -> OutcomeVerdict:
+    """Return what an outcome proves. The success of nothing proves nothing.
+
+    Without the names of those that failed, any of them may have; and what contradicts itself is no
+    success.
+    """
+    if status == PARTLY_FAILED and failed:
+        return OutcomeVerdict.PARTIAL
+    if status != PHASE_SUCCEEDED or failed or not agrees:
+        return OutcomeVerdict.REFUTES
+    return OutcomeVerdict.CONFIRMS if processed else OutcomeVerdict.REPORTS
+
+
+def _from_outcome(
+    batch_id: str, outcome: PhaseOutcome, content: tuple[object, ...], essays: _Essays
+) -> BatchUpdate:
+    """Return the outcome, and what it says of each essay, known by a fingerprint of its content."""
+    fingerprint = outcome.fingerprint + _fingerprint(batch_id, content, sorted(essays.items()))
     return BatchUpdate(
-        batch_id=BatchId(data.batch_id),
-        evidence=_evidence(step, essays, sent_at, fingerprint),
-        outcomes=(outcome,),
+        batch_id=BatchId(batch_id),
+        evidence=_evidence(outcome.step, essays, outcome.occurred_at, fingerprint),
+        outcomes=(replace(outcome, fingerprint=fingerprint),),
     )
 
 
-def _verdict_on_failure(status: str, failed: Sequence[str]) -> OutcomeVerdict:
-    """Without the names of those that failed, any of them may have."""
-    return OutcomeVerdict.PARTIAL if status == PARTLY_FAILED and failed else OutcomeVerdict.REFUTES
-
-
-def _from_registration(data: BatchEssaysRegistered, sent_at: datetime) -> BatchUpdate:
+def _from_registration(
+    data: BatchEssaysRegistered, sent_at: datetime, correlation_id: str
+) -> BatchUpdate:
     named = sorted(set(data.essay_ids))
-    is_complete = len(named) == data.expected_essay_count
     metadata = data.metadata
     stated_at = metadata.timestamp if metadata else None
-    correlation_id = metadata.correlation_id if metadata else None
+    content = (
+        *(data.batch_id, data.expected_essay_count, named, stated_at),
+        *(metadata.correlation_id if metadata else None, correlation_id),
+    )
+    occurred_at = stated_at or sent_at
     registration = BatchRegistration(
-        fingerprint=_fingerprint(
-            data.batch_id, data.expected_essay_count, named, stated_at, correlation_id
-        ),
-        occurred_at=stated_at or sent_at,
-        essays_total=data.expected_essay_count,
-        essay_ids=tuple(map(EssayId, named)) if is_complete else (),
+        fingerprint=_fingerprint(*content),
+        occurred_at=occurred_at,
+        repeated_at=occurred_at,
+        essays_total=max(data.expected_essay_count, len(named)),
+        essay_ids=tuple(map(EssayId, named)),
     )
     return BatchUpdate(batch_id=BatchId(data.batch_id), registrations=(registration,))
 

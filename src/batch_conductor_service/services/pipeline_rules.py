@@ -25,7 +25,7 @@ class DefaultPipelineRules:
         skipped: set[StepName] = set()
         phases: list[PhaseDecision] = []
         for step in steps:
-            progress = judge_step(summary, step.name, essays_total)
+            progress = judge_step(summary, step.name, essays_total, step.depends_on)
             reason = progress.reason
             if progress.is_complete and not skipped.issuperset(step.depends_on):
                 # Its result was made from a text that is about to change.

@@ -63,7 +63,7 @@ class Repairer:
         What Postgres lacked is queued for it, which counts as being there.
         """
         cached = [one for one in found if one.is_cached]
-        await self._cache.doubt([one.batch_id for one in cached])
+        await self._cache.forget_summaries([one.batch_id for one in cached])
         await self._repository.apply([one.missing for one in cached])
         batch_ids = [one.batch_id for one in found]
         await self._records.recount(batch_ids)
@@ -76,7 +76,7 @@ class Repairer:
         arrived; it is tried again a few times.
         """
         queued = await self._auditor.find_queued(batch_ids)
-        await self._cache.doubt(batch_ids)
+        await self._cache.forget_summaries(batch_ids)
         await self._repository.apply(
             [merged(one, *queued.get(one, ())).as_update() for one in batch_ids]
         )
@@ -96,4 +96,4 @@ class Repairer:
 
 
 def _is_whole(cached: CachedBatch | None) -> bool:
-    return cached is not None and cached.is_trusted and not cached.faults
+    return cached is not None and cached.is_current and not cached.faults

@@ -5,6 +5,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from batch_conductor_service.clock import SystemClock
+from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
 from batch_conductor_service.events.topics import EventName, dlq_topic_name, topic_name
 from batch_conductor_service.exceptions import BrokerUnavailableError
 from batch_conductor_service.implementations.kafka import producer as producer_module
@@ -43,6 +45,11 @@ def producer_to(servers: str, *, timeout_seconds: float = 10) -> KafkaProducerCl
     return KafkaProducerClient(
         servers, enable_idempotence=False, request_timeout_seconds=timeout_seconds
     )
+
+
+def skips_of(batch: str, *steps: str) -> list[OutgoingEvent]:
+    """Return the events of a resolution that pruned these steps."""
+    return phase_skipped_events(resolution_of(batch, *steps), datetime.now(UTC))
 
 
 def letter_for(topic: str, payload: bytes | None) -> DeadLetter:
@@ -181,15 +188,16 @@ async def test_each_skipped_phase_is_told_once(own_kafka: KafkaBroker) -> None:
     await create_topics(servers, topic)
     producer = producer_to(servers)
     registry = CollectorRegistry()
-    publisher = KafkaSkipEventPublisher(producer, Metrics(registry), SystemClock())
+    publisher = KafkaSkipEventPublisher(producer, Metrics(registry))
     try:
-        await publisher.publish_skips(resolution_of("b1", "spellcheck", "nlp"))
+        unpublished = await publisher.publish_skips(skips_of("b1", "spellcheck", "nlp"))
     finally:
         await producer.stop()
 
     records = await read_records(servers, topic, 2)
     phases = {json.loads(record.value or b"")["data"]["phase_name"] for record in records}
     labels = {"step": "nlp", "outcome": "published"}
+    assert unpublished == {}
     assert phases == {"spellcheck", "nlp"}
     assert {record.key for record in records} == {b"b1"}
     assert registry.get_sample_value("bcs_phase_skipped_events_total", labels) == 1
@@ -200,14 +208,14 @@ async def test_without_a_broker_everything_fails_fast_and_is_counted() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     dlq = KafkaDlqProducerImpl(producer, metrics, SystemClock())
-    skips = KafkaSkipEventPublisher(producer, metrics, SystemClock())
+    skips = KafkaSkipEventPublisher(producer, metrics)
+    events = skips_of("b1", "nlp", "spellcheck")
     try:
         with pytest.raises(BrokerUnavailableError):
             await KafkaProbe(producer).ping()
         with pytest.raises(BrokerUnavailableError, match=r"topic\.DLQ"):
             await dlq.publish(letter_for("topic", b"x"))
-        with pytest.raises(BrokerUnavailableError):
-            await skips.publish_skips(resolution_of("b1", "nlp", "spellcheck"))
+        assert set(await skips.publish_skips(events)) == {event.event_id for event in events}
     finally:
         await producer.stop()
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from batch_conductor_service.local.ports import accepts_connections, find_free_port, is_port_free
+from batch_conductor_service.local.ports import (
+    LOCALHOST,
+    accepts_connections,
+    find_free_port,
+    is_port_free,
+)
 from batch_conductor_service.local.processes import LocalServerError, ServerProcess
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
@@ -118,3 +124,15 @@ def is_alive(pid: int) -> bool:
         return False
     os.kill(pid, 0)
     return state != "Z"
+
+
+def test_a_port_is_kept_for_the_server_that_comes_back_to_it() -> None:
+    """Else a connection of anybody's may take it between a kill and the next start."""
+    port = find_free_port()
+    with socket.socket() as somebody, pytest.raises(OSError, match="in use"):
+        somebody.bind((LOCALHOST, port))
+
+    for _ in range(2):
+        with socket.create_server((LOCALHOST, port)):
+            assert accepts_connections(port)
+        assert not accepts_connections(port)

@@ -12,6 +12,7 @@ from batch_conductor_service.implementations.postgres.batch_state import (
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from tests.support.database import migrated_database_url, migrated_engine
+from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup, redis_repository
 
 __all__ = ["migrated_database_url", "migrated_engine"]
@@ -27,7 +28,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 def archive(migrated_engine: AsyncEngine) -> PostgresBatchStateRepository:
     """Postgres."""
-    return PostgresBatchStateRepository(migrated_engine)
+    return PostgresBatchStateRepository(migrated_engine, DEPENDENCIES)
 
 
 @pytest.fixture

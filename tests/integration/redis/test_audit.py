@@ -22,6 +22,7 @@ from batch_conductor_service.persistence_worker import PersistenceWorker
 from batch_conductor_service.services.auditing import Auditor, AuditPolicy
 from batch_conductor_service.services.repairing import Repairer
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
+from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup
 
 BATCH = BatchId("batch")
@@ -173,7 +174,9 @@ async def test_rows_that_postgres_lost_are_queued_for_it_again(
     await bench.repair()
 
     assert places(found) == {Place.POSTGRES}
-    assert (await bench.archive.load_states([BATCH]))[BATCH].summarise().registered_total == 10
+    assert (await bench.archive.load_states([BATCH]))[BATCH].summarise(
+        DEPENDENCIES
+    ).registered_total == 10
 
 
 async def test_a_batch_that_postgres_never_got_is_found_in_redis(
@@ -186,7 +189,9 @@ async def test_a_batch_that_postgres_never_got_is_found_in_redis(
     await bench.repair()
 
     assert {one.batch_id for one in found} == {"batch", "bare"}
-    assert (await bench.archive.load_states([BATCH]))[BATCH].summarise().registered_total == 10
+    assert (await bench.archive.load_states([BATCH]))[BATCH].summarise(
+        DEPENDENCIES
+    ).registered_total == 10
 
 
 async def test_counts_that_lie_in_postgres_are_counted_anew(

@@ -40,7 +40,8 @@ from batch_conductor_service.protocols import BatchStateRepositoryProtocol
 from tests.support.database import open_engine
 from tests.support.fuzzing import tries
 from tests.support.histories import ESSAYS, STEPS, observations, phase_outcomes, registrations
-from tests.support.repositories import BY_SCRIPT, redis_repository
+from tests.support.pipelines import DEPENDENCIES
+from tests.support.repositories import IN_LANES, redis_repository
 
 REQUESTED_TOTALS = (None, 1, 2, 3, 4, 5)
 CORRUPT_TEXTS = st.sampled_from(["", "[]", "{", '{"step_metadata": 5}'])
@@ -105,7 +106,7 @@ class World:
             await self._repositories.enter_async_context(
                 redis_repository(self._redis_url, self.archive, policy=policy)
             )
-            for policy in (None, BY_SCRIPT)
+            for policy in (None, IN_LANES)
         ]
 
     async def _open(self) -> None:
@@ -269,7 +270,7 @@ class BatchStateMachine(RuleBasedStateMachine):
         for said in self.said:
             everything.merge(said)
 
-        assert self.known().summarise() == everything.summarise()
+        assert self.known().summarise(DEPENDENCIES) == everything.summarise(DEPENDENCIES)
         self.ask()
         self.ask_for_essays()
 
@@ -302,7 +303,7 @@ class BatchStateMachine(RuleBasedStateMachine):
 
     def _check(self, summary: BatchCompletionSummary) -> None:
         """Check that what is called whole is all that is known, and that no green is false."""
-        known = self.known().summarise()
+        known = self.known().summarise(DEPENDENCIES)
         if summary.is_whole:
             assert summary == known
         for step, total in product(map(StepName, STEPS), REQUESTED_TOTALS):

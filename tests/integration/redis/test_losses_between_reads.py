@@ -16,7 +16,7 @@ from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from batch_conductor_service.port_values import RedisCommand
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
-from tests.support.repositories import BY_SCRIPT, RedisSetup, redis_repository
+from tests.support.repositories import IN_LANES, RedisSetup, redis_repository
 
 BATCH = BatchId("batch")
 SPELLCHECK = StepName("spellcheck")
@@ -37,7 +37,7 @@ async def judged(setup: RedisSetup) -> StepProgress:
     return judge_step((await setup.repository.get_summary(BATCH)).summary, SPELLCHECK)
 
 
-@pytest.mark.parametrize("policy", [RedisPolicy(), BY_SCRIPT], ids=["watch", "script"])
+@pytest.mark.parametrize("policy", [RedisPolicy(), IN_LANES], ids=["watch", "script"])
 async def test_outcomes_lost_after_they_were_counted_are_taken_from_postgres(
     redis_url: str,
     archive: PostgresBatchStateRepository,
@@ -92,7 +92,7 @@ async def test_the_script_adds_no_difference_to_a_batch_that_lost_something_sinc
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     again = update("batch", evidence("essay-1"))
-    async with redis_repository(redis_url, archive, policy=BY_SCRIPT) as setup:
+    async with redis_repository(redis_url, archive, policy=IN_LANES) as setup:
         await setup.repository.apply([completed(9, 10)])
         await setup.repository.apply([ANOTHER_REPORT])
         await drain(queue, archive)

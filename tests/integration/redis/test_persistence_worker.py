@@ -24,6 +24,7 @@ from batch_conductor_service.persistence_worker import PersistenceWorker
 from batch_conductor_service.port_values import DeadLetter
 from tests.support.builders import essay_names, evidence, outcome, registration, update
 from tests.support.database import migrate, open_engine
+from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup
 from tests.support.waiting import eventually
 
@@ -210,7 +211,7 @@ async def test_postgres_down_loses_nothing_and_dead_letters_nothing(
 ) -> None:
     await migrate(own_postgres.url)
     async with open_engine(own_postgres.url) as engine:
-        store = PostgresBatchStateRepository(engine)
+        store = PostgresBatchStateRepository(engine, DEPENDENCIES)
         worker = PersistenceWorker(queue, store, dlq, metrics, batch_size=10)
         own_postgres.kill()
         await setup.repository.apply(one_by_one(50))

@@ -16,7 +16,8 @@ from batch_conductor_service.implementations.redis.queue import RedisPersistence
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
-from tests.support.repositories import BY_SCRIPT, RedisSetup, redis_repository
+from tests.support.pipelines import DEPENDENCIES
+from tests.support.repositories import IN_LANES, RedisSetup, redis_repository
 
 BATCH = BatchId("batch")
 SPELLCHECK = StepName("spellcheck")
@@ -73,7 +74,7 @@ async def test_a_replay_over_a_lost_key_counts_nothing_twice(
     await setup.repository.apply([replayed])
 
     summary = (await setup.repository.get_summary(BATCH)).summary
-    assert summary == model.summarise()
+    assert summary == model.summarise(DEPENDENCIES)
     assert not judge_step(summary, SPELLCHECK).is_complete
 
 
@@ -128,7 +129,7 @@ async def test_what_still_waits_for_the_archive_is_not_taken_for_nothing(
 async def test_the_script_does_not_believe_a_batch_that_lost_a_document(
     redis_url: str, redis: Redis
 ) -> None:
-    async with redis_repository(redis_url, policy=BY_SCRIPT) as setup:
+    async with redis_repository(redis_url, policy=IN_LANES) as setup:
         await setup.repository.apply([update("batch", evidence("essay-1", "failed"))])
         await redis.delete(KEYS[0])
         await setup.repository.apply([update("batch", outcome("confirms", minutes(1)))])

@@ -12,13 +12,13 @@ from batch_conductor_service.implementations.postgres.batch_state import (
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, StepName
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
-from tests.support.repositories import BY_SCRIPT, RedisSetup, redis_repository
+from tests.support.repositories import IN_LANES, RedisSetup, redis_repository
 
 BATCH = BatchId("batch")
 SPELLCHECK = StepName("spellcheck")
 
 
-@pytest.mark.parametrize("policy", [None, BY_SCRIPT], ids=["by-watch", "by-script"])
+@pytest.mark.parametrize("policy", [None, IN_LANES], ids=["by-watch", "by-script"])
 async def test_the_essay_document_has_the_fields_of_the_contract(
     redis_url: str, redis: Redis, policy: None
 ) -> None:
@@ -44,7 +44,7 @@ async def test_the_essay_document_has_the_fields_of_the_contract(
     assert document["created_at"] == document["last_updated"]
 
 
-@pytest.mark.parametrize("policy", [None, BY_SCRIPT], ids=["by-watch", "by-script"])
+@pytest.mark.parametrize("policy", [None, IN_LANES], ids=["by-watch", "by-script"])
 async def test_an_essay_without_a_completed_step_has_an_empty_list(
     redis_url: str, redis: Redis, policy: None
 ) -> None:
@@ -133,7 +133,7 @@ class TestDocumentsOfEarlierVersions:
         assert (step.completed, step.failed) == (9, 1)
 
     async def test_the_script_takes_them_over_as_well(self, redis_url: str) -> None:
-        async with redis_repository(redis_url, policy=BY_SCRIPT) as setup:
+        async with redis_repository(redis_url, policy=IN_LANES) as setup:
             await setup.repository.apply([update("batch", evidence("essay-10", at=minutes(1)))])
             summary = (await setup.repository.get_summary(BATCH)).summary
 

@@ -38,6 +38,7 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, EssayProcessingState
 from tests.support.database import open_engine
 from tests.support.faults.servers import GROUP, FaultServers
+from tests.support.pipelines import DEPENDENCIES
 
 LOOK_SECONDS = 0.05
 QUIET_SECONDS = 90
@@ -106,7 +107,7 @@ class Onlooker:
 
     async def load_persisted(self, batches: list[BatchId]) -> dict[BatchId, BatchState]:
         """Return what Postgres holds of the batches."""
-        return await PostgresBatchStateRepository(self.engine).load_states(batches)
+        return await PostgresBatchStateRepository(self.engine, DEPENDENCIES).load_states(batches)
 
     async def load_counts(self, batches: list[BatchId]) -> dict[tuple[str, str], tuple[int, int]]:
         """Return (completed, failed) by batch and step, as the table for people has it."""

@@ -17,7 +17,7 @@ from tests.support.faults.journal import Journal
 from tests.support.faults.looking import Onlooker, open_onlooker
 from tests.support.faults.model import Model, evidence_of
 from tests.support.faults.servers import FaultServers, Member
-from tests.support.pipelines import service_catalog
+from tests.support.pipelines import DEPENDENCIES, service_catalog
 
 RECORD = os.environ.get("FAULT_RECORD")  # a file; a line for each time that every promise held
 
@@ -152,7 +152,7 @@ class World:
         counts = {
             (batch, step): (known.completed, known.failed)
             for batch in batches
-            for step, known in self.model.state(batch).summarise().steps.items()
+            for step, known in self.model.state(batch).summarise(DEPENDENCIES).steps.items()
         }
         assert await self.onlooker.load_counts(batches) == counts, "counted otherwise"
 
@@ -173,7 +173,7 @@ class World:
     async def _check_cached(self, batch: BatchId) -> None:
         state = self.model.state(batch)
         summary, essays, counts = await self.onlooker.load_cached(batch)
-        expected = state.summarise()
+        expected = state.summarise(DEPENDENCIES)
         assert summary == expected, f"Redis has another summary of {batch}"
         assert essays == state.essays(), f"Redis has other essays of {batch}"
         completed = {step: known.completed for step, known in expected.steps.items()}

@@ -121,7 +121,7 @@ async def test_a_bad_request_is_not_a_failed_resolution(tested: TestedApp) -> No
 
     assert not tested.announcer.failures
     unknown = {"status": "failure", "pipeline": "unknown"}
-    assert await tested.sample("bcs_pipeline_resolutions_total", **unknown) is None
+    assert await tested.sample("bcs_pipeline_resolutions_total", **unknown) == 0
 
 
 async def test_the_message_does_not_repeat_what_was_sent(tested: TestedApp) -> None:

@@ -55,12 +55,15 @@ async def test_the_progress_of_every_step_is_shown(tested: TestedApp) -> None:
 
 
 async def test_a_step_known_by_its_outcome_alone_is_shown(tested: TestedApp) -> None:
+    """A number that only an outcome tells is no number of the batch, but of what it is about."""
     await tested.repository.apply([update("batch-1", outcome(total=3))])
 
     body = await (await tested.client.get(BATCH)).get_json()
 
-    assert body["essays_total"] == 3
-    assert body["steps"]["spellcheck"]["outcome"] == "status-confirms"
+    assert body["essays_total"] is None
+    step = body["steps"]["spellcheck"]
+    assert (step["outcome"], step["total"]) == ("status-confirms", 3)
+    assert step["reason"] == "total_unknown"
     assert body["outputs"] == {}
 
 

@@ -1,8 +1,10 @@
 import pytest
 from structlog.testing import capture_logs
 
+from batch_conductor_service.models import BatchCompletionSummary, BatchId
+from batch_conductor_service.port_values import SummaryReading
 from tests.support.api import DEFINE, TestedApp
-from tests.support.builders import NOON, evidence, outcome, registration, update
+from tests.support.builders import NOON, evidence, registration, reported, update
 
 
 async def test_the_steps_to_run_are_answered_in_order(tested: TestedApp) -> None:
@@ -54,9 +56,9 @@ async def test_every_step_has_its_verdict_reason_and_evidence(tested: TestedApp)
 
 
 async def test_all_steps_complete_is_an_empty_list(tested: TestedApp) -> None:
-    await tested.repository.apply(
-        [update("batch-1", outcome(), outcome(step="cj_assessment", fingerprint="cj"))]
-    )
+    checked = reported(["essay-1"])
+    compared = reported(["essay-1"], step="cj_assessment")
+    await tested.repository.apply([update("batch-1", *checked, *compared)])
 
     response = await tested.define()
 
@@ -150,3 +152,49 @@ async def test_charset_of_the_content_type_is_accepted(tested: TestedApp) -> Non
     )
 
     assert response.status_code == 200
+
+
+async def test_an_answer_that_prunes_is_one_line_that_says_why_and_for_whom(
+    tested: TestedApp,
+) -> None:
+    await tested.repository.apply([update("batch-1", registration(1), evidence("essay-1"))])
+    question = {"batch_id": "batch-1", "requested_pipeline": "cj_assessment"}
+    headers = {"User-Agent": "bos/1\x1b[31m\x7f" + "x" * 1000, "X-Correlation-ID": "c-1"}
+
+    with capture_logs() as logs:
+        response = await tested.client.post(DEFINE, json=question, headers=headers)
+        await tested.define(batch_id="batch-2")  # prunes nothing
+
+    version = (await response.get_json())["pipeline_version"]
+    (line,) = [entry for entry in logs if entry["event"] == "phases_pruned"]
+    agent = line.pop("user_agent")
+    assert line == {
+        "event": "phases_pruned",
+        "log_level": "info",
+        "batch_id": "batch-1",
+        "pipeline": "cj_assessment",
+        "pipeline_version": version,
+        "phases": {"spellcheck": "skip: already_completed", "cj_assessment": "run: requested"},
+        "essays_total": None,
+        "correlation_id": "c-1",
+        "caller": "<local>",
+    }
+    assert agent.startswith("bos/1?[31m?xxx")
+    assert len(agent) == 200
+
+
+async def test_answers_are_counted_by_verdict_reason_and_whether_they_are_degraded(
+    tested: TestedApp,
+) -> None:
+    await tested.repository.apply([update("batch-1", registration(1), evidence("essay-1"))])
+    await tested.define()
+    tested.repository.reading = SummaryReading(
+        summary=BatchCompletionSummary(batch_id=BatchId("batch-1"), is_whole=False)
+    )
+    await tested.define()
+
+    skipped = {"verdict": "skip", "reason": "already_completed"}
+    unknown = {"verdict": "run", "reason": "state_unknown"}
+    assert await tested.sample("bcs_phase_verdicts_total", **skipped) == 1
+    assert await tested.sample("bcs_phase_verdicts_total", **unknown) == 2
+    assert await tested.sample("bcs_degraded_answers_total") == 1

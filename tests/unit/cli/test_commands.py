@@ -56,6 +56,20 @@ def test_commands_are_those_the_documents_name() -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_misspelled_setting_is_told_in_one_line(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BCS_POSTGRES_ENABLE", "false")
+
+    result = run(command)
+
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: BCS_POSTGRES_ENABLE: no such setting; the nearest is BCS_POSTGRES_ENABLED\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
 def test_bad_setting_is_told_in_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BCS_HTTP_PORT", "many")
 

@@ -14,10 +14,11 @@ from batch_conductor_service.services.auditing import AuditedPage
 from batch_conductor_service.services.replaying import PartitionReplay, ReplayResult
 from tests.support.auditing import archived, cached
 from tests.support.builders import essay_names, evidence, update
+from tests.support.pipelines import DEPENDENCIES
 
 BATCH = BatchId("batch")
 MANY = update("batch", *(evidence(essay) for essay in essay_names(MAX_ROWS + 5)))
-COMPARISON = compare(BATCH, cached(MANY), archived(update("batch")))
+COMPARISON = compare(BATCH, cached(MANY), archived(update("batch")), dependencies=DEPENDENCIES)
 PAGE = AuditedPage(audited=3, doubted=1, unknown=(BatchId("other"),), differing=(COMPARISON,))
 
 

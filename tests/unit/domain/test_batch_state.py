@@ -16,6 +16,7 @@ from tests.support.builders import (
     registration,
     update,
 )
+from tests.support.pipelines import DEPENDENCIES
 
 SPELLCHECK = StepName("spellcheck")
 
@@ -28,11 +29,11 @@ def state(*items: EssayEvidence | PhaseOutcome | BatchRegistration) -> BatchStat
 
 
 def spellcheck(*items: EssayEvidence | PhaseOutcome | BatchRegistration) -> StepCompletionSummary:
-    return state(*items).summarise().steps[SPELLCHECK]
+    return state(*items).summarise(DEPENDENCIES).steps[SPELLCHECK]
 
 
 def test_of_a_batch_nobody_has_heard_of_nothing_is_known() -> None:
-    assert state().summarise() == BatchCompletionSummary(batch_id=BatchId("batch"))
+    assert state().summarise(DEPENDENCIES) == BatchCompletionSummary(batch_id=BatchId("batch"))
     assert state().essays() == []
 
 
@@ -58,7 +59,7 @@ def test_a_stranger_does_not_count_in_a_batch_whose_essays_are_named() -> None:
 
 
 def test_a_step_that_only_strangers_went_through_is_listed_without_counts() -> None:
-    summary = state(registration(1, essays=["a"]), evidence("stranger")).summarise()
+    summary = state(registration(1, essays=["a"]), evidence("stranger")).summarise(DEPENDENCIES)
 
     assert summary.steps == {SPELLCHECK: StepCompletionSummary()}
 
@@ -66,14 +67,14 @@ def test_a_step_that_only_strangers_went_through_is_listed_without_counts() -> N
 def test_the_latest_registration_counts_and_of_two_at_once_the_larger() -> None:
     small, large = registration(3, minutes(1)), registration(4, minutes(1))
 
-    assert state(large, small).summarise().registered_total == 4
-    assert state(large, registration(2, minutes(2))).summarise().registered_total == 2
+    assert state(large, small).summarise(DEPENDENCIES).registered_total == 4
+    assert state(large, registration(2, minutes(2))).summarise(DEPENDENCIES).registered_total == 2
 
 
 def test_a_registration_sent_again_is_not_newer() -> None:
     first, second = registration(3, minutes(1)), registration(5, minutes(2))
 
-    summary = state(first, second, registration(3, minutes(9))).summarise()
+    summary = state(first, second, registration(3, minutes(9))).summarise(DEPENDENCIES)
 
     assert summary.registered_total == 5
 
@@ -81,8 +82,8 @@ def test_a_registration_sent_again_is_not_newer() -> None:
 def test_the_largest_reported_total_is_kept() -> None:
     items = [outcome(total=n, step=f"step-{n}") for n in (3, 7, 5)]
 
-    assert state(*items).summarise().reported_total == 7
-    assert state(outcome(total=0)).summarise().reported_total is None
+    assert state(*items).summarise(DEPENDENCIES).reported_total == 7
+    assert state(outcome(total=0)).summarise(DEPENDENCIES).reported_total is None
 
 
 def test_the_latest_outcome_counts_and_of_two_at_once_the_one_that_refutes() -> None:
@@ -125,5 +126,5 @@ def test_a_batch_is_copied_by_merging_its_evidence() -> None:
     copy = BatchState(original.batch_id)
     copy.merge(original.as_update())
 
-    assert copy.summarise() == original.summarise()
+    assert copy.summarise(DEPENDENCIES) == original.summarise(DEPENDENCIES)
     assert copy.essays() == original.essays()

@@ -1,111 +1,93 @@
-import itertools
+"""How two statements about the same thing become one, whichever is heard of first."""
+
+from dataclasses import replace
+from itertools import combinations, permutations
 
 import pytest
 
 from batch_conductor_service.domain.merging import (
-    earlier,
-    effective,
-    later,
     merge_evidence,
-    storage_id_of,
+    merge_outcome,
+    merge_registration,
 )
 from batch_conductor_service.models import (
     OBSERVED,
-    EssayEvidence,
-    EssayStep,
-    ProcessingStepStatus,
+    UNREADABLE,
+    PhaseOutcome,
+    StepEvidence,
 )
-from tests.support.builders import evidence, minutes, outcome
-
-COMPLETED, FAILED = ProcessingStepStatus.COMPLETED, ProcessingStepStatus.FAILED
+from tests.support.builders import evidence, minutes, outcome, registration
 
 
-def step(*items: EssayEvidence) -> EssayStep:
-    return EssayStep(sources={item.source: item.evidence for item in items})
+def said(status: str, at: float, storage_id: str | None = None) -> StepEvidence:
+    return evidence("essay", status, minutes(at), storage_id=storage_id).evidence
 
 
-def observed(status: str, at: float, storage_id: str | None = None) -> EssayEvidence:
-    return evidence("essay", status, minutes(at), storage_id=storage_id)
+def merged(source: str, *statements: StepEvidence) -> StepEvidence:
+    """Return what is known after all of them, which must be the same in any order."""
+    results = set()
+    for order in permutations([*statements, statements[0]]):
+        known = None
+        for statement in order:
+            known = merge_evidence(source, known, statement)
+        results.add(known)
+    [result] = results
+    assert result is not None
+    return result
 
 
-def reported(
-    status: str, at: float, storage_id: str | None = None, source: str = "report"
-) -> EssayEvidence:
-    return evidence("essay", status, minutes(at), storage_id=storage_id, source=source)
+@pytest.mark.parametrize(("old", "new"), [("failed", "completed"), ("completed", "failed")])
+def test_of_what_an_essay_says_itself_the_latest_counts(old: str, new: str) -> None:
+    assert merged(OBSERVED, said(old, 1), said(new, 2)) == said(new, 2)
 
 
-def test_the_later_statement_holds() -> None:
-    old, new = observed("failed", 1).evidence, observed("completed", 2).evidence
-
-    assert later(old, new) == later(new, old) == new
-
-
-@pytest.mark.parametrize("pair", [*itertools.combinations(["completed", "pending", "failed"], 2)])
-def test_of_two_statements_at_one_time_the_one_that_runs_the_phase_holds(
+@pytest.mark.parametrize("pair", [*combinations(["completed", "pending", "failed"], 2)])
+def test_of_two_statements_at_one_time_the_one_that_runs_the_phase_counts(
     pair: tuple[str, str],
 ) -> None:
-    trusting, doubting = (observed(status, 1).evidence for status in pair)
+    trusting, doubting = pair
 
-    assert later(trusting, doubting) == later(doubting, trusting) == doubting
+    assert merged(OBSERVED, said(trusting, 1), said(doubting, 1)) == said(doubting, 1)
 
 
 def test_a_tie_in_all_else_falls_to_the_storage_id() -> None:
-    one, other = observed("completed", 1, "a").evidence, observed("completed", 1, "b").evidence
+    one, other = said("completed", 1, "a"), said("completed", 1, "b")
 
-    assert later(one, other) == later(other, one) == other
-
-
-def test_the_earlier_of_two_copies_of_a_report_is_the_true_one() -> None:
-    first, copy = outcome(at=minutes(1)), outcome(at=minutes(9))
-
-    assert earlier(first, copy) == earlier(copy, first) == first
+    assert merged(OBSERVED, one, other, said("completed", 1)) == other
 
 
-def test_an_essays_own_statement_is_replaced_by_a_later_and_a_report_by_an_earlier() -> None:
-    old, new = observed("failed", 1).evidence, observed("failed", 2).evidence
-
-    assert merge_evidence(OBSERVED, None, old) == old
-    assert merge_evidence(OBSERVED, old, new) == new
-    assert merge_evidence("report", new, old) == old
+def test_of_copies_of_a_reported_success_the_earliest_counts() -> None:
+    assert merged("report", said("completed", 2), said("completed", 1)) == said("completed", 1)
 
 
-@pytest.mark.parametrize(
-    ("items", "status"),
-    [
-        ([observed("completed", 1)], "completed"),
-        ([reported("completed", 1)], "completed"),
-        ([reported("failed", 1)], "failed"),
-        ([observed("failed", 1), reported("completed", 2)], "failed"),
-        ([observed("completed", 1), reported("failed", 2)], "failed"),
-        ([observed("completed", 2), reported("failed", 2)], "failed"),
-        ([observed("completed", 3), reported("failed", 2)], "completed"),
-        ([observed("pending", 1), reported("completed", 2)], "pending"),
-        ([reported("completed", 1), reported("failed", 2, source="new")], "failed"),
-        ([reported("failed", 1), reported("completed", 2, source="new")], "completed"),
-    ],
-)
-def test_a_report_only_ever_takes_away_what_an_essay_said_of_itself(
-    items: list[EssayEvidence], status: str
-) -> None:
-    assert effective(step(*items)).status == status
+@pytest.mark.parametrize("status", ["failed", "pending"])
+def test_of_copies_of_a_reported_failure_the_latest_counts(status: str) -> None:
+    assert merged("report", said(status, 2), said(status, 1)) == said(status, 2)
 
 
-def test_a_step_without_evidence_has_no_status() -> None:
-    with pytest.raises(ValueError, match="without evidence"):
-        effective(EssayStep(sources={}))
+def test_of_records_that_could_not_be_read_the_latest_counts() -> None:
+    assert merged(UNREADABLE, said("pending", 1), said("pending", 2)) == said("pending", 2)
 
 
 @pytest.mark.parametrize(
-    ("items", "storage_id"),
-    [
-        ([observed("completed", 1, "own")], "own"),
-        ([observed("completed", 1), reported("completed", 2, "told")], "told"),
-        ([observed("completed", 1, "own"), reported("completed", 2, "told")], "own"),
-        ([observed("completed", 1)], None),
-        ([observed("failed", 2), reported("completed", 1, "told")], None),
-    ],
+    ("verdict", "at"), [("confirms", 1), ("reports", 1), ("partial", 9), ("refutes", 9)]
 )
-def test_the_output_of_a_completed_step_is_known_from_any_source(
-    items: list[EssayEvidence], storage_id: str | None
+def test_the_earliest_copy_of_a_success_counts_and_the_latest_of_anything_else(
+    verdict: str, at: float
 ) -> None:
-    assert storage_id_of(step(*items)) == storage_id
+    copies = [outcome(verdict, minutes(time)) for time in (5, 1, 9)]
+
+    for first, second, third in permutations(copies):
+        known: PhaseOutcome = merge_outcome(
+            merge_outcome(merge_outcome(None, first), second), third
+        )
+        assert known == outcome(verdict, minutes(at))
+
+
+def test_a_registration_keeps_the_times_of_its_first_and_its_last_copy() -> None:
+    first, last = registration(3, minutes(1)), registration(3, minutes(9))
+    both = replace(first, repeated_at=minutes(9))
+
+    assert merge_registration(None, first) == first
+    assert merge_registration(first, last) == merge_registration(last, first) == both
+    assert merge_registration(both, registration(3, minutes(5))) == both

@@ -3,13 +3,14 @@ from batch_conductor_service.services.auditing import Auditor, AuditPolicy
 from batch_conductor_service.services.repairing import RebuildPolicy, Repairer
 from tests.support.auditing import Stores, archived, cached
 from tests.support.builders import evidence, update
+from tests.support.pipelines import DEPENDENCIES
 
 POLICY = AuditPolicy(page_size=2, pause_seconds=0)
 A, B, C, D, E = map(BatchId, "abcde")
 
 
 def auditor_of(stores: Stores) -> Auditor:
-    return Auditor(stores.cache, stores.records, stores, POLICY)
+    return Auditor(stores.cache, stores.records, stores, DEPENDENCIES, POLICY)
 
 
 def repairer_of(stores: Stores) -> Repairer:
@@ -36,7 +37,7 @@ async def test_named_batches_are_listed_once_each() -> None:
 async def test_without_postgres_all_that_redis_knows_are_listed_and_compared() -> None:
     stores = Stores()
     stores.redis = {A: cached(update("a")), B: cached(update("b"), "lost")}
-    auditor = Auditor(stores.cache, None, None, POLICY)
+    auditor = Auditor(stores.cache, None, None, DEPENDENCIES, POLICY)
 
     assert await listed(auditor) == [[A, B]]
     assert [one.batch_id for one in (await auditor.audit([A, B])).differing] == [B]
@@ -127,7 +128,7 @@ async def test_a_repair_counts_anew_what_postgres_alone_has() -> None:
 
 async def test_a_rebuild_merges_what_postgres_redis_and_the_queue_know() -> None:
     stores = Stores()
-    stores.redis = {A: cached(update("a", evidence("e1")), is_trusted=False)}
+    stores.redis = {A: cached(update("a", evidence("e1")), is_current=False)}
     stores.postgres = {
         A: archived(update("a", evidence("e2"))),
         B: archived(update("b", evidence("e1"))),

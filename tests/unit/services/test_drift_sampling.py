@@ -13,6 +13,7 @@ from batch_conductor_service.services.drift_sampling import (
 from tests.support.auditing import Stores, archived, cached
 from tests.support.builders import evidence, update
 from tests.support.kafka import running, until
+from tests.support.pipelines import DEPENDENCIES
 
 A, B, C = map(BatchId, "abc")
 
@@ -25,7 +26,11 @@ class Bench:
         self.recent = RecentBatches()
         self.shown: list[int] = []
         auditor = Auditor(
-            self.stores.cache, self.stores.records, self.stores, AuditPolicy(pause_seconds=0)
+            self.stores.cache,
+            self.stores.records,
+            self.stores,
+            DEPENDENCIES,
+            AuditPolicy(pause_seconds=0),
         )
         self.sampler = DriftSampler(
             auditor,

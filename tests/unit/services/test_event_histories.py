@@ -27,6 +27,7 @@ from tests.support.builders import (
     registered,
     spellchecked,
 )
+from tests.support.pipelines import DEPENDENCIES
 
 ESSAYS = essay_names(3)
 TIMES = st.integers(0, 4).map(minutes)
@@ -63,7 +64,11 @@ EVENTS = st.one_of(
 HISTORIES = st.lists(EVENTS, max_size=12)
 
 OutcomeArguments = tuple[list[str], list[str], str, datetime]  # done, failed, phase, time
-OUTCOMES = st.lists(st.tuples(ESSAY_LISTS, ESSAY_LISTS, st.sampled_from(STEPS), TIMES), max_size=5)
+NOBODY = st.just(list[str]())
+SUCCESSES = st.lists(st.tuples(ESSAY_LISTS, NOBODY, st.sampled_from(STEPS), TIMES), max_size=5)
+FAILURES = st.lists(
+    st.tuples(NOBODY, ESSAY_LISTS.filter(bool), st.sampled_from(STEPS), TIMES), max_size=5
+)
 
 
 def project(event: RecordedEvent) -> BatchUpdate:
@@ -79,7 +84,7 @@ def state_of(updates: Sequence[BatchUpdate]) -> BatchState:
 
 
 def facts(state: BatchState) -> tuple[BatchCompletionSummary, object]:
-    return state.summarise(), state.essays()
+    return state.summarise(DEPENDENCIES), state.essays()
 
 
 @settings(deadline=None)
@@ -95,14 +100,29 @@ def test_order_and_repetition_change_nothing(
 
 
 @settings(deadline=None)
-@given(HISTORIES, OUTCOMES, st.randoms(use_true_random=False))
-def test_an_outcome_sent_again_later_is_no_newer_evidence(
+@given(HISTORIES, SUCCESSES, st.randoms(use_true_random=False))
+def test_a_success_sent_again_later_is_no_newer_evidence(
     history: list[RecordedEvent], outcomes: list[OutcomeArguments], chance: random.Random
 ) -> None:
     originals = [_outcome(arguments) for arguments in outcomes]
     copies = [_outcome(arguments, delay=timedelta(minutes=1)) for arguments in outcomes]
     updates = [project(event) for event in history + originals]
     disturbed = [*updates, *map(project, copies)]
+    chance.shuffle(disturbed)
+
+    assert facts(state_of(disturbed)) == facts(state_of(updates))
+
+
+@settings(deadline=None)
+@given(HISTORIES, FAILURES, st.randoms(use_true_random=False))
+def test_of_a_failure_sent_again_later_the_earlier_copy_is_nothing(
+    history: list[RecordedEvent], outcomes: list[OutcomeArguments], chance: random.Random
+) -> None:
+    """Fail, succeed, fail in the same words is a failure."""
+    originals = [_outcome(arguments) for arguments in outcomes]
+    copies = [_outcome(arguments, delay=timedelta(minutes=1)) for arguments in outcomes]
+    updates = [project(event) for event in history + copies]
+    disturbed = [*updates, *map(project, originals)]
     chance.shuffle(disturbed)
 
     assert facts(state_of(disturbed)) == facts(state_of(updates))
@@ -140,7 +160,7 @@ def test_a_copied_batch_is_the_same_batch(history: list[RecordedEvent]) -> None:
 def test_a_complete_step_has_every_essay_completed_and_none_failed(
     history: list[RecordedEvent],
 ) -> None:
-    summary = state_of([project(event) for event in history]).summarise()
+    summary = state_of([project(event) for event in history]).summarise(DEPENDENCIES)
 
     for step in STEPS:
         progress = judge_step(summary, StepName(step))

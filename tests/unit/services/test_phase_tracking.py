@@ -1,33 +1,26 @@
 import json
 import re
-from datetime import datetime
 
 import pytest
 
 from batch_conductor_service.events.decoding import decode_event
 from batch_conductor_service.events.topics import EventName
 from batch_conductor_service.models import (
-    OBSERVED,
+    OWN_PREFIX,
     BatchRegistration,
     BatchUpdate,
-    EssayEvidence,
     OutcomeVerdict,
     PhaseOutcome,
     RecordPosition,
 )
 from batch_conductor_service.services.phase_tracking import (
-    MAX_CLOCK_SKEW,
-    bound_in_time,
-    group_by_batch,
     to_update,
 )
 from tests.support.builders import (
     RecordedEvent,
     assessed,
-    envelope,
     evidence,
     minutes,
-    outcome,
     phase_outcome,
     recorded,
     registered,
@@ -54,6 +47,13 @@ def only_registration(event: RecordedEvent) -> BatchRegistration:
     return only
 
 
+def of_run(event: RecordedEvent, number: int = 1) -> RecordedEvent:
+    """Return the event with the correlation id of that number in its envelope."""
+    correlation_id = f"2f0d5a8e-0000-4000-8000-{number:012}"
+    whole = json.loads(event.value) | {"correlation_id": correlation_id}
+    return event._replace(value=json.dumps(whole).encode())
+
+
 @pytest.mark.parametrize(
     ("status", "step_status", "storage_id"),
     [
@@ -61,6 +61,8 @@ def only_registration(event: RecordedEvent) -> BatchRegistration:
         ("failed", "failed", None),
         ("pending", "pending", None),
         ("in_progress", "pending", None),
+        ("COMPLETED", "pending", None),
+        ("abandoned", "pending", None),
     ],
 )
 def test_a_spellchecked_essay_is_observed(
@@ -90,27 +92,63 @@ def test_a_failed_essay_has_no_output_even_when_one_is_named() -> None:
 
 
 class TestAssessment:
-    def test_each_essay_is_observed_and_one_in_both_lists_failed(self) -> None:
+    def test_it_is_the_outcome_of_its_service_and_reports_each_essay(self) -> None:
         projected = project(assessed("batch", ["a", "both"], ["b", "both"], minutes(1)))
 
-        assert {
-            (item.essay_id, item.evidence.status.value, item.source) for item in projected.evidence
-        } == {("a", "completed", OBSERVED), ("b", "failed", OBSERVED), ("both", "failed", OBSERVED)}
-        assert {item.step for item in projected.evidence} == {"cj_assessment"}
-        assert {item.evidence.occurred_at for item in projected.evidence} == {minutes(1)}
+        (told,) = projected.outcomes
+        assert told.is_own
+        assert HASH.match(told.fingerprint.removeprefix(OWN_PREFIX))
+        assert projected.evidence == tuple(
+            evidence(essay, status, minutes(1), step="cj_assessment", source=told.fingerprint)
+            for essay, status in [("a", "completed"), ("both", "failed"), ("b", "failed")]
+        )
 
-    @pytest.mark.parametrize("status", ["completed_successfully", "COMPLETED", "Success"])
-    def test_success_only_reports_how_many_essays_there_are(self, status: str) -> None:
-        told = only_outcome(assessed("batch", ["a"], at=minutes(1), status=status))
+    def test_success_of_all_that_were_counted_confirms(self) -> None:
+        told = only_outcome(assessed("batch", ["a", "b"], at=minutes(1)))
 
-        assert told.verdict is OutcomeVerdict.REPORTS
-        assert (told.step, told.status, told.occurred_at) == ("cj_assessment", status, minutes(1))
+        assert told.verdict is OutcomeVerdict.CONFIRMS
+        assert (told.step, told.status) == ("cj_assessment", "completed_successfully")
+        assert (told.occurred_at, told.reported_total) == (minutes(1), 2)
 
-    @pytest.mark.parametrize("status", ["failed", "completed_with_failures", "unheard_of"])
-    def test_anything_else_refutes(self, status: str) -> None:
+    @pytest.mark.parametrize(
+        "status",
+        ["failed", "completed_with_failures", "unheard_of", "COMPLETED_SUCCESSFULLY", "completed"],
+    )
+    def test_any_other_status_refutes(self, status: str) -> None:
         told = only_outcome(assessed("batch", ["a"], status=status))
 
+        assert (told.verdict, told.status) == (OutcomeVerdict.REFUTES, status)
+
+    def test_the_success_of_nothing_proves_nothing(self) -> None:
+        assert only_outcome(assessed("batch", [])).verdict is OutcomeVerdict.REPORTS
+
+    def test_success_with_a_failed_essay_refutes(self) -> None:
+        told = only_outcome(assessed("batch", ["a"], ["b"], status="completed_successfully"))
+
         assert told.verdict is OutcomeVerdict.REFUTES
+
+    @pytest.mark.parametrize(
+        ("ids", "total", "successful", "failed"),
+        [
+            (["a", "b"], 3, 2, 0),
+            (["a", "b"], 1, 2, 0),
+            (["a", "b"], 0, 0, 0),
+            (["a", "b"], 2, 1, 0),
+            (["a", "b"], 2, 3, 0),
+            (["a", "b"], 2, 2, 1),
+            (["a", "b"], 2, 1, 1),
+            (["a", "a"], 2, 2, 0),
+            (["a", "a"], 1, 1, 0),
+            (["a", "a"], 2, 1, 0),
+        ],
+    )
+    def test_counts_that_do_not_agree_refute(
+        self, ids: list[str], total: int, successful: int, failed: int
+    ) -> None:
+        told = only_outcome(counted(ids, total, successful, failed))
+
+        assert told.verdict is OutcomeVerdict.REFUTES
+        assert told.reported_total == max(total, successful + failed, len(ids))
 
     def test_failures_with_names_leave_the_others_standing(self) -> None:
         told = only_outcome(assessed("batch", ["a"], ["b"], status="completed_with_failures"))
@@ -124,23 +162,29 @@ class TestAssessment:
         assert told.reported_total == reported
 
     def test_the_ids_count_where_they_are_more_than_was_counted(self) -> None:
-        whole = envelope(EventName.CJ_ASSESSMENT_COMPLETED, {})
-        data = {
-            "entity_id": "batch",
-            "timestamp": whole["event_timestamp"],
-            "status": "completed",
-            "processing_summary": {
-                "total_essays": 1,
-                "successful": 1,
-                "failed": 0,
-                "successful_essay_ids": ["a", "b"],
-                "failed_essay_ids": ["c"],
-            },
-        }
+        assert only_outcome(counted(["a", "b", "c"], 1, 1, 0)).reported_total == 3
 
-        told = only_outcome(recorded(EventName.CJ_ASSESSMENT_COMPLETED, "batch", data))
+    def test_another_content_has_another_fingerprint(self) -> None:
+        events = [
+            assessed("batch", ["a"]),
+            assessed("other", ["a"]),
+            assessed("batch", ["b"]),
+            assessed("batch", [], ["a"]),
+            assessed("batch", ["a"], status="failed"),
+            assessed("batch", ["a"], total=7),
+            assessed("batch", ["a"], at=minutes(1)),
+        ]
 
-        assert told.reported_total == 3
+        prints = {only_outcome(of_run(event)).fingerprint for event in events}
+        assert len(prints) == len(events)
+
+
+def counted(ids: list[str], total: int, successful: int, failed: int) -> RecordedEvent:
+    """Return the success of an assessment with these counts, whatever they count."""
+    whole = json.loads(assessed("batch", ids).value)
+    counts = {"total_essays": total, "successful": successful, "failed": failed}
+    whole["data"]["processing_summary"] |= counts
+    return recorded(EventName.CJ_ASSESSMENT_COMPLETED, "batch", whole["data"])
 
 
 class TestPhaseOutcome:
@@ -156,7 +200,8 @@ class TestPhaseOutcome:
                 ("b", "failed", None),
             ]
         )
-        assert told.reported_total == 3
+        assert told.reported_total == 4
+        assert not told.is_own
 
     def test_success_without_failures_confirms(self) -> None:
         told = only_outcome(phase_outcome("batch", ["a"], at=minutes(1), phase="nlp"))
@@ -180,14 +225,19 @@ class TestPhaseOutcome:
 
         assert told.verdict is OutcomeVerdict.REFUTES
 
+    def test_the_success_of_nothing_proves_nothing(self) -> None:
+        assert only_outcome(phase_outcome("batch", [])).verdict is OutcomeVerdict.REPORTS
+
     def test_failures_with_names_leave_the_others_standing(self) -> None:
         told = only_outcome(phase_outcome("batch", ["a"], ["b"]))
 
         assert told.verdict is OutcomeVerdict.PARTIAL
 
     def test_a_copy_sent_later_has_the_fingerprint_of_the_original(self) -> None:
-        original = only_outcome(phase_outcome("batch", ["a", "b"], ["c", "d"], minutes(1)))
-        copy = only_outcome(phase_outcome("batch", ["b", "a"], ["d", "c"], minutes(9)))
+        first = phase_outcome("batch", ["a", "b"], ["c", "d"], minutes(1))
+        again = phase_outcome("batch", ["b", "a"], ["d", "c"], minutes(9))
+
+        original, copy = only_outcome(of_run(first)), only_outcome(of_run(again))
 
         assert HASH.match(original.fingerprint)
         assert copy.fingerprint == original.fingerprint
@@ -204,7 +254,8 @@ class TestPhaseOutcome:
             phase_outcome("batch", ["a"], status="failed_critically"),
         ]
 
-        assert len({only_outcome(event).fingerprint for event in events}) == len(events)
+        prints = {only_outcome(of_run(event)).fingerprint for event in events}
+        assert len(prints) == len(events)
 
 
 class TestRegistration:
@@ -216,13 +267,29 @@ class TestRegistration:
             2, minutes(1), essays=["essay-1", "essay-2"], fingerprint=told.fingerprint
         )
 
-    @pytest.mark.parametrize("essays", [[], ["a"], ["a", "a"], ["a", "b", "c"]])
-    def test_the_essays_count_only_if_they_are_as_many_as_were_counted(
-        self, essays: list[str]
+    @pytest.mark.parametrize(
+        ("essays", "total", "named"),
+        [
+            ([], 2, ()),
+            (["a"], 2, ("a",)),
+            (["a", "a"], 2, ("a",)),
+            (["c", "b", "a"], 3, ("a", "b", "c")),
+        ],
+    )
+    def test_it_names_essays_as_soon_as_it_names_one_and_the_larger_number_counts(
+        self, essays: list[str], total: int, named: tuple[str, ...]
     ) -> None:
         told = only_registration(registered("batch", 2, essays=essays))
 
-        assert (told.essays_total, told.essay_ids) == (2, ())
+        assert (told.essays_total, told.essay_ids) == (total, named)
+
+    def test_a_copy_sent_later_is_a_copy_in_whatever_order_it_names_them(self) -> None:
+        data = json.loads(registered("batch", 2).value)["data"]
+        first = recorded(EventName.BATCH_ESSAYS_REGISTERED, "batch", data, minutes(1))
+        data["essay_ids"] = ["essay-2", "essay-1", "essay-2"]
+        copy = recorded(EventName.BATCH_ESSAYS_REGISTERED, "batch", data, minutes(9))
+
+        assert only_registration(of_run(copy)) == only_registration(of_run(first))
 
     @pytest.mark.parametrize("metadata", [None, {}, {"timestamp": None}])
     def test_without_a_time_of_its_own_it_has_its_envelopes(
@@ -242,6 +309,16 @@ class TestRegistration:
         assert (first.occurred_at, copy.occurred_at) == (minutes(1), minutes(9))
         assert first.fingerprint == copy.fingerprint
 
+    def test_two_that_differ_in_a_correlation_id_alone_are_two(self) -> None:
+        event = registered("batch", 2)
+        whole = json.loads(event.value)
+        whole["data"]["metadata"]["correlation_id"] = "another"
+        inside = event._replace(value=json.dumps(whole).encode())
+
+        told = [of_run(one, run) for one in (event, inside) for run in (1, 2)]
+
+        assert len({only_registration(one).fingerprint for one in told}) == 4
+
     def test_another_content_has_another_fingerprint(self) -> None:
         events = [
             registered("batch", 2),
@@ -251,126 +328,24 @@ class TestRegistration:
             registered("batch", 2, minutes(1)),
         ]
 
-        assert len({only_registration(event).fingerprint for event in events}) == len(events)
+        prints = {only_registration(of_run(event)).fingerprint for event in events}
+        assert len(prints) == len(events)
 
 
-class TestGrouping:
-    def test_there_is_one_update_a_batch_in_order_of_first_appearance(self) -> None:
-        updates = [
-            update("b", evidence("x"), position=("t", 0, 1)),
-            update("a", evidence("x"), position=("t", 0, 2)),
-            update("b", registration(2), outcome(), position=("u", 1, 9)),
-        ]
+@pytest.mark.parametrize("event", [assessed("batch", ["a"]), phase_outcome("batch", ["a"])])
+def test_two_runs_that_say_the_same_are_two_outcomes(event: RecordedEvent) -> None:
+    prints = {only_outcome(of_run(event, run)).fingerprint for run in (1, 2)}
 
-        assert group_by_batch(updates) == [
-            BatchUpdate(
-                batch_id=updates[0].batch_id,
-                evidence=updates[0].evidence,
-                outcomes=updates[2].outcomes,
-                registrations=updates[2].registrations,
-                positions=updates[0].positions + updates[2].positions,
-            ),
-            updates[1],
-        ]
-
-    def test_of_two_statements_about_one_essay_the_one_that_holds_is_kept(self) -> None:
-        old, new = evidence("x", "failed", minutes(1)), evidence("x", "completed", minutes(2))
-
-        (grouped,) = group_by_batch([update("a", new), update("a", old)])
-
-        assert grouped.evidence == (new,)
-
-    def test_a_repeated_record_keeps_both_positions(self) -> None:
-        event = spellchecked("batch", "essay")
-
-        (grouped,) = group_by_batch([project(event), project(event)])
-
-        assert len(grouped.evidence) == 1
-        assert len(grouped.positions) == 2
-
-    def test_nothing_is_grouped_into_nothing(self) -> None:
-        assert group_by_batch([]) == []
+    assert len(prints) == 2
 
 
-class TestTimesFromTheFuture:
-    """A clock days ahead must not outrank what comes after it; nor may one that is late."""
-
-    RECORDED = minutes(0)
-    FAR = minutes(60 * 24 * 365)
-
-    def bounded(
-        self,
-        item: EssayEvidence | PhaseOutcome | BatchRegistration,
-        *,
-        recorded_at: datetime = RECORDED,
-        now: datetime = RECORDED,
-    ) -> BatchUpdate:
-        return bound_in_time(update("batch", item), recorded_at, now)
-
-    def test_a_success_is_not_believed(self) -> None:
-        [item] = self.bounded(evidence("essay", at=self.FAR, storage_id="text")).evidence
-
-        assert item == evidence("essay", "pending", self.RECORDED)
-
-    def test_a_success_is_not_believed_for_its_record_s_sake(self) -> None:
-        """By default the time of a record is that of its sender, too."""
-        [item] = self.bounded(evidence("essay", at=self.FAR), recorded_at=self.FAR).evidence
-
-        assert item == evidence("essay", "pending", self.RECORDED)
-
-    def test_a_failure_stands_as_long_as_a_clock_may_be_off(self) -> None:
-        [item] = self.bounded(evidence("essay", "failed", self.FAR)).evidence
-
-        assert item == evidence("essay", "failed", self.RECORDED + MAX_CLOCK_SKEW)
-
-    @pytest.mark.parametrize("late", ["recorded_at", "now"])
-    def test_a_failure_is_not_moved_by_one_clock_that_is_late(self, late: str) -> None:
-        failure = evidence("essay", "failed", self.FAR)
-        times = {"recorded_at": self.FAR, "now": self.FAR} | {late: self.RECORDED}
-
-        assert self.bounded(failure, **times).evidence == (failure,)
-
-    @pytest.mark.parametrize(
-        ("verdict", "held", "at"),
-        [
-            ("confirms", "partial", RECORDED),
-            ("reports", "reports", RECORDED),
-            ("partial", "partial", RECORDED + MAX_CLOCK_SKEW),
-            ("refutes", "refutes", RECORDED + MAX_CLOCK_SKEW),
-        ],
-    )
-    def test_an_outcome_confirms_nothing(self, verdict: str, held: str, at: datetime) -> None:
-        [told] = self.bounded(outcome(verdict, self.FAR)).outcomes
-
-        assert (told.verdict, told.occurred_at) == (held, at)
-
-    def test_a_registration_counts_from_when_it_was_recorded(self) -> None:
-        [told] = self.bounded(registration(3, self.FAR)).registrations
-
-        assert told.occurred_at == self.RECORDED
-
-    def test_a_registration_is_not_moved_by_our_clock(self) -> None:
-        """Placed too early it would give way to one of fewer essays."""
-        told = registration(3, self.FAR)
-
-        assert self.bounded(told, recorded_at=self.FAR).registrations == (told,)
-
-    def test_what_a_clock_may_be_off_is_left_alone(self) -> None:
-        at = self.RECORDED + MAX_CLOCK_SKEW
-        said = update("batch", evidence("essay", at=at), outcome("confirms", at))
-
-        assert bound_in_time(said, self.RECORDED, self.RECORDED) == said
-
-
-def test_an_outcome_without_a_correlation_id_has_that_of_its_envelope() -> None:
-    """Two runs that say the same are two outcomes."""
+def test_two_runs_may_differ_in_the_correlation_id_of_the_data_alone() -> None:
     told = phase_outcome("batch", [], status="failed_critically")
-    fingerprints = set()
-    for run in ("2f0d5a8e-0000-4000-8000-000000000001", "2f0d5a8e-0000-4000-8000-000000000002"):
-        envelope = json.loads(told.value) | {"correlation_id": run}
-        del envelope["data"]["correlation_id"]
-        fingerprints.add(
-            only_outcome(told._replace(value=json.dumps(envelope).encode())).fingerprint
-        )
+    whole = json.loads(told.value)
+    prints = set()
+    for run in ("one", "another", None):
+        whole["data"]["correlation_id"] = run
+        event = of_run(told._replace(value=json.dumps(whole).encode()))
+        prints.add(only_outcome(event).fingerprint)
 
-    assert len(fingerprints) == 2
+    assert len(prints) == 3

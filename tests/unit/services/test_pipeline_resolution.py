@@ -10,15 +10,15 @@ from batch_conductor_service.models import BatchId
 from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
 from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
-from tests.support.builders import essay_names, evidence, registration, update
-from tests.support.pipelines import service_catalog
+from tests.support.builders import essay_names, evidence, registration, reported, update
+from tests.support.pipelines import DEPENDENCIES, service_catalog
 
 
 class PartialRepository(MockBatchStateRepositoryImpl):
     """Answers from a store that may not have everything."""
 
     def __init__(self, *, is_degraded: bool = False, is_whole: bool = True) -> None:
-        super().__init__()
+        super().__init__(DEPENDENCIES)
         self.is_degraded, self.is_whole = is_degraded, is_whole
         self.batches_read: list[BatchId] = []
 
@@ -60,7 +60,7 @@ async def resolve(
     ],
 )
 async def test_of_a_new_batch_the_whole_pipeline_runs(name: str, steps: Sequence[str]) -> None:
-    resolution = await resolve(MockBatchStateRepositoryImpl(), name)
+    resolution = await resolve(MockBatchStateRepositoryImpl(DEPENDENCIES), name)
 
     assert resolution.final_pipeline == steps
     assert resolution.skipped == []
@@ -68,7 +68,7 @@ async def test_of_a_new_batch_the_whole_pipeline_runs(name: str, steps: Sequence
 
 
 async def test_what_another_pipeline_completed_is_skipped() -> None:
-    repository = MockBatchStateRepositoryImpl()
+    repository = MockBatchStateRepositoryImpl(DEPENDENCIES)
     await complete(repository, "spellcheck", "nlp")
 
     resolution = await resolve(repository, "comprehensive")
@@ -79,14 +79,16 @@ async def test_what_another_pipeline_completed_is_skipped() -> None:
 
 
 async def test_a_batch_with_everything_done_has_nothing_to_run() -> None:
-    repository = MockBatchStateRepositoryImpl()
-    await complete(repository, "spellcheck", "cj_assessment")
+    repository = MockBatchStateRepositoryImpl(DEPENDENCIES)
+    await complete(repository, "spellcheck")
+    compared = reported(essay_names(3), step="cj_assessment", fingerprint="own:1")
+    await repository.apply([update("batch", *compared)])
 
     assert (await resolve(repository, "cj_assessment")).final_pipeline == []
 
 
 async def test_the_same_state_gives_the_same_answer() -> None:
-    repository = MockBatchStateRepositoryImpl()
+    repository = MockBatchStateRepositoryImpl(DEPENDENCIES)
     await complete(repository, "spellcheck")
 
     first, again = await resolve(repository, "nlp"), await resolve(repository, "nlp")
@@ -95,7 +97,7 @@ async def test_the_same_state_gives_the_same_answer() -> None:
 
 
 async def test_the_total_of_the_request_reaches_the_rules() -> None:
-    repository = MockBatchStateRepositoryImpl()
+    repository = MockBatchStateRepositoryImpl(DEPENDENCIES)
     await repository.apply([update("batch", evidence("essay-1"))])
 
     assert (await resolve(repository, "spellcheck")).final_pipeline == ["spellcheck"]

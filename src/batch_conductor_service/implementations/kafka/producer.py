@@ -24,11 +24,13 @@ from batch_conductor_service.exceptions import BrokerUnavailableError
 CLIENT_ID = "batch-conductor-service"
 MAX_REQUEST_BYTES = 4 * 1024 * 1024  # a wrapped dead letter outgrows its original of 1 MiB
 GRACE_SECONDS = 1  # beyond the library's own timeout, so that it can say what was wrong
+MAX_BATCH_BYTES = 64 * 1024  # of small messages, in a request; a larger one is a batch of its own
 CLOSE_TIMEOUT_SECONDS = 2  # for each of the two ways to close
 
 logger = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
+Outgoing = tuple[str, bytes | None, bytes, Sequence[tuple[str, bytes]]]  # as `send` takes it
 
 
 class MessageTooLargeError(BrokerUnavailableError):
@@ -60,6 +62,20 @@ class KafkaProducerClient:
         producer = await self._get_producer()
         sending = producer.send_and_wait(topic, value=value, key=key, headers=list(headers))
         await self._bounded(producer, sending)
+
+    async def send_all(
+        self, messages: Sequence[Outgoing]
+    ) -> Sequence[BrokerUnavailableError | None]:
+        """Send the messages together, and return when each is acknowledged or given up.
+
+        Returns for each None, or what `send` would have raised.
+
+        Raises:
+            BrokerUnavailableError: there is no connection, and none was sent.
+        """
+        producer = await self._get_producer()
+        ends = await _send_together(producer, messages, self._timeout_seconds + GRACE_SECONDS)
+        return [None if error is None else self._translate(producer, error) for error in ends]
 
     async def ping(self) -> None:
         """Return if a broker answers.
@@ -103,6 +119,7 @@ class KafkaProducerClient:
             acks="all",
             enable_idempotence=self._enable_idempotence,
             compression_type="gzip",
+            max_batch_size=MAX_BATCH_BYTES,
             max_request_size=MAX_REQUEST_BYTES,
             request_timeout_ms=int(self._timeout_seconds * 1000),
         )
@@ -110,16 +127,22 @@ class KafkaProducerClient:
     async def _bounded(self, producer: AIOKafkaProducer, awaitable: Awaitable[Answer]) -> Answer:
         try:
             return await asyncio.wait_for(awaitable, self._timeout_seconds + GRACE_SECONDS)
-        except UnknownTopicOrPartitionError as exc:
-            raise BrokerUnavailableError from exc  # nothing was sent, and others are served
-        except (MessageSizeTooLargeError, RecordListTooLargeError) as exc:
+        except (TimeoutError, KafkaError) as exc:
+            raise self._translate(producer, exc) from exc
+
+    def _translate(
+        self, producer: AIOKafkaProducer, error: BaseException
+    ) -> BrokerUnavailableError:
+        """Return the error as one of ours; a producer that cannot go on is given up."""
+        if isinstance(error, UnknownTopicOrPartitionError):
+            # Nothing was sent, and others are served.
+            return BrokerUnavailableError("The topic does not exist.")
+        self._give_up(producer)
+        if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
             # The refused batch had a sequence number: the idempotent producer's next one would
             # not follow the last that the broker took.
-            self._give_up(producer)
-            raise MessageTooLargeError from exc
-        except (TimeoutError, KafkaError) as exc:
-            self._give_up(producer)
-            raise BrokerUnavailableError from exc
+            return MessageTooLargeError()
+        return BrokerUnavailableError()
 
     def _give_up(self, producer: AIOKafkaProducer) -> None:
         if self._producer is producer:
@@ -130,6 +153,32 @@ class KafkaProducerClient:
         task = asyncio.create_task(_close(producer), name="close kafka producer")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+async def _send_together(
+    producer: AIOKafkaProducer, messages: Sequence[Outgoing], timeout_seconds: float
+) -> Sequence[BaseException | None]:
+    """Return for each message None when it is acknowledged, else why it is not by then."""
+    sent: list[asyncio.Future[object]] = []
+    refusal: BaseException = TimeoutError()
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            try:
+                for topic, key, value, headers in messages:
+                    sent.append(
+                        await producer.send(topic, value=value, key=key, headers=list(headers))
+                    )
+            except KafkaError as exc:
+                refusal = exc  # those before it may yet be acknowledged
+            if sent:
+                await asyncio.wait(sent)
+    except TimeoutError:
+        pass  # those that are not done tell it
+    finally:
+        for acknowledgement in sent:
+            acknowledgement.cancel()  # nothing, when it is done
+    ends = [TimeoutError() if one.cancelled() else one.exception() for one in sent]
+    return [*ends, *[refusal] * (len(messages) - len(sent))]
 
 
 async def _close(producer: AIOKafkaProducer) -> None:

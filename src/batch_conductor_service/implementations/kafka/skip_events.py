@@ -1,36 +1,58 @@
 """Skip events as Kafka messages."""
 
-import asyncio
+from collections.abc import Mapping, Sequence
+from uuid import UUID
 
-from batch_conductor_service.domain.resolution import Resolution
-from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
-from batch_conductor_service.exceptions import BrokerUnavailableError
-from batch_conductor_service.implementations.kafka.producer import KafkaProducerClient
+import structlog
+
+from batch_conductor_service.events.phase_skipped import OutgoingEvent
+from batch_conductor_service.exceptions import BrokerUnavailableError, TransientError
+from batch_conductor_service.implementations.kafka.producer import (
+    KafkaProducerClient,
+    MessageTooLargeError,
+)
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.protocols import ClockProtocol
+
+logger = structlog.get_logger(__name__)
 
 
 class KafkaSkipEventPublisher:
-    """Sends the events of a resolution together; one that fails does not keep the others back."""
+    """Sends events together; one that fails does not keep the others back."""
 
-    def __init__(
-        self, producer: KafkaProducerClient, metrics: Metrics, clock: ClockProtocol
-    ) -> None:
+    def __init__(self, producer: KafkaProducerClient, metrics: Metrics) -> None:
         self._producer = producer
         self._metrics = metrics
-        self._clock = clock
 
-    async def publish_skips(self, resolution: Resolution) -> None:
-        events = phase_skipped_events(resolution, self._clock.now())
-        outcomes = await asyncio.gather(*map(self._publish, events), return_exceptions=True)
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
+    async def publish_skips(self, events: Sequence[OutgoingEvent]) -> Mapping[UUID, TransientError]:
+        errors = await self._send(events)
+        late: dict[UUID, TransientError] = {}
+        for event, error in zip(events, errors, strict=True):
+            self._metrics.phase_skipped_events.labels(event.step, _outcome(error)).inc()
+            if isinstance(error, MessageTooLargeError):
+                logger.error("skip_event_too_large", event_id=str(event.event_id))
+            elif error is not None:
+                late[event.event_id] = error
+        return late
 
-    async def _publish(self, event: OutgoingEvent) -> None:
+    async def _send(
+        self, events: Sequence[OutgoingEvent]
+    ) -> Sequence[BrokerUnavailableError | None]:
+        """Return for each event why it was not acknowledged, or None if it was."""
+        messages = [(event.topic, event.key, event.value, ()) for event in events]
         try:
-            await self._producer.send(event.topic, event.key, event.value, ())
-        except BrokerUnavailableError:
-            self._metrics.phase_skipped_events.labels(event.step, "failed").inc()
-            raise
-        self._metrics.phase_skipped_events.labels(event.step, "published").inc()
+            errors = await self._producer.send_all(messages)
+        except BrokerUnavailableError as exc:
+            return [exc] * len(events)
+        if len(events) == 1 or not any(isinstance(e, MessageTooLargeError) for e in errors):
+            return errors
+        # The topic refuses a batch as a whole: which message it does not take shows alone.
+        alone = {
+            place: (await self._send([events[place]]))[0]
+            for place, error in enumerate(errors)
+            if isinstance(error, MessageTooLargeError)
+        }
+        return [alone.get(place, error) for place, error in enumerate(errors)]
+
+
+def _outcome(error: BrokerUnavailableError | None) -> str:
+    return "published" if error is None else "failed"

@@ -6,6 +6,7 @@ Nothing survives the process, so nothing of it must ever be counted as durable i
 from collections.abc import Sequence
 
 from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.models import BatchId, BatchUpdate, EssayProcessingState
 from batch_conductor_service.port_values import SummaryReading
 
@@ -13,7 +14,8 @@ from batch_conductor_service.port_values import SummaryReading
 class MockBatchStateRepositoryImpl:
     """The reference implementation: a `BatchState` for each batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, dependencies: StepDependencies) -> None:
+        self._dependencies = dependencies
         self._batches: dict[BatchId, BatchState] = {}
 
     async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
@@ -22,7 +24,7 @@ class MockBatchStateRepositoryImpl:
         return [None] * len(updates)
 
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
-        return SummaryReading(summary=self._state(batch_id).summarise())
+        return SummaryReading(summary=self._state(batch_id).summarise(self._dependencies))
 
     async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
         return self._state(batch_id).essays()

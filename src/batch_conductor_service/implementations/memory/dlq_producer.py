@@ -1,8 +1,12 @@
 """Dead letters and skip events where there is no Kafka: logged, and kept nowhere."""
 
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
 import structlog
 
-from batch_conductor_service.domain.resolution import Resolution
+from batch_conductor_service.events.phase_skipped import OutgoingEvent
+from batch_conductor_service.exceptions import TransientError
 from batch_conductor_service.port_values import DeadLetter
 
 logger = structlog.get_logger(__name__)
@@ -16,8 +20,9 @@ class NoOpDlqProducerImpl:
 
 
 class NoOpSkipEventPublisher:
-    """Accepts every resolution."""
+    """Accepts every event."""
 
-    async def publish_skips(self, resolution: Resolution) -> None:
-        batch_id, steps = resolution.request.batch_id, resolution.skipped
-        logger.info("skip_events_not_sent", batch_id=batch_id, steps=steps)
+    async def publish_skips(self, events: Sequence[OutgoingEvent]) -> Mapping[UUID, TransientError]:
+        steps = sorted({event.step for event in events})
+        logger.info("skip_events_not_sent", count=len(events), steps=steps)
+        return {}

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.exceptions import RefusedUpdateError, StoreUnavailableError
 from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.implementations.postgres import statements
@@ -40,8 +41,9 @@ class PostgresBatchStateRepository:
     summary follows from the evidence, by the same code as everywhere.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, dependencies: StepDependencies) -> None:
         self._engine = engine
+        self._dependencies = dependencies
         # What one transaction reads is of one moment: half of an update could hide a failure.
         self._reader = engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
@@ -70,7 +72,8 @@ class PostgresBatchStateRepository:
             raise StoreUnavailableError("The database refuses every row.") from exc
 
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
-        return SummaryReading(summary=(await self._load(batch_id)).summarise())
+        state = await self._load(batch_id)
+        return SummaryReading(summary=state.summarise(self._dependencies))
 
     async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
         return (await self._load(batch_id)).essays()
@@ -127,5 +130,9 @@ def _specimen() -> BatchUpdate:
                 reported_total=1,
             ),
         ),
-        registrations=(BatchRegistration(fingerprint="specimen", occurred_at=at, essays_total=1),),
+        registrations=(
+            BatchRegistration(
+                fingerprint="specimen", occurred_at=at, repeated_at=at, essays_total=1
+            ),
+        ),
     )

@@ -1,18 +1,20 @@
 """The connection pool to Postgres. Making it connects to nothing."""
 
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from batch_conductor_service.config import Settings
-from batch_conductor_service.exceptions import SettingsError
+from batch_conductor_service.exceptions import UnfitStoreError
+from batch_conductor_service.implementations.postgres.address import DatabaseAddress, read_address
 
 APPLICATION_NAME = "batch-conductor-service"
 CONNECT_TIMEOUT_SECONDS = 5
+CLOSE_TIMEOUT_SECONDS = 1
 POOL_TIMEOUT_SECONDS = 5
-
-_DRIVER = "postgresql+asyncpg"
-_POSTGRES_NAMES = frozenset({"postgres", "postgresql"})  # before any `+driver`
+ENCODING = "UTF8"
 
 
 def create_engine(settings: Settings) -> AsyncEngine:
@@ -22,48 +24,77 @@ def create_engine(settings: Settings) -> AsyncEngine:
     on a lock before it gives up on the statement, so that the error tells which of them it was.
 
     Raises:
-        SettingsError: the database's URL is none.
+        SettingsError: the database's URL is none, or has an option that is not known.
     """
     timeout = settings.database_timeout_seconds
+    address = database_address(settings)
+    arguments = connect_arguments(
+        address,
+        {
+            "application_name": APPLICATION_NAME,
+            "statement_timeout": _milliseconds(0.8 * timeout),
+            "lock_timeout": _milliseconds(0.5 * timeout),
+            "idle_in_transaction_session_timeout": _milliseconds(timeout),
+            # Compiling a recount takes longer than running it.
+            "jit": "off",
+        },
+    )
     return create_async_engine(
-        database_url(settings),
+        address.url,
         pool_size=settings.database_pool_size,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
-            "timeout": CONNECT_TIMEOUT_SECONDS,
+            **arguments,
             "command_timeout": timeout,
             # A standby lags, and what it has not replayed yet may be a failure. Its demotion ends a
             # primary's connections, so it is enough to ask of new ones.
             "target_session_attrs": "primary",
-            "server_settings": {
-                "application_name": APPLICATION_NAME,
-                "statement_timeout": _milliseconds(0.8 * timeout),
-                "lock_timeout": _milliseconds(0.5 * timeout),
-                "idle_in_transaction_session_timeout": _milliseconds(timeout),
-                # Compiling a recount takes longer than running it.
-                "jit": "off",
-            },
         },
     )
 
 
-def database_url(settings: Settings) -> URL:
-    """Return the URL for our driver, also when it was written for another one or for libpq.
+def database_address(settings: Settings) -> DatabaseAddress:
+    """Return where the database of the settings is.
 
     Raises:
-        SettingsError: it is none, or not one of Postgres. The message does not repeat it.
+        SettingsError: the setting is none, or has an option that is not known.
     """
-    try:
-        url = make_url(settings.database_url.get_secret_value())
-    except ArgumentError:
-        raise SettingsError("BCS_DATABASE_URL: not a URL") from None
-    if url.get_backend_name() not in _POSTGRES_NAMES:
-        raise SettingsError("BCS_DATABASE_URL: not a URL of PostgreSQL")
-    options = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
-    return url.set(drivername=_DRIVER, query=options)
+    return read_address(settings.database_url.get_secret_value())
+
+
+def connect_arguments(
+    address: DatabaseAddress, server_settings: Mapping[str, str]
+) -> dict[str, object]:
+    """Return how to connect to the address; the connection is one to a database in UTF-8.
+
+    The server itself prefers a setting of its own to one in the URL's `options`.
+    """
+    return {
+        "timeout": address.connect_timeout_seconds or CONNECT_TIMEOUT_SECONDS,
+        **address.arguments,
+        "server_settings": {**server_settings, **address.server_settings},
+        "async_creator_fn": _connect_to_utf8,
+    }
+
+
+async def _connect_to_utf8(**arguments: Any) -> asyncpg.Connection:  # noqa: ANN401 - as in asyncpg
+    """Return a connection; the server has told its encoding by then, so asking costs nothing.
+
+    Any other encoding takes the schema and most rows, and refuses the first name that it cannot
+    spell.
+
+    Raises:
+        UnfitStoreError: the database has another encoding.
+    """
+    connection: asyncpg.Connection = await asyncpg.connect(**arguments)
+    encoding = connection.get_settings().server_encoding
+    if encoding != ENCODING:
+        await connection.close(timeout=CLOSE_TIMEOUT_SECONDS)
+        raise UnfitStoreError(f"The database's encoding is {encoding}; it must be {ENCODING}.")
+    return connection
 
 
 def _milliseconds(seconds: float) -> str:

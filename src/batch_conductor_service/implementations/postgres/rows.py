@@ -86,7 +86,8 @@ def _outcome_rows(update: BatchUpdate) -> Iterator[KeyedRow]:
 def _registration_rows(update: BatchUpdate) -> Iterator[KeyedRow]:
     for item in update.registrations:
         key = (update.batch_id, item.fingerprint)
-        yield key, (item.occurred_at, item.essays_total, json.dumps(item.essay_ids))
+        ids = json.dumps(item.essay_ids)
+        yield key, (item.occurred_at, item.repeated_at, item.essays_total, ids)
 
 
 _MERGES: tuple[
@@ -112,7 +113,7 @@ _MERGES: tuple[
     ),
     (
         statements.MERGE_REGISTRATIONS,
-        ("batch_ids", "fingerprints", "times", "essays_totals", "essay_ids"),
+        ("batch_ids", "fingerprints", "times", "repeated", "essays_totals", "essay_ids"),
         _registration_rows,
     ),
 )
@@ -154,10 +155,11 @@ def _read_outcome(columns: Sequence[Any]) -> PhaseOutcome:
 
 
 def _read_registration(columns: Sequence[Any]) -> BatchRegistration:
-    _, fingerprint, occurred_at, essays_total, essay_ids = columns
+    _, fingerprint, occurred_at, repeated_at, essays_total, essay_ids = columns
     return BatchRegistration(
         fingerprint=fingerprint,
         occurred_at=_aware(occurred_at),
+        repeated_at=_aware(repeated_at or occurred_at),
         essays_total=essays_total,
         essay_ids=tuple(map(EssayId, essay_ids)),
     )

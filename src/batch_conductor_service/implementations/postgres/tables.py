@@ -59,7 +59,10 @@ class EssayStepEvidenceRow(Base):
 
 
 class PhaseOutcomeRow(Base):
-    """How a phase ended for a batch; one row a content, at its earliest time."""
+    """How a phase ended for a batch; one row a content.
+
+    The time is that of the earliest copy of a success, of the latest of anything else.
+    """
 
     __tablename__ = "phase_outcomes"
     __table_args__ = (_one_of("verdict", OutcomeVerdict), _not_negative("reported_total"))
@@ -74,7 +77,11 @@ class PhaseOutcomeRow(Base):
 
 
 class BatchRegistrationRow(Base):
-    """How many essays a batch has, and which; one row a content, at its earliest time."""
+    """How many essays a batch has, and which; one row a content.
+
+    `occurred_at` is the time of the earliest copy, `repeated_at` that of the latest; versions that
+    did not know of repetitions leave it empty.
+    """
 
     __tablename__ = "batch_registrations"
     __table_args__ = (_not_negative("essays_total"),)
@@ -82,6 +89,7 @@ class BatchRegistrationRow(Base):
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str] = mapped_column(primary_key=True)
     occurred_at: Mapped[datetime]
+    repeated_at: Mapped[datetime | None]
     essays_total: Mapped[int]
     essay_ids: Mapped[list[str]]
 

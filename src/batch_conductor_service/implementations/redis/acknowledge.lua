@@ -1,7 +1,8 @@
 -- Forgets entries that Postgres holds, and counts what still waits of their batches.
 --
--- KEYS  the stream; the epoch; what waits, by batch      ARGV  the group; the epoch at reading; entry ids
--- Returns how many entries were forgotten: none of a queue of another life, whose ids mean other entries.
+-- KEYS  the stream; the epoch; what waits, by batch; the bytes that wait
+-- ARGV  the group; the epoch at reading; entry ids
+-- Returns how many entries were forgotten: none of another queue, where the ids mean other entries.
 -- Atomic, so that of two workers that had an entry only one counts it.
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then
   return 0
@@ -16,6 +17,7 @@ for i = 3, #ARGV do
     if redis.call('HINCRBY', KEYS[3], '*', -1) == 0 then -- of all batches
       redis.call('HDEL', KEYS[3], '*')
     end
+    redis.call('DECRBY', KEYS[4], #(fields[4] or ''))
     if fields[1] == 'batch' and redis.call('HINCRBY', KEYS[3], fields[2], -1) <= 0 then
       redis.call('HDEL', KEYS[3], fields[2])
     end

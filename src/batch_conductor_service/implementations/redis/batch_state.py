@@ -1,25 +1,26 @@
 """Batch state in Redis, with Postgres behind it for what Redis has lost.
 
-State, counts and the queue entry for Postgres change in one MULTI/EXEC; under contention that
-outlasts the tries, in one Lua script. Never by a plain write: that would lose what others wrote in
-between.
+A batch is one hash. State, counts and the queue entry for Postgres change in one MULTI/EXEC under
+WATCH. Never by a plain write: that would lose what others wrote in between.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+import asyncio
+import time
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 from batch_conductor_service.breakers import CircuitBreakers
-from batch_conductor_service.codec import encode_update, time_text
-from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.exceptions import StoreUnavailableError
-from batch_conductor_service.implementations.redis import keys, plans, readings
-from batch_conductor_service.implementations.redis.archived import Archived
+from batch_conductor_service.exceptions import GiveWayError, StoreUnavailableError
+from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.batch_hash import decode_summary
+from batch_conductor_service.implementations.redis.batch_reading import summary_commands
 from batch_conductor_service.implementations.redis.locks import KeyedLocks
-from batch_conductor_service.implementations.redis.plans import WritePolicy
-from batch_conductor_service.implementations.redis.readings import BatchReading
-from batch_conductor_service.implementations.redis.whole_batches import WholeBatch, load_whole
+from batch_conductor_service.implementations.redis.planning import (
+    TransactionPlan,
+    WritePlanner,
+)
+from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,
@@ -29,12 +30,15 @@ from batch_conductor_service.models import (
 from batch_conductor_service.port_values import RedisCommand, SummaryReading
 from batch_conductor_service.protocols import (
     AtomicRedisClientProtocol,
-    BatchStateArchiveProtocol,
-    ClockProtocol,
-    PersistenceQueueProtocol,
+    Compose,
+    RedisReaderProtocol,
 )
 
+Result = TypeVar("Result")
+
 BATCHES_PER_TRANSACTION = 32  # few round trips for a poll, without watching the world
+GIVE_WAY_SECONDS = 0.02  # before looking again whether the lane is free
+LONGEST_WAY_SECONDS = 5.0  # then on all the same: WATCH decides
 
 
 class RedisCachedBatchStateRepositoryImpl:
@@ -42,166 +46,129 @@ class RedisCachedBatchStateRepositoryImpl:
 
     A batch that Redis does not know whole is merged with the archive when it is next written or
     asked for. Without an archive Redis is all there is.
+
+    Args:
+        waiting: what this process knows of the queue.
     """
 
     def __init__(
         self,
         redis: AtomicRedisClientProtocol,
-        archive: BatchStateArchiveProtocol | None,
+        planner: WritePlanner,
         breakers: CircuitBreakers,
-        clock: ClockProtocol,
-        *,
-        ttl_seconds: int,
-        queue: PersistenceQueueProtocol | None = None,
+        waiting: WaitingEntries,
     ) -> None:
         self._redis = redis
-        self._archive = archive
+        self._planner = planner
         self._breakers = breakers
-        self._clock = clock
-        self._queue = queue
-        self._policy = WritePolicy(ttl_seconds=ttl_seconds, is_queued=archive is not None)
+        self._waiting = waiting
         self._locks = KeyedLocks()
 
     async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
         entry_ids: list[str | None] = []
         for some in _by_transaction(updates):
             async with self._locks.hold(update.batch_id for update in some):
-                entry_ids += await self._apply_together(some, self._new_archived())
+                entry_ids += await self._transact(some, [])
         return entry_ids
 
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
-        commands = readings.summary_commands(batch_id)
         try:
-            fields, counts = await self._breakers.call("redis", lambda: self._redis.read(commands))
+            known = await self._breakers.call("redis", lambda: self._find_summary(batch_id))
+            return SummaryReading(summary=known or await self._recover(batch_id))
         except StoreUnavailableError:
-            summary = (await self._load_archived(batch_id)).summarise()
-            # What waited when Redis was last seen, Postgres has not: it may be a failure.
-            summary = replace(summary, is_whole=self._queue is None or self._queue.was_empty)
-            return SummaryReading(summary=summary, is_degraded=True)
-        known = readings.find_summary(batch_id, fields, counts, self._life)
-        return SummaryReading(summary=known or await self._recover(batch_id))
+            state = await self._planner.load_archived(batch_id)
+        # What waited when Redis was last seen, Postgres has not: it may be a failure.
+        summary = replace(self._planner.summarise(state), is_whole=self._waiting.is_empty)
+        return SummaryReading(summary=summary, is_degraded=True)
 
     async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
-        update = BatchUpdate(batch_id=batch_id)
         try:
-            [whole] = await load_whole(
-                self._redis, await self._read([update]), self._new_archived()
+            plan = await self._planner.plan(
+                self._redis, [BatchUpdate(batch_id=batch_id)], reads_all=True
             )
         except StoreUnavailableError:
-            return (await self._load_archived(batch_id)).essays()
-        return whole.state.essays()
+            return (await self._planner.load_archived(batch_id)).essays()
+        return plan.essays[batch_id]
 
-    @property
-    def _life(self) -> str | None:
-        """What batches have to be of; without an archive there is nothing to merge them with."""
-        return self._redis.life if self._archive else None
-
-    async def _apply_together(
-        self, updates: Sequence[BatchUpdate], archived: Archived
-    ) -> list[str | None]:
-        """Apply updates of different batches in one transaction, else each by the script."""
-        sizes: list[int] = []
-
-        async def compose() -> list[RedisCommand]:
-            plan = await self._plan(updates, archived)
-            sizes[:] = [len(commands) for commands in plan]
-            return [command for commands in plan for command in commands]
-
-        watched = [key for u in updates for key in keys.batch_keys(u.batch_id)[:2]]
-        results = await self._redis.transact(watched, compose)
-        if results is None:
-            return [await self._apply_by_script(update, archived) for update in updates]
-        return list(self._entry_ids(results, sizes))
-
-    async def _plan(
-        self, updates: Sequence[BatchUpdate], archived: Archived
-    ) -> list[list[RedisCommand]]:
-        found = await self._read(updates)
-        written_anew = [r for u, r in zip(updates, found, strict=True) if _is_written_anew(u, r)]
-        loaded = await load_whole(self._redis, written_anew, archived) if written_anew else []
-        whole = {batch.state.batch_id: batch for batch in loaded}
-        return [
-            self._write_whole(update, whole[update.batch_id])
-            if update.batch_id in whole
-            else plans.merge_by_difference(reading, update, self._policy, self._clock.now())
-            for update, reading in zip(updates, found, strict=True)
-        ]
-
-    def _write_whole(self, update: BatchUpdate, batch: WholeBatch) -> list[RedisCommand]:
-        batch.state.merge(update)
-        queued = replace(update, evidence=(*update.evidence, *batch.unqueued))
-        written = plans.write_whole(
-            batch.state,
-            batch.documents,
-            self._policy,
-            self._clock.now(),
-            is_whole=batch.is_whole,
-            life=self._life,
-        )
-        return [*written, *plans.queue_entry(queued, self._policy)]
-
-    async def _apply_by_script(self, update: BatchUpdate, archived: Archived) -> str | None:
-        [reading] = await self._read([update])
-        mode, said, queued = "difference", update, update
-        if _is_written_anew(update, reading):
-            [batch] = await load_whole(self._redis, [reading], archived)
-            batch.state.merge(update)
-            mode, said = "whole" if batch.is_whole else "partial", batch.state.as_update()
-            queued = replace(update, evidence=(*update.evidence, *batch.unqueued))
-        entry_id = await self._redis.run_script(
-            "merge_update",
-            [*keys.batch_keys(update.batch_id), keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_WAITING],
-            [
-                encode_update(said),
-                time_text(self._clock.now()),
-                self._policy.ttl_seconds,
-                keys.essay_state_prefix(update.batch_id),
-                mode,
-                encode_update(queued) if self._policy.is_queued else "",
-                self._life or "",
-            ],
-        )
-        if entry_id is None:
-            raise StoreUnavailableError("The batch was lost from Redis while it was written.")
-        return str(entry_id) or None
-
-    async def _read(self, updates: Sequence[BatchUpdate]) -> list[BatchReading]:
-        commands = [command for u in updates for command in readings.reading_commands(u)]
-        replies = iter(await self._redis.read(commands))
-        return [readings.parse_reading(update, replies, self._life) for update in updates]
+    async def _find_summary(self, batch_id: BatchId) -> BatchCompletionSummary | None:
+        """Return the summary that Redis has, if it may be believed."""
+        reading = await self._redis.read(summary_commands(batch_id))
+        text, has_earlier = reading.replies
+        kept = None if has_earlier else decode_summary(batch_id, text)
+        return self._planner.current(reading.server_run).find_summary(kept)
 
     async def _recover(self, batch_id: BatchId) -> BatchCompletionSummary:
-        """Return the summary of a batch that Redis does not know whole, and keep it there."""
-        update, archived = BatchUpdate(batch_id=batch_id), self._new_archived()
+        """Return the summary of a batch that Redis does not know whole, and keep it there.
+
+        Whoever asks for the same batch meanwhile waits, and finds it there.
+        """
         async with self._locks.hold([batch_id]):
-            [batch] = await load_whole(self._redis, await self._read([update]), archived)
-            if batch.is_whole:
-                with suppress(StoreUnavailableError):  # the answer does not need the cache
-                    await self._apply_together([update], archived)
-        return replace(batch.state.summarise(), is_whole=batch.is_whole)
+            known = await self._find_summary(batch_id)
+            if known is not None:
+                return known
+            plans: list[TransactionPlan] = []
+            try:
+                await self._transact([BatchUpdate(batch_id=batch_id)], plans)
+            except StoreUnavailableError:
+                if not plans:
+                    raise
+            # The answer does not need the cache: what was read is true of when it was read.
+            return plans[-1].summaries[batch_id]
 
-    async def _load_archived(self, batch_id: BatchId) -> BatchState:
-        archived = self._new_archived()
-        await archived.load([batch_id])
-        if not archived.was_heard(batch_id):
-            raise StoreUnavailableError
-        return archived.find(batch_id) or BatchState(batch_id)
+    async def _transact(
+        self, updates: Sequence[BatchUpdate], plans: list[TransactionPlan]
+    ) -> list[str | None]:
+        """Merge updates of different batches in one transaction, else each in its batch's lane.
 
-    def _new_archived(self) -> Archived:
-        return Archived(self._archive, self._breakers)
+        Return their queue entries; `plans` gets the plan of each try.
+        """
+        watched = _watched([update.batch_id for update in updates])
+        began_at = time.monotonic()
+        while True:
+            gives_way = time.monotonic() < began_at + LONGEST_WAY_SECONDS
+            compose = self._composer(updates, plans, gives_way=gives_way)
+            try:
+                results = await self._noting(self._redis.transact(watched, compose), plans)
+            except GiveWayError:
+                await asyncio.sleep(GIVE_WAY_SECONDS)
+                continue
+            if results is None:
+                return [await self._transact_in_lane(update, plans) for update in updates]
+            return list(plans[-1].entry_ids(results))
 
-    def _entry_ids(self, results: Sequence[Any], sizes: Sequence[int]) -> Iterator[str | None]:
-        """Yield the reply to the last command of each update, which queued it."""
-        end = 0
-        for size in sizes:
-            end += size
-            reply = results[end - 1] if size else None
-            yield reply if isinstance(reply, str) else None
+    async def _transact_in_lane(
+        self, update: BatchUpdate, plans: list[TransactionPlan]
+    ) -> str | None:
+        lane, watched = keys.lane(update.batch_id), _watched([update.batch_id])
+        compose = self._composer([update], plans, gives_way=False)
+        results = await self._noting(self._redis.transact_in_lane(lane, watched, compose), plans)
+        [entry_id] = plans[-1].entry_ids(results)
+        return entry_id
+
+    def _composer(
+        self, updates: Sequence[BatchUpdate], plans: list[TransactionPlan], *, gives_way: bool
+    ) -> Compose:
+        async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
+            plan = await self._planner.plan(reader, updates, gives_way=gives_way)
+            plans.append(plan)
+            if plan.queues:
+                self._waiting.note_queued()
+            return [command for some in plan.commands for command in some]
+
+        return compose
+
+    async def _noting(self, transaction: Awaitable[Result], plans: list[TransactionPlan]) -> Result:
+        """Await the transaction, and note what it has queued, or may have if it fails."""
+        try:
+            return await transaction
+        finally:
+            if plans and plans[-1].queues:
+                self._waiting.note_queued()
 
 
-def _is_written_anew(update: BatchUpdate, reading: BatchReading) -> bool:
-    says_what_counts = update.registrations or update.outcomes
-    return bool(says_what_counts) or not reading.is_consistent
+def _watched(batch_ids: Sequence[BatchId]) -> list[str]:
+    """Return what a transaction watches: the batches, and where earlier versions write of them."""
+    return [key(batch_id) for batch_id in batch_ids for key in (keys.batch, keys.earlier_summary)]
 
 
 def _by_transaction(updates: Sequence[BatchUpdate]) -> Iterator[list[BatchUpdate]]:

@@ -1,73 +1,85 @@
-"""Redis with optimistic transactions, scripts, and readings that know whose data they saw."""
+"""Redis with optimistic transactions, and readings that say whose data they saw.
+
+Commands are written to a connection together and their replies read together: a transaction that
+has its commands at hand takes two round trips, WATCH with what it reads, and MULTI to EXEC.
+"""
 
 import asyncio
 import random
-import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
 
-from redis.commands.core import AsyncScript
-from redis.exceptions import WatchError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import LockError, ReadOnlyError, RedisError, ResponseError
 
-from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.exceptions import GiveWayError, StoreUnavailableError
 from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.implementations.redis.connections import (
     IS_REPLICA,
+    KnownConnection,
     RedisPolicy,
     connect,
-    execute,
-    is_primary,
-    life_of,
-    script_text,
+    recognise_command,
     translated,
 )
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.port_values import RedisCommand
+from batch_conductor_service.port_values import RedisCommand, RedisReading
+from batch_conductor_service.protocols import Compose
 
-# Read with everything else, in the same snapshot: what the server is, and whose data it has.
-_IDENTIFY: tuple[RedisCommand, ...] = (("INFO", "server"), ("INFO", "replication"))
-_IDENTITY = re.compile(r"^(run_id|role|master_replid):(\w+)", re.MULTILINE)
+RECOGNISE_SECONDS = (
+    0.1  # longest time for which a server is taken for the same; no failover is faster
+)
+
+
+class WatchedReader:
+    """`RedisReaderProtocol`: what is read through it is watched until the transaction ends."""
+
+    def __init__(
+        self, client: "RedisClient", connection: KnownConnection, watch: Sequence[str]
+    ) -> None:
+        self._client = client
+        self._connection = connection
+        self._watch: RedisCommand | None = ("WATCH", *watch)
+
+    async def read(self, commands: Sequence[RedisCommand]) -> RedisReading:
+        watch, self._watch = self._watch, None
+        first = [watch] if watch else []
+        reading = await self._client.ask(self._connection, [*first, *commands])
+        failpoint("redis.watched")
+        return RedisReading(replies=reading.replies[len(first) :], server_run=reading.server_run)
 
 
 class RedisClient:
-    """`AtomicRedisClientProtocol` on redis-py.
-
-    Reads have a pool of their own: a transaction that holds a connection while it reads cannot
-    starve.
-    """
+    """`AtomicRedisClientProtocol` on redis-py's connections."""
 
     def __init__(self, url: str, policy: RedisPolicy, metrics: Metrics) -> None:
         self._policy = policy
         self._metrics = metrics
-        self._life = ""
         self._redis = connect(url, policy)
-        self._redis.set_response_callback("INFO", _identity_in)
-        self._transactions = connect(url, policy)
-        self._scripts: dict[str, AsyncScript] = {}
-
-    @property
-    def life(self) -> str:
-        return self._life
+        self._server_run = ""
 
     async def close(self) -> None:
         """Close all connections."""
         await self._redis.aclose()
-        await self._transactions.aclose()
 
-    async def read(self, commands: Sequence[RedisCommand]) -> list[Any]:
-        async with translated(), self._redis.pipeline(transaction=True) as pipe:
-            *replies, server, replication = await execute(pipe, [*commands, *_IDENTIFY])
-            life = await self._recognise(server | replication)
-        self._life = life  # last: until the caller looks at it, no other reading can come between
-        return replies
+    async def read(self, commands: Sequence[RedisCommand]) -> RedisReading:
+        try:
+            return await self._read_once(commands)
+        except StoreUnavailableError as exc:
+            if not isinstance(exc.__cause__, RedisConnectionError):
+                raise
+        return await self._read_once(commands)  # over a connection that was not closed meanwhile
 
     async def scan(self, pattern: str) -> list[str]:
-        """Return all keys that match: walks the whole keyspace, so for rare repairs only."""
         async with translated():
             return [key async for key in self._redis.scan_iter(match=pattern, count=1000)]
 
     async def transact(
-        self, watch: Sequence[str], compose: Callable[[], Awaitable[Sequence[RedisCommand]]]
+        self,
+        watch: Sequence[str],
+        compose: Compose,
     ) -> list[Any] | None:
         for attempt in range(self._policy.max_attempts):
             results = await self._try_once(watch, compose)
@@ -75,63 +87,110 @@ class RedisClient:
                 self._count("contended" if attempt else "committed", attempt)
                 return results
             await asyncio.sleep(self._pause_seconds(attempt))
-        self._count("fell_back", self._policy.max_attempts)
         return None
 
-    async def run_script(
-        self, name: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]
-    ) -> str | bytes | int | list[str] | None:
+    async def transact_in_lane(
+        self,
+        lane: str,
+        watch: Sequence[str],
+        compose: Compose,
+    ) -> list[Any]:
+        lock = self._redis.lock(
+            lane, timeout=self._policy.lane_seconds, sleep=self._policy.backoff_seconds
+        )
         async with translated():
-            result: str | bytes | int | list[str] | None = await self._script(name)(
-                keys=list(keys), args=list(arguments)
-            )
-            return result
+            await lock.acquire()
+        try:
+            results = await self._try_once(watch, compose)
+            while results is None:  # the others that began before give way from now on
+                results = await self._try_once(watch, compose)
+        finally:
+            await self._leave_lane(lock)
+        self._count("fell_back", self._policy.max_attempts)
+        return results
 
-    async def _recognise(self, info: Mapping[str, str]) -> str:
-        """Return the life of the server that has just answered.
+    async def ask(
+        self, connection: KnownConnection, commands: Sequence[RedisCommand]
+    ) -> RedisReading:
+        """Return the replies, and whose data they are of.
 
         Raises:
-            StoreUnavailableError: it is a replica, of whose data nobody knows how old they are.
+            StoreUnavailableError: the server is a replica, or became another one meanwhile.
         """
-        if not is_primary(info):
-            await self._leave()
-            raise StoreUnavailableError(IS_REPLICA)
-        life = life_of(info)
-        if self._life not in ("", life):
-            await self._leave()
-        return life
+        is_due = (
+            connection.server_run != self._server_run
+            or not connection.server_run
+            or time.monotonic() > connection.recognised_at + RECOGNISE_SECONDS
+        )
+        recognise: list[RedisCommand] = [recognise_command()] if is_due else []
+        replies = await _exchange(connection, [*recognise, *commands])
+        if is_due:
+            await self._recognise(connection, replies.pop(0))
+        return RedisReading(replies=replies, server_run=connection.server_run)
 
-    async def _leave(self) -> None:
-        """Have every connection made anew: the address may lead elsewhere by now.
-
-        One that is in use is closed only afterwards. Closed under a transaction, it would come back
-        without what that watches, and redis-py would not say so.
-        """
-        for client in (self._redis, self._transactions):
-            pool = client.connection_pool
-            await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call] # redis-py's gap
-            await pool.disconnect(inuse_connections=False)
+    async def _read_once(self, commands: Sequence[RedisCommand]) -> RedisReading:
+        async with translated(), self._connection() as connection:
+            return await self.ask(connection, commands)
 
     async def _try_once(
-        self, watch: Sequence[str], compose: Callable[[], Awaitable[Sequence[RedisCommand]]]
+        self,
+        watch: Sequence[str],
+        compose: Compose,
     ) -> list[Any] | None:
-        life = self._life
         try:
-            async with translated(), self._transactions.pipeline(transaction=True) as pipe:
-                await pipe.watch(*watch)
-                failpoint("redis.watched")
-                commands = await compose()
+            async with translated(), self._connection() as connection:
+                try:
+                    commands = await compose(WatchedReader(self, connection, watch))
+                except GiveWayError:
+                    await _exchange(connection, [("UNWATCH",)])
+                    raise
                 failpoint("redis.composed")
-                if life not in ("", self._life):  # what was composed may be of another server
-                    return None
-                results = await execute(pipe, commands) if commands else []
+                results = await _execute(connection, commands)
                 failpoint("redis.executed")
                 return results
-        except StoreUnavailableError as exc:
-            if isinstance(exc.__cause__, WatchError):
-                return None
+        except StoreUnavailableError:
             self._metrics.redis_transactions.labels("failed").inc()
             raise
+
+    async def _recognise(self, connection: KnownConnection, server_run: str) -> None:
+        if not server_run:
+            await self._leave()
+            raise StoreUnavailableError(IS_REPLICA)
+        connection.recognise(server_run)
+        if self._server_run not in ("", server_run):
+            await self._leave()
+        self._server_run = server_run
+
+    async def _leave(self) -> None:
+        """Have every connection made again: the address may lead elsewhere by now.
+
+        One that is in use is closed only when it is returned: a transaction on it goes on where it
+        began.
+        """
+        pool = self._redis.connection_pool
+        await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call] # redis-py's gap
+        await pool.disconnect(inuse_connections=False)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[KnownConnection]:
+        """Lend a connection; one that something went wrong on, or still watches, is closed."""
+        pool = self._redis.connection_pool
+        lent = await pool.get_connection()  # type: ignore[no-untyped-call] # redis-py's gap
+        connection = cast("KnownConnection", lent)
+        try:
+            yield connection
+        except GiveWayError:
+            raise
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
+
+    async def _leave_lane(self, lock: Any) -> None:  # noqa: ANN401 - redis-py's Lock is generic
+        # It may have taken longer than the lease, which ends by itself in any case.
+        with suppress(LockError, RedisError):
+            await lock.release()
 
     def _pause_seconds(self, attempt: int) -> float:
         longest: float = self._policy.backoff_seconds * 2**attempt
@@ -141,12 +200,40 @@ class RedisClient:
         self._metrics.redis_transactions.labels(outcome).inc()
         self._metrics.redis_transaction_retries.labels(outcome).inc(retries)
 
-    def _script(self, name: str) -> AsyncScript:
-        if name not in self._scripts:
-            self._scripts[name] = self._redis.register_script(script_text(name))
-        return self._scripts[name]
+
+async def _execute(
+    connection: KnownConnection, commands: Sequence[RedisCommand]
+) -> list[Any] | None:
+    """Execute the commands together, or return None if what is watched was changed."""
+    if not commands:
+        await _exchange(connection, [("UNWATCH",)])
+        return []
+    *_, results = await _exchange(connection, [("MULTI",), *commands, ("EXEC",)])
+    for result in results or ():
+        if isinstance(result, ResponseError):
+            raise result
+    return cast("list[Any] | None", results)
 
 
-def _identity_in(response: Any, **_: Any) -> dict[str, str]:  # noqa: ANN401 - as in redis-py
-    """Return what of INFO's hundred fields is asked of every reading."""
-    return dict(_IDENTITY.findall(response))
+async def _exchange(connection: KnownConnection, commands: Sequence[RedisCommand]) -> list[Any]:
+    """Write the commands at once and return their replies.
+
+    Raises:
+        ConnectionError: the connection is not the one that it was when it was lent.
+        ResponseError: the first refusal, after all replies are read, so that none is left over.
+    """
+    if not connection.is_connected:  # connected again in silence, it would not watch any more
+        raise RedisConnectionError("The connection was closed.")
+    packed = connection.pack_commands(commands)
+    await connection.send_packed_command(packed)
+    replies, refusal = [], None
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response())
+        except ReadOnlyError:
+            raise  # the connection is closed by now
+        except ResponseError as exc:
+            refusal = refusal or exc
+    if refusal is not None:
+        raise refusal
+    return replies

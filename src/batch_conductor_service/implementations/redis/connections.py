@@ -1,6 +1,8 @@
 """Connections to Redis: with bounded waits, and to a primary only."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,6 +16,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
 
 from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.address import read_url
+from batch_conductor_service.implementations.redis.refusals import describe
 from batch_conductor_service.port_values import RedisCommand
 
 IS_REPLICA = "Redis is a replica, which takes no writes."
@@ -26,22 +31,35 @@ class RedisPolicy:
     Attributes:
         timeout_seconds: longest wait for one answer.
         max_connections: size of each pool.
-        max_attempts: tries of a transaction before it falls back to the script.
+        max_attempts: tries of a transaction before it takes the lane of its batch.
         backoff_seconds: pause after the first lost try; doubles, with jitter.
+        lane_seconds: longest time for which others give way to one writer.
     """
 
     timeout_seconds: float = 2.0
     max_connections: int = 50
     max_attempts: int = 5
     backoff_seconds: float = 0.005
+    lane_seconds: float = 3.0
 
 
-class _LeavesReplicas(AbstractConnection):
-    """A connection that closes when its server says that it takes no writes.
+class KnownConnection(AbstractConnection):
+    """A connection that knows whose data it leads to.
 
     A primary that is made a replica keeps its clients; what they want is wherever the address leads
-    to by now.
+    to by now. So the connection closes when its server says that it takes no writes.
+
+    Attributes:
+        server_run: the name of the server's data; empty after connecting, until it was asked.
+        recognised_at: when it was asked last, in monotonic seconds.
     """
+
+    server_run: str = ""
+    recognised_at: float = 0.0
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - as in redis-py
+        self.server_run = ""
+        await super().on_connect_check_health(check_health)
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as in redis-py
         try:
@@ -49,6 +67,10 @@ class _LeavesReplicas(AbstractConnection):
         except ReadOnlyError:
             await self.disconnect(nowait=True)
             raise
+
+    def recognise(self, server_run: str) -> None:
+        """Note whose data the server has now."""
+        self.server_run, self.recognised_at = server_run, time.monotonic()
 
 
 def connect(url: str, policy: RedisPolicy, *, decode_responses: bool = True) -> Redis:
@@ -58,7 +80,7 @@ def connect(url: str, policy: RedisPolicy, *, decode_responses: bool = True) -> 
     callers, who know whether they can.
     """
     pool = BlockingConnectionPool.from_url(
-        url,
+        read_url(url).text,
         max_connections=policy.max_connections,
         timeout=policy.timeout_seconds,
         socket_timeout=policy.timeout_seconds,
@@ -69,13 +91,18 @@ def connect(url: str, policy: RedisPolicy, *, decode_responses: bool = True) -> 
     )
     # The URL decides the class of the connections: plain, TLS, or a socket in the file system.
     made = pool.connection_class
-    pool.connection_class = type(made.__name__, (_LeavesReplicas, made), {})
+    pool.connection_class = type(made.__name__, (KnownConnection, made), {})
     return Redis.from_pool(pool)
 
 
 def script_text(name: str) -> str:
     """Return the Lua script of that name."""
     return files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+
+
+def recognise_command() -> RedisCommand:
+    """Return the command that names the server's data; the name is empty for a replica."""
+    return ("EVAL", _RECOGNISE, 1, keys.SERVER_RUN, secrets.token_hex(8))
 
 
 async def execute(pipe: Pipeline, commands: Sequence[RedisCommand]) -> list[Any]:
@@ -85,20 +112,13 @@ async def execute(pipe: Pipeline, commands: Sequence[RedisCommand]) -> list[Any]
     return await pipe.execute()
 
 
+_RECOGNISE = script_text("recognise")
+
+
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Raise `StoreUnavailableError` for whatever the driver raises."""
+    """Raise `StoreUnavailableError` for whatever the driver raises; it names what is refused."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as exc:
-        raise StoreUnavailableError("Redis cannot be reached or refuses.") from exc
-
-
-def life_of(info: Mapping[str, Any]) -> str:
-    """Return what names one unbroken life of the data: the process, and whom it took over from."""
-    return f"{info['run_id']}:{info['master_replid']}"
-
-
-def is_primary(info: Mapping[str, Any]) -> bool:
-    """Whether the server takes writes."""
-    return bool(info["role"] == "master")
+        raise StoreUnavailableError(describe(exc)) from exc

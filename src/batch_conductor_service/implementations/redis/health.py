@@ -1,4 +1,4 @@
-"""Whether Redis answers, and whether what answers can be trusted with state."""
+"""Whether Redis answers, and whether what answers can be trusted with state and lets us keep it."""
 
 import structlog
 from redis.exceptions import ResponseError
@@ -8,9 +8,9 @@ from batch_conductor_service.implementations.redis.connections import (
     IS_REPLICA,
     RedisPolicy,
     connect,
-    is_primary,
     translated,
 )
+from batch_conductor_service.implementations.redis.rights import rehearse
 
 logger = structlog.get_logger(__name__)
 
@@ -26,9 +26,10 @@ class RedisProbe:
     async def ping(self) -> None:
         async with translated():
             info = await self._redis.info("replication")
-            if not is_primary(info):
+            if info["role"] != "master":
                 await self._redis.connection_pool.disconnect(inuse_connections=False)
                 raise StoreUnavailableError(IS_REPLICA)
+            await rehearse(self._redis)
 
     async def find_misconfigurations(self) -> list[str]:
         """Return what of the server's configuration endangers state; empty when all is well."""

@@ -1,8 +1,6 @@
 """Every Redis key, with what it holds and how long it lives.
 
-All keys of a batch live for the same time and are renewed together, save the essay documents: of
-those only the ones that a write touches are renewed, and the index of a batch tells when one is
-missing. Ids have been checked by `domain.identifiers` before they come here.
+Ids have been checked by `domain.identifiers` before they come here.
 """
 
 from batch_conductor_service.models import BatchId, EssayId
@@ -13,20 +11,43 @@ PERSISTENCE_QUEUE = "bcs:persistence:queue"
 PERSISTENCE_GROUP = "bcs:persistence:workers"
 
 # Hash batch id -> entries of the batch that the queue holds. No TTL: a field leaves with the last.
-# One field more counts them all: where that is not the queue's length, the counts are not to be
-# believed, until they are made anew.
+# One field more counts them all: where that is not the queue's length, entries were lost.
 PERSISTENCE_WAITING = "bcs:persistence:waiting"
 WAITING_OF_ALL = "*"
 
+# How many bytes of payload the queue holds. No TTL, as above.
+PERSISTENCE_BYTES = "bcs:persistence:bytes"
+
 # A random name given when the queue was made. No TTL: when it is gone, so is what the queue held.
 PERSISTENCE_EPOCH = "bcs:persistence:epoch"
+
+# Hash: the name of the server's data, and for which process it was given. No TTL: it goes when
+# they do.
+SERVER_RUN = "bcs:server_run"
+
+# Set of the batches that were written while Postgres was not in use, and that it may lack. No TTL:
+# a batch leaves when it was queued for Postgres.
+UNARCHIVED = "bcs:unarchived"
 
 # Hash `topic:partition` -> offset to read again from, for running consumers; one hour.
 REPLAY_REQUEST = "bcs:replay"
 
 
+def batch(batch_id: BatchId) -> str:
+    """The truth of a batch: its summary, and a field for each essay, outcome and registration.
+
+    Seven days, renewed when written; that of a batch nobody has heard of, a minute.
+    """
+    return f"bcs:batch:{batch_id}"
+
+
+def lane(batch_id: BatchId) -> str:
+    """Lock of the writer to which others of the batch give way; a few seconds."""
+    return f"bcs:lane:{batch_id}"
+
+
 def essay_state(batch_id: BatchId, essay_id: EssayId) -> str:
-    """JSON document of one essay; seven days, renewed when written."""
+    """JSON document of one essay, for others to read; seven days, renewed when written."""
     return f"{essay_state_prefix(batch_id)}{essay_id}"
 
 
@@ -36,42 +57,28 @@ def essay_state_prefix(batch_id: BatchId) -> str:
 
 
 def pipeline_state(batch_id: BatchId) -> str:
-    """Hash step -> completed_count; seven days, renewed with the batch."""
+    """Hash step -> completed_count, for others to read; seven days, renewed with the batch."""
     return f"batch:{batch_id}:pipeline_state"
 
 
-def batch_summary(batch_id: BatchId) -> str:
-    """Hash of all else that a summary needs; seven days, renewed with the batch."""
+def earlier_summary(batch_id: BatchId) -> str:
+    """What earlier versions keep of a batch, and write whenever they write of it at all.
+
+    Where it is there, one of them has written since the batch was imported.
+    """
     return f"bcs:batch:{batch_id}:summary"
 
 
-def batch_index(batch_id: BatchId) -> str:
-    """Set of the essays that have a document; seven days, renewed with the batch."""
+def earlier_index(batch_id: BatchId) -> str:
+    """Set of the essays that have a document, by earlier versions."""
     return f"bcs:batch:{batch_id}:essays"
 
 
-def batch_expected(batch_id: BatchId) -> str:
-    """Set of the essays that the latest registration names; seven days, renewed with the batch."""
-    return f"bcs:batch:{batch_id}:expected"
-
-
-def batch_outcomes(batch_id: BatchId) -> str:
-    """Hash `step fingerprint` -> JSON of an outcome; seven days, renewed with the batch."""
+def earlier_outcomes(batch_id: BatchId) -> str:
+    """Hash of outcomes, by earlier versions."""
     return f"bcs:batch:{batch_id}:outcomes"
 
 
-def batch_registrations(batch_id: BatchId) -> str:
-    """Hash fingerprint -> JSON of a registration; seven days, renewed with the batch."""
+def earlier_registrations(batch_id: BatchId) -> str:
+    """Hash of registrations, by earlier versions."""
     return f"bcs:batch:{batch_id}:registrations"
-
-
-def batch_keys(batch_id: BatchId) -> list[str]:
-    """The keys of a batch that are renewed together, in the order of the Lua script."""
-    return [
-        batch_summary(batch_id),
-        pipeline_state(batch_id),
-        batch_index(batch_id),
-        batch_expected(batch_id),
-        batch_outcomes(batch_id),
-        batch_registrations(batch_id),
-    ]

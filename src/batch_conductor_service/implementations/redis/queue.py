@@ -6,11 +6,14 @@ names it.
 """
 
 import secrets
+import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
-from batch_conductor_service.codec import decode_update
+import structlog
+
+from batch_conductor_service.codec import ForeignPayloadError, decode_update
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.connections import (
@@ -18,15 +21,26 @@ from batch_conductor_service.implementations.redis.connections import (
     RedisPolicy,
     connect,
     execute,
-    is_primary,
-    life_of,
+    recognise_command,
     script_text,
     translated,
 )
+from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.port_values import QueueBacklog, QueueEntry, RedisCommand, Watermark
 
 ENTRIES_PER_LOOK = 500  # when looking for what waits of a batch
+
+_QUEUE_KEYS = [
+    keys.PERSISTENCE_QUEUE,
+    keys.PERSISTENCE_EPOCH,
+    keys.PERSISTENCE_WAITING,
+    keys.PERSISTENCE_BYTES,
+]
+
+_ENSURE_QUEUE = script_text("ensure_queue")
+
+logger = structlog.get_logger(__name__)
 
 RawEntry = tuple[bytes, dict[bytes, bytes] | None]
 
@@ -47,13 +61,14 @@ class RedisPersistenceQueue:
         *,
         worker_name: str,
         takeover_seconds: float,
+        waiting: WaitingEntries | None = None,
     ) -> None:
         self._redis = connect(url, policy, decode_responses=False)
-        self._ensure_queue = self._redis.register_script(script_text("ensure_queue"))
+        self._ensure_queue = self._redis.register_script(_ENSURE_QUEUE)
         self._acknowledge = self._redis.register_script(script_text("acknowledge"))
         self._leave = self._redis.register_script(script_text("leave"))
         self._epoch = b""  # of the queue that the entries in hand were read from
-        self._depth: int | None = None  # at the last look
+        self._waiting = waiting or WaitingEntries()
         self._longest_block_seconds = policy.timeout_seconds / 2
         self._worker_name = worker_name
         self._takeover_ms = int(takeover_seconds * 1000)
@@ -62,53 +77,58 @@ class RedisPersistenceQueue:
         self._epoch = await self._ensure_group()
         async with translated():
             entries = await self._claim(count) or await self._read_new(count, block_seconds)
-        return [self._entry(entry_id, fields) for entry_id, fields in entries]
+        read = (self._entry(entry_id, fields) for entry_id, fields in entries)
+        return [entry for entry in read if entry is not None]
 
     async def acknowledge(self, entry_ids: Sequence[str]) -> None:
         if not entry_ids:
             return
         async with translated():
             await self._acknowledge(
-                keys=[keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_EPOCH, keys.PERSISTENCE_WAITING],
+                keys=_QUEUE_KEYS,
                 args=[keys.PERSISTENCE_GROUP, self._epoch, *entry_ids],
             )
 
     async def get_watermark(self) -> Watermark:
-        await self._ensure_group()
-        server, epoch, pending, groups = await self._run(
-            ("INFO",),
-            ("GET", keys.PERSISTENCE_EPOCH),
-            ("XPENDING", keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_GROUP),
-            ("XINFO GROUPS", keys.PERSISTENCE_QUEUE),
+        arguments = (keys.PERSISTENCE_GROUP, secrets.token_hex(8))
+        ensure_queue: RedisCommand = (
+            "EVAL",
+            _ENSURE_QUEUE,
+            len(_QUEUE_KEYS),
+            *_QUEUE_KEYS,
+            *arguments,
         )
-        lowest = pending["min"]
-        [group] = [g for g in groups if g["name"] == keys.PERSISTENCE_GROUP.encode()]
+        [[epoch, lowest, last_delivered], server_run] = await self._run(
+            ensure_queue,
+            recognise_command(),
+        )
         return Watermark(
-            generation=f"{life_of(server)}:{(epoch or b'').decode()}",
-            held_through=_before(lowest) if lowest else _parts(group["last-delivered-id"]),
+            generation=f"{server_run.decode()}:{epoch.decode()}",
+            held_through=_before(lowest) if lowest else _parts(last_delivered),
         )
 
     async def get_backlog(self) -> QueueBacklog:
-        depth, oldest, (seconds, microseconds), server = await self._run(
+        began_at = time.monotonic()
+        depth, size, oldest, (seconds, microseconds), server_run = await self._run(
             ("XLEN", keys.PERSISTENCE_QUEUE),
+            ("GET", keys.PERSISTENCE_BYTES),
             ("XRANGE", keys.PERSISTENCE_QUEUE, "-", "+", "COUNT", 1),
             ("TIME",),
-            ("INFO", "replication"),
+            recognise_command(),
         )
-        self._depth = depth if is_primary(server) else None
-        if self._depth is None:
+        if not server_run:
+            self._waiting.note_look(None, began_at)
             await self._leave_replica()
             raise StoreUnavailableError(IS_REPLICA)
+        self._waiting.note_look(depth, began_at)
         if not oldest:
             return QueueBacklog(depth=0, oldest_age_seconds=0)
         # Both times are the server's: an entry id begins with its milliseconds.
         now_ms = seconds * 1000 + microseconds / 1000
         age_ms = max(0.0, now_ms - _parts(oldest[0][0])[0])
-        return QueueBacklog(depth=depth, oldest_age_seconds=age_ms / 1000)
-
-    @property
-    def was_empty(self) -> bool:
-        return self._depth == 0
+        return QueueBacklog(
+            depth=depth, oldest_age_seconds=age_ms / 1000, size_bytes=max(0, int(size or 0))
+        )
 
     async def find_queued(self, batch_ids: Collection[BatchId]) -> list[BatchUpdate]:
         """Return what waits, or is in a worker's hands, of these batches. Walks the queue."""
@@ -118,7 +138,8 @@ class RedisPersistenceQueue:
             [entries] = await self._run(
                 ("XRANGE", keys.PERSISTENCE_QUEUE, start, "+", "COUNT", ENTRIES_PER_LOOK)
             )
-            updates = [self._entry(entry_id, fields).update for entry_id, fields in entries]
+            found = (self._entry(entry_id, fields) for entry_id, fields in entries)
+            updates = (entry.update for entry in found if entry is not None)
             queued += [one for one in updates if one is not None and one.batch_id in batch_ids]
             if len(entries) < ENTRIES_PER_LOOK:
                 return queued
@@ -145,9 +166,9 @@ class RedisPersistenceQueue:
     async def _ensure_group(self) -> bytes:
         """Return the epoch of the queue, which is made where it is missing."""
         async with translated():
-            epoch: bytes = await self._ensure_queue(
-                keys=[keys.PERSISTENCE_QUEUE, keys.PERSISTENCE_EPOCH, keys.PERSISTENCE_WAITING],
-                args=[keys.PERSISTENCE_GROUP, secrets.token_hex(8)],
+            epoch: bytes
+            epoch, *_ = await self._ensure_queue(
+                keys=_QUEUE_KEYS, args=[keys.PERSISTENCE_GROUP, secrets.token_hex(8)]
             )
             return epoch
 
@@ -175,10 +196,17 @@ class RedisPersistenceQueue:
         return [entry for _, entries in streams for entry in entries]
 
     @staticmethod
-    def _entry(entry_id: bytes, fields: dict[bytes, bytes] | None) -> QueueEntry:
+    def _entry(entry_id: bytes, fields: dict[bytes, bytes] | None) -> QueueEntry | None:
+        """Return the entry, or None for one that only a worker of another version can read.
+
+        That stays in the queue until such a worker takes it over.
+        """
         payload = (fields or {}).get(b"update", b"")
         try:
             update = decode_update(payload)
+        except ForeignPayloadError:
+            logger.warning("queue_entry_of_another_version", entry_id=entry_id.decode())
+            return None
         except ValueError:
             update = None
         return QueueEntry(entry_id=entry_id.decode(), update=update, payload=payload)

@@ -1,12 +1,17 @@
 """What running consumers are asked to read again: one hash, gone by itself after an hour."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.batch_reading import dict_of
 from batch_conductor_service.port_values import RedisCommand
-from batch_conductor_service.protocols import AtomicRedisClientProtocol
+from batch_conductor_service.protocols import (
+    AtomicRedisClientProtocol,
+    Compose,
+    RedisReaderProtocol,
+)
 from batch_conductor_service.services.replaying import Partition, ReplayRequest
 
 TTL_SECONDS = 3600
@@ -23,8 +28,8 @@ class RedisReplayRequests:
     async def submit(self, offsets: Mapping[Partition, int]) -> str:
         request_id = secrets.token_hex(8)
 
-        async def compose() -> list[RedisCommand]:
-            earlier = await self.find()
+        async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
+            earlier = await _find(reader)
             wanted = dict(offsets)
             for partition, offset in earlier.offsets.items() if earlier else ():
                 wanted[partition] = min(offset, wanted.get(partition, offset))
@@ -39,19 +44,11 @@ class RedisReplayRequests:
         return request_id
 
     async def find(self) -> ReplayRequest | None:
-        [fields] = await self._redis.read([("HGETALL", keys.REPLAY_REQUEST)])
-        if ID not in fields:
-            return None
-        request_id = fields.pop(ID)
-        return ReplayRequest(
-            request_id=request_id,
-            offsets={_partition(f): int(said) for f, said in fields.items() if said != OBEYED},
-            obeyed=frozenset(_partition(f) for f, said in fields.items() if said == OBEYED),
-        )
+        return await _find(self._redis)
 
     async def settle(self, request_id: str, partitions: Sequence[Partition]) -> None:
-        async def compose() -> list[RedisCommand]:
-            request = await self.find()
+        async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
+            request = await _find(reader)
             if request is None or request.request_id != request_id:
                 return []
             fields = [part for p in partitions for part in (_field(p), OBEYED)]
@@ -59,9 +56,24 @@ class RedisReplayRequests:
 
         await self._change(compose)
 
-    async def _change(self, compose: Callable[[], Awaitable[list[RedisCommand]]]) -> None:
+    async def _change(self, compose: Compose) -> None:
         if await self._redis.transact([keys.REPLAY_REQUEST], compose) is None:
             raise StoreUnavailableError("The request is written too often to be changed.")
+
+
+async def _find(
+    reader: AtomicRedisClientProtocol | RedisReaderProtocol,
+) -> ReplayRequest | None:
+    [reply] = (await reader.read([("HGETALL", keys.REPLAY_REQUEST)])).replies
+    fields = dict_of(reply)
+    if ID not in fields:
+        return None
+    request_id = fields.pop(ID)
+    return ReplayRequest(
+        request_id=request_id,
+        offsets={_partition(f): int(said) for f, said in fields.items() if said != OBEYED},
+        obeyed=frozenset(_partition(f) for f, said in fields.items() if said == OBEYED),
+    )
 
 
 def _field(partition: Partition) -> str:

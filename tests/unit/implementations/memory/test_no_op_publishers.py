@@ -1,6 +1,9 @@
+from datetime import UTC, datetime
+
 import pytest
 import structlog
 
+from batch_conductor_service.events.phase_skipped import phase_skipped_events
 from batch_conductor_service.implementations.memory.dlq_producer import (
     NoOpDlqProducerImpl,
     NoOpSkipEventPublisher,
@@ -24,7 +27,9 @@ def letter() -> DeadLetter:
 async def test_what_is_not_sent_is_logged_without_its_content(letter: DeadLetter) -> None:
     with structlog.testing.capture_logs() as logs:
         await NoOpDlqProducerImpl().publish(letter)
-        await NoOpSkipEventPublisher().publish_skips(resolution_of("b1", "spellcheck"))
+        events = phase_skipped_events(resolution_of("b1", "spellcheck"), datetime.now(UTC))
+        unpublished = await NoOpSkipEventPublisher().publish_skips(events)
 
+    assert unpublished == {}
     assert [entry["event"] for entry in logs] == ["dead_letter_not_sent", "skip_events_not_sent"]
     assert "private" not in repr(logs)

@@ -1,0 +1,27 @@
+"""Keep when a registration was repeated.
+
+Versions before this one leave the column empty, and read rows that have it.
+
+Revision ID: 5f0c2d7be914
+Revises: 10c344b07c91
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "5f0c2d7be914"
+down_revision = "10c344b07c91"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column; existing rows need no value."""
+    op.add_column(
+        "batch_registrations", sa.Column("repeated_at", sa.DateTime(timezone=True), nullable=True)
+    )
+
+
+def downgrade() -> None:
+    """Forget the repetitions."""
+    op.drop_column("batch_registrations", "repeated_at")

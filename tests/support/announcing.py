@@ -1,0 +1,81 @@
+"""Who an announcer speaks to, as far as a test has to control it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+from uuid import UUID
+
+from batch_conductor_service.events.phase_skipped import OutgoingEvent
+from batch_conductor_service.exceptions import BrokerUnavailableError, TransientError
+from batch_conductor_service.models import StepName
+
+END_SECONDS = 10
+
+
+class ControlledSkips:
+    """Keeps the events of each call; some steps fail, or all the next calls, or it breaks."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[OutgoingEvent]] = []
+        self.published: list[OutgoingEvent] = []
+        self.failures = 0
+        self.failing_steps: set[str] = set()
+        self.fault: Exception | None = None
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    @property
+    def batches(self) -> list[str]:
+        """The batches of the published events, in order."""
+        return [event.key.decode() for event in self.published]
+
+    async def publish_skips(self, events: Sequence[OutgoingEvent]) -> Mapping[UUID, TransientError]:
+        """Answer as told."""
+        self.calls.append(list(events))
+        await self.may_answer.wait()
+        if self.fault:
+            raise self.fault
+        late = [e for e in events if self.failures or e.step in self.failing_steps]
+        self.failures = max(0, self.failures - 1)
+        self.published += [event for event in events if event not in late]
+        return {event.event_id: BrokerUnavailableError() for event in late}
+
+
+class CountedDrops:
+    """Keeps what was dropped."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepName] = []
+        self.reasons: list[str] = []
+
+    def count_skips(self, steps: Sequence[StepName]) -> None:
+        """Keep them."""
+        self.steps.extend(steps)
+
+    def count_failure(self, reason: str) -> None:
+        """Keep it."""
+        self.reasons.append(reason)
+
+
+class Stoppable(Protocol):
+    """What runs until it is stopped."""
+
+    async def run(self) -> None:
+        """Run until `stop`, and then to the end of what is left."""
+        ...
+
+    def stop(self) -> None:
+        """Have `run` come to its end."""
+        ...
+
+
+@asynccontextmanager
+async def running_to_its_end(task: Stoppable) -> AsyncIterator[None]:
+    """Run the task; at the end it has told what there was to tell."""
+    run = asyncio.create_task(task.run())
+    try:
+        yield
+    finally:
+        task.stop()
+        await asyncio.wait_for(run, END_SECONDS)
