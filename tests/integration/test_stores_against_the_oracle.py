@@ -23,7 +23,8 @@ from tests.support.oracle.histories import History, make_history
 from tests.support.oracle.run import described
 from tests.support.oracle.sending import at
 from tests.support.oracle.wire import Record
-from tests.support.repositories import BY_SCRIPT, redis_repository
+from tests.support.pipelines import DEPENDENCIES
+from tests.support.repositories import IN_LANES, redis_repository
 
 HISTORIES = 12  # in one store at a time
 ROUNDS = range(20)
@@ -95,7 +96,7 @@ def _no_logs() -> Iterator[None]:
 async def test_postgres_answers_as_the_oracle_does(migrated_engine: AsyncEngine, seed: int) -> None:
     rng = Random(seed)
     histories = mixed_histories(rng)
-    service = Answering(PostgresBatchStateRepository(migrated_engine))
+    service = Answering(PostgresBatchStateRepository(migrated_engine, DEPENDENCIES))
 
     for poll in polls(rng, histories):
         await service.consume(poll)
@@ -110,8 +111,8 @@ async def test_redis_with_postgres_behind_it_answers_as_the_oracle_does(
     """Redis is emptied now and then, when Postgres has everything, and once more at the end."""
     rng = Random(seed)
     histories = mixed_histories(rng)
-    archive = PostgresBatchStateRepository(migrated_engine)
-    policy = BY_SCRIPT if seed % 2 else None
+    archive = PostgresBatchStateRepository(migrated_engine, DEPENDENCIES)
+    policy = IN_LANES if seed % 2 else None
 
     async with (
         Redis.from_url(redis_url) as redis,

@@ -31,7 +31,7 @@ from tests.support.oracle.judge import Verdict as Judged
 from tests.support.oracle.judge import judge
 from tests.support.oracle.sending import BATCH
 from tests.support.oracle.wire import Record
-from tests.support.pipelines import service_catalog
+from tests.support.pipelines import DEPENDENCIES, service_catalog
 
 PIPELINE = "comprehensive"
 
@@ -75,10 +75,10 @@ class Answering:
     """The service from a poll to an answer, on one repository."""
 
     def __init__(self, repository: BatchStateRepositoryProtocol | None = None) -> None:
-        self._repository = repository or MockBatchStateRepositoryImpl()
+        self._repository = repository or MockBatchStateRepositoryImpl(DEPENDENCIES)
         self._clock = _SetClock()
         self._handler = PollHandler(
-            self._repository, ControlledDlq(), _POLICY, _METRICS, self._clock
+            self._repository, ControlledDlq(), _POLICY, _METRICS, self._clock, DEPENDENCIES
         )
         self._resolution = DefaultPipelineResolutionService(
             _catalog(), DefaultPipelineRules(), self._repository

@@ -9,14 +9,15 @@ What the stores must hold is another question, and is the domain's `BatchState`,
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain, combinations
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import PipelineCatalog
+from batch_conductor_service.domain.statement_times import bound_in_time, bounds_of
 from batch_conductor_service.events.decoding import decode_event
 from batch_conductor_service.models import BatchId, RecordPosition, StepName
-from batch_conductor_service.services.phase_tracking import bound_in_time, to_update
+from batch_conductor_service.services.phase_tracking import to_update
 from tests.support.builders import RecordedEvent
 from tests.support.oracle.evidence import gather
 from tests.support.oracle.judge import Graph, judge
@@ -30,6 +31,8 @@ from tests.support.oracle.wire import (
 )
 
 MAX_UNSETTLED_REPORTS = 10  # a thousand cases; beyond that nothing is called wrong
+
+TOLERANCE = timedelta(seconds=60)
 
 _NOWHERE = RecordPosition(topic="", partition=0, offset=0)
 
@@ -95,7 +98,8 @@ class Model:
     def _note_state(self, batch_id: BatchId, event: RecordedEvent) -> None:
         sent_at = datetime.fromtimestamp(sent_ms(event) / 1000, UTC)
         update = to_update(decode_event(event.topic, event.value), _NOWHERE)
-        bounded = replace(bound_in_time(update, sent_at, sent_at), positions=())
+        bounds = bounds_of(sent_at, sent_at, TOLERANCE)
+        bounded = replace(bound_in_time(update, bounds), positions=())
         self._states.setdefault(batch_id, BatchState(batch_id)).merge(bounded)
 
 

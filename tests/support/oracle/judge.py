@@ -98,7 +98,7 @@ class _Judge:
         """Return the reasons that may be given: as many as hold in some reading."""
         evidence = self._evidence
         reasons = {"incomplete"}
-        if not self._is_heard_of(step):
+        if not self._is_heard_of(step) or self._total.is_contradictory:
             reasons |= {"not_started", "requested"}
         if not self._total.is_known or not self._total.number:
             reasons.add("total_unknown")
