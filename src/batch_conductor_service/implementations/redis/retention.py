@@ -40,7 +40,7 @@ class RedisPassingBatches:
             return [
                 ("HSET", key, "", ""),
                 ("DEL", key, keys.pipeline_state(batch_id), *documents),
-                forget_earlier(batch_id),
+                *forget_earlier(batch_id),
             ]
 
         if await self._redis.transact([key], compose) is None:
