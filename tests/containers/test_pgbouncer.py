@@ -17,6 +17,7 @@ from tests.support.builders import evidence, update
 from tests.support.composition import ROOT
 from tests.support.database import open_engine
 from tests.support.pgbouncer import serve_postgres_behind_pgbouncer
+from tests.support.pipelines import DEPENDENCIES
 
 REPLICAS, WRITERS, ROUNDS = 3, 12, 20
 POOL_SIZE = 5  # of each replica
@@ -60,7 +61,7 @@ async def write_and_read(stores: Sequence[PostgresBatchStateRepository], writer:
 async def test_several_replicas_write_without_an_error(address: str) -> None:
     async with AsyncExitStack() as stack:
         engines = [await stack.enter_async_context(open_engine(address)) for _ in range(REPLICAS)]
-        stores = [PostgresBatchStateRepository(engine) for engine in engines]
+        stores = [PostgresBatchStateRepository(engine, DEPENDENCIES) for engine in engines]
 
         written = await asyncio.gather(*(write_and_read(stores, n) for n in range(WRITERS)))
 

@@ -23,6 +23,7 @@ from batch_conductor_service.implementations.memory.batch_state import MockBatch
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
+from batch_conductor_service.services.freshness import AlwaysFresh
 from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
 from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
 from tests.support.consuming import ControlledDlq
@@ -81,7 +82,7 @@ class Answering:
             self._repository, ControlledDlq(), _POLICY, _METRICS, self._clock, DEPENDENCIES
         )
         self._resolution = DefaultPipelineResolutionService(
-            _catalog(), DefaultPipelineRules(), self._repository
+            _catalog(), DefaultPipelineRules(), self._repository, AlwaysFresh(self._clock)
         )
         self._offset = 0
 

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.consuming.broker_watch import BrokerWatch, WatchPolicy
+from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import DeadLetterLimit
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.exceptions import HaltError
@@ -30,7 +31,7 @@ from batch_conductor_service.supervisor import Supervisor
 from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
 from tests.support.kafka import until
 from tests.support.membership import policy_for
-from tests.support.pipelines import service_catalog
+from tests.support.pipelines import DEPENDENCIES, service_catalog
 
 STALENESS_SECONDS = 2.0
 GRACE_SECONDS = 2.0
@@ -54,7 +55,8 @@ class Replica:
         self.registry = CollectorRegistry()
         metrics = Metrics(self.registry)
         self.queue = queue
-        self.consumer = EventConsumer(policy, repository, queue, ControlledDlq(), metrics, clock)
+        handler = PollHandler(repository, ControlledDlq(), policy, metrics, clock, DEPENDENCIES)
+        self.consumer = EventConsumer(policy, handler, queue, metrics, clock)
         self.freshness = GroupFreshness(clock, max_staleness_seconds=STALENESS_SECONDS)
         self.look = KafkaBrokerLook(servers, group_id, clock, timeout_seconds=3)
         self.watch = BrokerWatch(

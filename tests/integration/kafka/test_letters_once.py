@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.clock import SystemClock
+from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.events.topics import EventName, dlq_topic_name, topic_name
 from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
@@ -29,6 +30,7 @@ from tests.support.kafka import (
     unique,
     until,
 )
+from tests.support.pipelines import DEPENDENCIES
 from tests.support.replaying import MemoryReplayRequests
 
 SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
@@ -70,9 +72,9 @@ class Bench:
         registry = CollectorRegistry()
         metrics = Metrics(registry)
         dlq, client = self.dlq(metrics)
-        consumer = EventConsumer(
-            self.policy, self.repository, self.queue, dlq, metrics, SystemClock()
-        )
+        clock = SystemClock()
+        handler = PollHandler(self.repository, dlq, self.policy, metrics, clock, DEPENDENCIES)
+        consumer = EventConsumer(self.policy, handler, self.queue, metrics, clock)
         consumer.obey(self.requests)
         if from_offset is not None:
             await self.requests.submit({PLACE: from_offset})

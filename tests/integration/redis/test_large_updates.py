@@ -22,6 +22,7 @@ from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from batch_conductor_service.persistence_worker import PersistenceWorker, WorkPolicy
 from tests.support.builders import essay_names, evidence, update
 from tests.support.database import open_engine
+from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup
 from tests.support.waiting import eventually
 
@@ -38,7 +39,7 @@ class SlowStore(MockBatchStateRepositoryImpl):
     """Takes only so many rows at a time, and remembers how many it was given."""
 
     def __init__(self, capacity: int) -> None:
-        super().__init__()
+        super().__init__(DEPENDENCIES)
         self.capacity = capacity
         self.sizes: list[int] = []
 
@@ -92,7 +93,7 @@ async def test_what_times_out_together_gets_there_in_parts(
         async with slow.begin() as connection:
             for statement in SLOW_ROWS.rsplit(";", 1):
                 await connection.execute(text(statement))
-        store = PostgresBatchStateRepository(slow)
+        store = PostgresBatchStateRepository(slow, DEPENDENCIES)
         worker = PersistenceWorker(queue, store, dlq, metrics, WorkPolicy(max_rows=1800))
         running = asyncio.create_task(worker.run())
 

@@ -14,7 +14,7 @@ from batch_conductor_service.implementations.redis.connections import RedisPolic
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, StepName
-from batch_conductor_service.persistence_worker import PersistenceWorker
+from batch_conductor_service.persistence_worker import PersistenceWorker, WorkPolicy
 from tests.support.builders import essay_names, evidence, update
 from tests.support.consuming import ControlledDlq
 from tests.support.repositories import RedisSetup
@@ -161,7 +161,7 @@ class TestOfAnotherVersion:
         ids = await enqueue(setup, 3)
         dlq = ControlledDlq()
         metrics = Metrics(CollectorRegistry())
-        await PersistenceWorker(queue, archive, dlq, metrics, batch_size=50).drain()
+        await PersistenceWorker(queue, archive, dlq, metrics, WorkPolicy(max_entries=50)).drain()
 
         summary = (await archive.get_summary(BatchId("batch"))).summary
         assert summary.steps[SPELLCHECK].completed == 3

@@ -176,7 +176,7 @@ def before(seconds: float) -> datetime:
 async def test_a_service_that_does_not_listen_does_not_prune(
     applied_until: datetime | None,
 ) -> None:
-    repository = MockBatchStateRepositoryImpl()
+    repository = MockBatchStateRepositoryImpl(DEPENDENCIES)
     await complete(repository, "spellcheck", "nlp")
 
     resolution = await resolve(repository, "nlp", freshness=freshness_of(applied_until))
@@ -188,7 +188,7 @@ async def test_a_service_that_does_not_listen_does_not_prune(
 
 
 async def test_one_that_is_told_never_to_doubt_does_not() -> None:
-    repository = MockBatchStateRepositoryImpl()
+    repository = MockBatchStateRepositoryImpl(DEPENDENCIES)
     await complete(repository, "spellcheck", "nlp")
 
     resolution = await resolve(
@@ -200,7 +200,7 @@ async def test_one_that_is_told_never_to_doubt_does_not() -> None:
 
 
 async def test_an_answer_that_is_fresh_says_up_to_when() -> None:
-    repository = MockBatchStateRepositoryImpl()
+    repository = MockBatchStateRepositoryImpl(DEPENDENCIES)
     await complete(repository, "spellcheck", "nlp")
 
     resolution = await resolve(repository, "nlp", freshness=freshness_of(before(29)))
@@ -213,7 +213,7 @@ async def test_an_answer_that_is_fresh_says_up_to_when() -> None:
 async def test_what_the_caller_knows_of_has_to_be_in_the_answer(
     not_before: datetime, *, is_skipped: bool
 ) -> None:
-    repository = MockBatchStateRepositoryImpl()
+    repository = MockBatchStateRepositoryImpl(DEPENDENCIES)
     await complete(repository, "spellcheck", "nlp")
 
     resolution = await resolve(
@@ -247,6 +247,6 @@ async def test_what_is_applied_while_the_state_is_read_is_not_promised() -> None
             group.note_promises({PARTITION: PartitionFreshness(applied_until=NOON)})
             return reading
 
-    resolution = await resolve(SlowRepository(), "nlp", freshness=group)
+    resolution = await resolve(SlowRepository(DEPENDENCIES), "nlp", freshness=group)
 
     assert resolution.known_until == before(5)
