@@ -134,14 +134,6 @@ class Metrics:
             registry=registry,
         )
 
-        # outcome: published, failed, dropped. A steady rise of `failed` means the broker is away.
-        self.dlq_messages = Counter(
-            "bcs_dlq_messages_total",
-            "Dead letters by what became of them.",
-            ["topic", "reason", "outcome"],
-            registry=registry,
-        )
-
     def _consumption(self, registry: CollectorRegistry) -> None:
         # Of the whole group, whoever owns the partition; markers of transactions count, as they do
         # for Kafka. NaN while Kafka does not say.
