@@ -51,8 +51,6 @@ class StoreUnavailableError(TransientError):
 class UnfitStoreError(StoreUnavailableError):
     """A store answers and cannot hold what it must: nothing is written, and no start succeeds."""
 
-    code = "state_unavailable"
-
 
 class BrokerUnavailableError(TransientError):
     """The broker did not acknowledge in time."""
