@@ -59,8 +59,6 @@ class GiveWayError(Exception):
 class UnfitStoreError(StoreUnavailableError):
     """A store answers and cannot hold what it must: nothing is written, and no start succeeds."""
 
-    code = "state_unavailable"
-
 
 class BrokerUnavailableError(TransientError):
     """The broker did not acknowledge in time."""
