@@ -20,6 +20,7 @@ PER_SECOND = 50
 SECONDS = 15
 MOST_TIMES = 2
 LEAST_SECONDS = 0.010  # below which a p99 is the machine's, not ours
+MOST_SECONDS = 0.1  # of the p99 without: a machine that is slower than that excuses nothing
 TRIES = 3  # a machine that does something else, too, now and then stands still for a moment
 
 pytestmark = pytest.mark.timeout(900)
@@ -95,7 +96,7 @@ async def test_an_audit_of_50_batches_of_1500_essays_does_not_slow_answers_down(
     )
     await connection.close()
     monkeypatch.setenv("BCS_AUDIT_INTERVAL_SECONDS", "0.5")
-    most = MOST_TIMES * max(without, LEAST_SECONDS)
+    most = MOST_TIMES * min(max(without, LEAST_SECONDS), MOST_SECONDS)
     beside = math.inf
     for _ in range(TRIES):
         if beside >= most:
