@@ -20,9 +20,10 @@ PER_SECOND = 50
 SECONDS = 15
 MOST_TIMES = 2
 LEAST_SECONDS = 0.010  # below which a p99 is the machine's, not ours
+MOST_SECONDS = 0.1  # of the p99 without: a machine that is slower than that excuses nothing
 TRIES = 3  # a machine that does something else, too, now and then stands still for a moment
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 async def p99_of_questions(address: str, batches: list[str]) -> float:
@@ -69,7 +70,7 @@ async def measure(stack: Stack, batches: list[str], *, is_sampled: bool) -> floa
                 return "bcs_state_drift 1.0" in (await client.get(f"{address}/metrics")).text
 
         if is_sampled:
-            await eventually(is_shown, timeout_seconds=60, what="the drift of a batch")
+            await eventually(is_shown, timeout_seconds=240, what="the drift of a batch")
     return p99
 
 
@@ -87,7 +88,7 @@ async def test_an_audit_of_50_batches_of_1500_essays_does_not_slow_answers_down(
         async with sender(stack.kafka_bootstrap_servers) as producer:
             await send(producer, [registered(batch, ESSAYS) for batch in batches])
             await send(producer, [phase_outcome(batch, names) for batch in batches])
-        await eventually(are_there, timeout_seconds=60, what="the batches in Postgres")
+        await eventually(are_there, timeout_seconds=240, what="the batches in Postgres")
     without = await measure(stack, batches, is_sampled=False)
     connection = await asyncpg.connect(plain_url(stack.postgres.url))
     await connection.execute(
@@ -95,7 +96,7 @@ async def test_an_audit_of_50_batches_of_1500_essays_does_not_slow_answers_down(
     )
     await connection.close()
     monkeypatch.setenv("BCS_AUDIT_INTERVAL_SECONDS", "0.5")
-    most = MOST_TIMES * max(without, LEAST_SECONDS)
+    most = MOST_TIMES * min(max(without, LEAST_SECONDS), MOST_SECONDS)
     beside = math.inf
     for _ in range(TRIES):
         if beside >= most:
