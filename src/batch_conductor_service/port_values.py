@@ -23,10 +23,14 @@ class RedisReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummaryReading:
-    """A batch's summary, and whether it was read past an unreachable cache."""
+    """A batch's summary, and whether it was read past an unreachable cache.
+
+    `server_run` names the data that it was read from, where that may be lost.
+    """
 
     summary: BatchCompletionSummary
     is_degraded: bool = False
+    server_run: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

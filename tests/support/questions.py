@@ -16,6 +16,7 @@ from batch_conductor_service.domain.resolution import Resolution, ResolutionRequ
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
+from batch_conductor_service.services.freshness import AlwaysFresh
 from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
 from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
 from tests.support.builders import (
@@ -77,7 +78,9 @@ class Listener:
 
     async def ask(self, pipeline: str, essays_total: int | None = None) -> Resolution:
         """Return the answer about `batch`."""
-        service = DefaultPipelineResolutionService(CATALOG, DefaultPipelineRules(), self.repository)
+        service = DefaultPipelineResolutionService(
+            CATALOG, DefaultPipelineRules(), self.repository, AlwaysFresh(self.clock)
+        )
         request = ResolutionRequest(
             batch_id=BatchId("batch"),
             requested_pipeline=pipeline,

@@ -31,6 +31,14 @@ class PartitionFreshness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPromises:
+    """What all replicas promise of their partitions, and in which data it is applied."""
+
+    partitions: Mapping[Partition, PartitionFreshness]
+    server_run: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopicLook:
     """What the broker's metadata said of the topics that are consumed, when asked at that time.
 
@@ -60,10 +68,14 @@ class PartitionLag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Freshness:
-    """Up to when all that Kafka held is applied, and archived; None where nobody knows."""
+    """Up to when all that Kafka held is applied, and archived; None where nobody knows.
+
+    `server_run` names the data in which it is applied, where that may be lost.
+    """
 
     applied_until: datetime | None = None
     archived_until: datetime | None = None
+    server_run: str | None = None
 
 
 NOTHING_KNOWN = Freshness()

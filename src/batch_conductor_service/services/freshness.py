@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from batch_conductor_service.domain.freshness import (
     CLOCK_TOLERANCE,
     NOTHING_KNOWN,
     Freshness,
+    GroupPromises,
     Partition,
     PartitionFreshness,
     TopicLook,
@@ -46,9 +48,7 @@ class FreshnessSourceProtocol(Protocol):
 class FreshnessBoardProtocol(Protocol):
     """Where the replicas tell each other what they promise of their partitions."""
 
-    async def exchange(
-        self, own: Mapping[Partition, PartitionFreshness]
-    ) -> Mapping[Partition, PartitionFreshness]:
+    async def exchange(self, own: Mapping[Partition, PartitionFreshness]) -> GroupPromises:
         """Tell our promises; return those of all replicas, in the same round trip.
 
         Only what was written since this process began, and what is not lost with a queue, counts.
@@ -78,7 +78,7 @@ class GroupFreshness:
         """Take in what the broker's metadata said."""
         self._look = look
 
-    def note_promises(self, told: Mapping[Partition, PartitionFreshness]) -> None:
+    def note_promises(self, told: GroupPromises) -> None:
         """Take in what all replicas promise by now."""
         now, monotonic = self._clock.now(), time.monotonic()
         known = self._promises
@@ -86,9 +86,10 @@ class GroupFreshness:
             partition: (one, known[partition][1])
             if partition in known and known[partition][0] == one
             else (one, monotonic)
-            for partition, one in told.items()
+            for partition, one in told.partitions.items()
         }
-        self._joined = join_freshness(self._look, self._aged(now, monotonic), now)
+        joined = join_freshness(self._look, self._aged(now, monotonic), now)
+        self._joined = replace(joined, server_run=told.server_run)
         self._taken = (now, monotonic)
         if self._joined.applied_until is not None:
             self._known_at = monotonic

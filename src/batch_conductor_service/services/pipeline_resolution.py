@@ -1,10 +1,13 @@
 """The one question: which phases of a batch are still to run, and in which order."""
 
 from dataclasses import replace
+from datetime import datetime
 
+from batch_conductor_service.domain.freshness import Freshness
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.exceptions import UnknownPipelineError
+from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
     FreshnessProtocol,
@@ -34,7 +37,7 @@ class DefaultPipelineResolutionService:
         # Before the state is read: what is applied in between is in it, and must not be promised.
         fresh = self._freshness.current()
         reading = await self._repository.get_summary(request.batch_id)
-        known_until = fresh.archived_until if reading.is_degraded else fresh.applied_until
+        known_until = _known_until(fresh, reading)
         summary = reading.summary
         if not self._freshness.covers(known_until, request.not_before):
             # Something that speaks against it may wait in Kafka, so nothing proves anything.
@@ -49,3 +52,15 @@ class DefaultPipelineResolutionService:
             is_degraded=reading.is_degraded or not summary.is_whole,
             known_until=known_until,
         )
+
+
+def _known_until(fresh: Freshness, reading: SummaryReading) -> datetime | None:
+    """Return up to when the reading has all that Kafka held.
+
+    What is applied is in the data that it was applied to. When the cache comes back without its
+    last seconds, its data have another name, before anybody has learnt what is lost.
+    """
+    if reading.is_degraded:
+        return fresh.archived_until
+    is_same_data = reading.server_run is None or reading.server_run == fresh.server_run
+    return fresh.applied_until if is_same_data else None

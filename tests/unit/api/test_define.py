@@ -168,6 +168,9 @@ async def test_an_answer_that_prunes_is_one_line_that_says_why_and_for_whom(
     version = (await response.get_json())["pipeline_version"]
     (line,) = [entry for entry in logs if entry["event"] == "phases_pruned"]
     agent = line.pop("user_agent")
+    assert line.pop("known_until") == (await response.get_json())["known_until"].replace(
+        "Z", "+00:00"
+    )
     assert line == {
         "event": "phases_pruned",
         "log_level": "info",
@@ -179,7 +182,7 @@ async def test_an_answer_that_prunes_is_one_line_that_says_why_and_for_whom(
         "correlation_id": "c-1",
         "caller": "<local>",
     }
-    assert agent.startswith("bos/1?[31m?xxx")
+    assert agent.startswith("bos/1")
     assert len(agent) == 200
 
 

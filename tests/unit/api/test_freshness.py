@@ -8,7 +8,7 @@ import pytest
 from dishka import Provider, Scope
 
 from batch_conductor_service.clock import SystemClock
-from batch_conductor_service.domain.freshness import PartitionFreshness, TopicLook
+from batch_conductor_service.domain.freshness import GroupPromises, PartitionFreshness, TopicLook
 from batch_conductor_service.protocols import FreshnessProtocol
 from batch_conductor_service.services.freshness import GroupFreshness
 from tests.support.api import TestedApp
@@ -27,12 +27,13 @@ class Group(TestedApp):
         self.freshness = GroupFreshness(SystemClock(), max_staleness_seconds=30)
         provider = Provider(scope=Scope.APP)
         provider.provide(lambda: self.freshness, provides=FreshnessProtocol)
-        super().__init__(provider, http_timeout=4, max_concurrent_requests=1)
+        super().__init__(provider, http_timeout=9, max_concurrent_requests=1)
 
     def know(self, until: datetime) -> None:
         now = datetime.now(UTC)
         self.freshness.note_look(TopicLook(asked_at=now, partitions=frozenset({PARTITION})))
-        self.freshness.note_promises({PARTITION: PartitionFreshness(applied_until=until)})
+        promise = PartitionFreshness(applied_until=until)
+        self.freshness.note_promises(GroupPromises(partitions={PARTITION: promise}))
 
 
 @pytest.fixture

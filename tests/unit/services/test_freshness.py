@@ -6,6 +6,7 @@ import pytest
 
 from batch_conductor_service.domain.freshness import (
     NOTHING_KNOWN,
+    GroupPromises,
     Partition,
     PartitionFreshness,
     TopicLook,
@@ -44,7 +45,7 @@ class Group:
 
     def exchange(self, promises: Promises) -> None:
         self.look()
-        self.freshness.note_promises(promises)
+        self.freshness.note_promises(GroupPromises(partitions=promises))
 
     @property
     def is_fresh(self) -> bool:
@@ -188,7 +189,7 @@ class BoardThatGoesAway(MemoryFreshnessBoard):
         self.is_away = False
         self.asked = 0
 
-    async def exchange(self, own: Promises) -> Promises:
+    async def exchange(self, own: Promises) -> GroupPromises:
         self.asked += 1
         if self.is_away:
             raise StoreUnavailableError

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from batch_conductor_service.domain.freshness import PartitionFreshness, TopicLook
+from batch_conductor_service.domain.freshness import GroupPromises, PartitionFreshness, TopicLook
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.exceptions import UnknownPipelineError
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
@@ -164,7 +164,7 @@ def freshness_of(
     group.note_look(TopicLook(asked_at=NOON, partitions=frozenset({PARTITION})))
     if applied_until is not None:
         promise = PartitionFreshness(applied_until=applied_until, archived_until=archived_until)
-        group.note_promises({PARTITION: promise})
+        group.note_promises(GroupPromises(partitions={PARTITION: promise}))
     return group
 
 
@@ -244,9 +244,32 @@ async def test_what_is_applied_while_the_state_is_read_is_not_promised() -> None
     class SlowRepository(MockBatchStateRepositoryImpl):
         async def get_summary(self, batch_id: BatchId) -> SummaryReading:
             reading = await super().get_summary(batch_id)
-            group.note_promises({PARTITION: PartitionFreshness(applied_until=NOON)})
+            promise = PartitionFreshness(applied_until=NOON)
+            group.note_promises(GroupPromises(partitions={PARTITION: promise}))
             return reading
 
     resolution = await resolve(SlowRepository(DEPENDENCIES), "nlp", freshness=group)
 
     assert resolution.known_until == before(5)
+
+
+@pytest.mark.parametrize(("read_from", "is_known"), [("one", True), ("another", False)])
+async def test_what_was_applied_to_other_data_is_not_promised_of_these(
+    read_from: str, *, is_known: bool
+) -> None:
+    """Redis came back without its last seconds, and nobody has learnt it yet."""
+    group = freshness_of(NOON)
+    promise = PartitionFreshness(applied_until=NOON)
+    group.note_promises(GroupPromises(partitions={PARTITION: promise}, server_run="one"))
+
+    class Repository(MockBatchStateRepositoryImpl):
+        async def get_summary(self, batch_id: BatchId) -> SummaryReading:
+            return replace(await super().get_summary(batch_id), server_run=read_from)
+
+    repository = Repository(DEPENDENCIES)
+    await complete(repository, "spellcheck")
+
+    resolution = await resolve(repository, "spellcheck", freshness=group)
+
+    assert (resolution.known_until is not None) is is_known
+    assert bool(resolution.skipped) is is_known

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from batch_conductor_service.domain.freshness import Partition, PartitionFreshness
+from batch_conductor_service.domain.freshness import GroupPromises, Partition, PartitionFreshness
 
 
 class MemoryFreshnessBoard:
@@ -11,8 +11,6 @@ class MemoryFreshnessBoard:
     def __init__(self) -> None:
         self._told: dict[Partition, PartitionFreshness] = {}
 
-    async def exchange(
-        self, own: Mapping[Partition, PartitionFreshness]
-    ) -> Mapping[Partition, PartitionFreshness]:
+    async def exchange(self, own: Mapping[Partition, PartitionFreshness]) -> GroupPromises:
         self._told.update(own)
-        return dict(self._told)
+        return GroupPromises(partitions=dict(self._told))

@@ -22,7 +22,6 @@ from batch_conductor_service.implementations.redis.planning import (
 )
 from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.models import (
-    BatchCompletionSummary,
     BatchId,
     BatchUpdate,
     EssayProcessingState,
@@ -74,7 +73,7 @@ class RedisCachedBatchStateRepositoryImpl:
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
         try:
             known = await self._breakers.call("redis", lambda: self._find_summary(batch_id))
-            return SummaryReading(summary=known or await self._recover(batch_id))
+            return known or await self._recover(batch_id)
         except StoreUnavailableError:
             state = await self._planner.load_archived(batch_id)
         # What waited when Redis was last seen, Postgres has not: it may be a failure.
@@ -90,14 +89,18 @@ class RedisCachedBatchStateRepositoryImpl:
             return (await self._planner.load_archived(batch_id)).essays()
         return plan.essays[batch_id]
 
-    async def _find_summary(self, batch_id: BatchId) -> BatchCompletionSummary | None:
+    async def _find_summary(self, batch_id: BatchId) -> SummaryReading | None:
         """Return the summary that Redis has, if it may be believed."""
         reading = await self._redis.read(summary_commands(batch_id))
         text, has_earlier = reading.replies
         kept = None if has_earlier else decode_summary(batch_id, text)
-        return self._planner.current(reading.server_run).find_summary(kept)
+        current = self._planner.current(reading.server_run)
+        summary = current.find_summary(kept)
+        if summary is None:
+            return None
+        return SummaryReading(summary=summary, server_run=current.server_run)
 
-    async def _recover(self, batch_id: BatchId) -> BatchCompletionSummary:
+    async def _recover(self, batch_id: BatchId) -> SummaryReading:
         """Return the summary of a batch that Redis does not know whole, and keep it there.
 
         Whoever asks for the same batch meanwhile waits, and finds it there.
@@ -113,7 +116,8 @@ class RedisCachedBatchStateRepositoryImpl:
                 if not plans:
                     raise
             # The answer does not need the cache: what was read is true of when it was read.
-            return plans[-1].summaries[batch_id]
+            plan = plans[-1]
+            return SummaryReading(summary=plan.summaries[batch_id], server_run=plan.server_run)
 
     async def _transact(
         self, updates: Sequence[BatchUpdate], plans: list[TransactionPlan]

@@ -7,7 +7,7 @@ from itertools import count
 
 import orjson
 
-from batch_conductor_service.domain.freshness import Partition, PartitionFreshness
+from batch_conductor_service.domain.freshness import GroupPromises, Partition, PartitionFreshness
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_reading import dict_of
 from batch_conductor_service.implementations.redis.queue import generation_of
@@ -33,9 +33,7 @@ class RedisFreshnessBoard:
         self._writes = count()
         self._leftovers: Mapping[str, str] | None = None
 
-    async def exchange(
-        self, own: Mapping[Partition, PartitionFreshness]
-    ) -> Mapping[Partition, PartitionFreshness]:
+    async def exchange(self, own: Mapping[Partition, PartitionFreshness]) -> GroupPromises:
         fields = {_field(partition): self._dump(one) for partition, one in own.items()}
         commands: list[RedisCommand] = [
             ("HGETALL", keys.FRESHNESS),
@@ -53,7 +51,7 @@ class RedisFreshnessBoard:
         if self._leftovers is None:
             self._leftovers = found
         written = {f: v for f, v in found.items() if self._leftovers.get(f) != v} | fields
-        return _load(written, queue)
+        return GroupPromises(partitions=_load(written, queue), server_run=reading.server_run)
 
     def _dump(self, one: PartitionFreshness) -> str:
         return orjson.dumps(

@@ -57,8 +57,12 @@ Archived = Mapping[BatchId, BatchState] | None  # None where the archive cannot 
 
 @dataclass(slots=True)
 class TransactionPlan:
-    """The commands of a transaction, by batch, and each batch as it will be then."""
+    """The commands of a transaction, by batch, and each batch as it will be then.
 
+    `server_run` names the data that it was made from, where there is an archive behind them.
+    """
+
+    server_run: str | None = None
     commands: list[list[RedisCommand]] = field(default_factory=list)
     summaries: dict[BatchId, BatchCompletionSummary] = field(default_factory=dict)
     essays: dict[BatchId, list[EssayProcessingState]] = field(default_factory=dict)
@@ -146,7 +150,7 @@ class WritePlanner:
             one.batch_id: None if reads_all else self._change_essays(one, update, current, now)
             for update, one in zip(updates, found, strict=True)
         }
-        plan = TransactionPlan()
+        plan = TransactionPlan(server_run=current.server_run)
         wanted = [
             (update, one)
             for update, one in zip(updates, found, strict=True)
