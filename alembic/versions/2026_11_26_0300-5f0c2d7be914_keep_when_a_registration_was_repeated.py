@@ -7,6 +7,7 @@ Revises: 5d0c1f6a9b27
 """
 
 import sqlalchemy as sa
+
 from alembic import op
 
 revision = "5f0c2d7be914"
