@@ -9,9 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.answers import (
-    FALSE_GREEN,
-    NEEDLESS_RUN,
-    OTHER_REASON,
+    KINDS,
     Answering,
     answer_from_memory,
     differences,
@@ -22,8 +20,8 @@ from tests.support.oracle.run import described, find_differences
 
 pytestmark = pytest.mark.usefixtures("_no_logs")
 
-EXAMPLES = 400
-QUICK_HISTORIES = range(4000)
+EXAMPLES = 200
+QUICK_HISTORIES = range(3000)
 
 
 @pytest.fixture
@@ -32,11 +30,10 @@ def _no_logs() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("kind", [FALSE_GREEN, NEEDLESS_RUN, OTHER_REASON])
-def test_no_answer_differs_from_the_oracles(kind: str) -> None:
-    tally = find_differences(QUICK_HISTORIES, {kind})
+def test_no_answer_differs_from_the_oracles() -> None:
+    tally = find_differences(QUICK_HISTORIES)
 
-    assert tally.counts[kind] == 0, tally.told()
+    assert not any(tally.counts[kind] for kind in KINDS), tally.told()
     assert tally.counts["steps skipped"] > tally.counts["steps judged"] / 5
 
 

@@ -10,13 +10,12 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
 from tests.support.answers import (
     FALSE_GREEN,
-    KINDS,
     NEEDLESS_RUN,
     answer_from_memory,
     differences,
@@ -57,16 +56,16 @@ class Tally:
         return "\n".join(lines)
 
 
-def find_differences(seeds: range, kinds: Collection[str] = KINDS) -> Tally:
+def find_differences(seeds: range) -> Tally:
     """Hold the answers to the histories of these seeds against the oracle's."""
     with asyncio.Runner() as runner, without_logs():
         tally = Tally()
         for seed in seeds:
-            _try_one(runner, tally, seed, kinds)
+            _try_one(runner, tally, seed)
         return tally
 
 
-def _try_one(runner: asyncio.Runner, tally: Tally, seed: int, kinds: Collection[str]) -> None:
+def _try_one(runner: asyncio.Runner, tally: Tally, seed: int) -> None:
     history = make_history(Random(seed))
     answer = runner.run(answer_from_memory(history))
     verdicts = judged(history)
@@ -75,10 +74,9 @@ def _try_one(runner: asyncio.Runner, tally: Tally, seed: int, kinds: Collection[
     tally.counts["steps skipped"] += sum(phase.is_skipped for phase in answer.values())
     tally.counts["steps that may be skipped"] += sum(it.may_skip for it in verdicts.values())
     for kind, step in differences(history, answer):
-        if kind in kinds:
-            tally.counts[kind] += 1
-            tally.counts[f"{kind}: {step}"] += 1
-            _shrink(runner, tally, seed, history, (kind, step))
+        tally.counts[kind] += 1
+        tally.counts[f"{kind}: {step}"] += 1
+        _shrink(runner, tally, seed, history, (kind, step))
 
 
 def _shrink(
