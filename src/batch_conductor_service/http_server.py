@@ -19,6 +19,7 @@ logger = structlog.get_logger(__name__)
 YOUNG_SECONDS = 0.1  # a connection makes way for no other before that
 QUIET_SECONDS = 1  # idle for longer, a connection is hardly about to be used
 LOOK_SECONDS = 0.02
+ENDING_SECONDS = 1  # for accepting to end where the system does not tell it at once
 
 
 class Connections:
@@ -104,13 +105,16 @@ class Connections:
         return any(self._open[phase] for phase in Phase if phase is not Phase.CLOSING)
 
     def _make_way(self) -> bool:
-        """Cut the connection that has waited longest for its caller; return whether one did."""
-        for phase in (Phase.CLOSING, Phase.HEAD, Phase.IDLE):
-            for connection in self._open[phase]:
-                if phase is Phase.CLOSING or connection.is_quiet(YOUNG_SECONDS):
-                    self._drop(connection)
-                    connection.abort()
-                    return True
+        """Cut the connection that has waited longest for its caller; return whether one did.
+
+        Idle ones do only where no other waits: their callers may be about to ask again.
+        """
+        waiting = [self._open[p] for p in (Phase.CLOSING, Phase.HEAD, Phase.IDLE) if self._open[p]]
+        for connection in waiting[0] if waiting else ():
+            if connection.phase is Phase.CLOSING or connection.is_quiet(YOUNG_SECONDS):
+                self._drop(connection)
+                connection.abort()
+                return True
         return False
 
     def _move(self, connection: Connection, before: Phase) -> None:
@@ -131,11 +135,13 @@ async def serve_http(
     listener: Listener,
     *,
     max_connections: int,
-    until: Callable[[Connections], Awaitable[None]],
+    let_go_seconds: float,
+    until: Callable[[], Awaitable[object]],
 ) -> None:
     """Serve until the given wait is over.
 
-    What is being answered then has the config's graceful time; after it the application stops.
+    Then no connection is accepted, idle ones are parted from, what is being answered has the
+    config's graceful time, and the application stops.
 
     Raises:
         LifespanFailureError: the application could not start, or did not stop cleanly.
@@ -150,10 +156,12 @@ async def serve_http(
     connections = Connections(wrapped, config, max_connections)
     accepting = loop.create_task(connections.accept(listener))
     try:
-        await until(connections)
+        await until()
     finally:
+        await listener.refuse()
+        await asyncio.wait({accepting}, timeout=ENDING_SECONDS)  # cancelled, it could lose one
         accepting.cancel()
-        await asyncio.wait({accepting})
+        await connections.let_go(let_go_seconds)
         await connections.finish(config.graceful_timeout)
         await lifespan.wait_for_shutdown()
         running.cancel()

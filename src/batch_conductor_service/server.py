@@ -21,7 +21,7 @@ from batch_conductor_service.app import create_app
 from batch_conductor_service.config import Settings
 from batch_conductor_service.exceptions import ConductorError, PipelineConfigurationError
 from batch_conductor_service.health import HealthMonitor
-from batch_conductor_service.http_server import Connections, serve_http
+from batch_conductor_service.http_server import serve_http
 from batch_conductor_service.listener import Listener
 from batch_conductor_service.logging import configure_logging
 from batch_conductor_service.policies import REQUESTS_SHARE
@@ -80,11 +80,9 @@ async def _serve_until_stopped(
     stopping = _on_signals(settings.shutdown_timeout_seconds)
     monitor = await container.get(HealthMonitor)
 
-    async def wait_for_the_end(connections: Connections) -> None:
+    async def wait_for_the_end() -> None:
         await stopping.wait()
         monitor.begin_shutdown()
-        await listener.refuse()
-        await connections.let_go(LET_GO_SHARE * settings.shutdown_timeout_seconds)
 
     logger.info("serving", host=settings.http_host, port=listener.port)
     await serve_http(
@@ -92,6 +90,7 @@ async def _serve_until_stopped(
         hypercorn_config(settings),
         listener,
         max_connections=settings.max_connections,
+        let_go_seconds=LET_GO_SHARE * settings.shutdown_timeout_seconds,
         until=wait_for_the_end,
     )
 

@@ -85,6 +85,13 @@ def test_answers_are_those_of_the_document(
     case.call_and_validate()
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/livez", "/metrics", "/openapi.json"])
+def test_the_other_routes_answer_as_in_the_document(
+    schema: schemathesis.BaseSchema, path: str
+) -> None:
+    schema[path]["GET"].Case().call_and_validate()
+
+
 @pytest.mark.parametrize("body", STRANGE_JSON, ids=lambda body: repr(body[:20]))
 def test_every_body_of_the_corpus_is_refused(
     client: httpx.Client, schema: schemathesis.BaseSchema, body: bytes

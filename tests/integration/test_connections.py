@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from batch_conductor_service.http_server import Connections, serve_http
+from batch_conductor_service.http_server import serve_http
 from batch_conductor_service.listener import Listener
 from batch_conductor_service.server import hypercorn_config
 from tests.support.api import DEFINE, TestedApp
 
 QUESTION = b'{"batch_id": "batch-1", "requested_pipeline": "nlp"}'
+MAX_CONNECTIONS = 10
 PAUSE_SECONDS = 0.05  # between the head of a request and its body
 
 
@@ -21,6 +22,7 @@ class Connection:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    port: int
 
     async def ask(
         self, method: str, content_type: str, body: bytes, *, length: int | None = None
@@ -45,23 +47,19 @@ async def connection() -> AsyncIterator[Connection]:
     tested = TestedApp(http_timeout=5.5)
     listener = Listener("127.0.0.1", 0)
     stop = asyncio.Event()
-
-    async def wait_for_stop(_: Connections) -> None:
-        await stop.wait()
-
     serving = asyncio.create_task(
         serve_http(
             tested.app,
             hypercorn_config(tested.settings),
             listener,
-            max_connections=10,
-            until=wait_for_stop,
+            max_connections=MAX_CONNECTIONS,
+            let_go_seconds=0.2,
+            until=stop.wait,
         )
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-    yield Connection(reader, writer)
+    yield Connection(reader, writer, listener.port)
     writer.close()
-    await listener.refuse()
     stop.set()
     await serving
     listener.close()
@@ -100,3 +98,26 @@ async def test_a_body_beyond_reason_ends_the_connection_with_the_answer(
 
     assert status == 413
     assert headers["connection"] == "close"
+
+
+async def test_beyond_their_number_those_that_wait_longest_for_their_callers_make_way(
+    connection: Connection,
+) -> None:
+    """First those over which no request has come, then those that are idle."""
+    assert (await connection.ask("POST", "application/json", QUESTION))[0] == 200
+    silent = [
+        await asyncio.open_connection("127.0.0.1", connection.port)
+        for _ in range(2 * MAX_CONNECTIONS)
+    ]
+    newest = Connection(
+        *await asyncio.open_connection("127.0.0.1", connection.port), connection.port
+    )
+
+    assert (await newest.ask("POST", "application/json", QUESTION))[0] == 200
+    assert (await connection.ask("POST", "application/json", QUESTION))[0] == 200
+
+    oldest_reader, _ = silent[0]
+    assert await oldest_reader.read() == b""
+    newest.writer.close()
+    for _, writer in silent:
+        writer.close()
