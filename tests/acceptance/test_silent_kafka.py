@@ -18,10 +18,13 @@ def test_a_silent_broker_makes_no_unclean_end() -> None:
             "SHUTDOWN_TIMEOUT_SECONDS": 20,
         }
         with serving_process(**settings) as (process, _):
-            time.sleep(3)  # the consumer and the health monitor both wait for an answer by now
+            # The consumer and the health monitor both wait for an answer.
+            waiting = [listening.accept()[0] for _ in range(2)]
             began = time.monotonic()
 
             process.signal(signal.SIGTERM)
 
             assert process.wait() == 0, process.output
             assert time.monotonic() - began < 15
+            for connection in waiting:
+                connection.close()

@@ -95,11 +95,14 @@ class ControlledDlq:
     def __init__(self) -> None:
         self.failures = 0
         self.fault: Exception | None = None
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.tries = 0
         self.letters: list[DeadLetter] = []
 
     async def publish(self, letter: DeadLetter) -> None:
         self.tries += 1
+        await self.may_answer.wait()
         if self.fault:
             raise self.fault
         if self.failures:

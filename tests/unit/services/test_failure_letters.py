@@ -59,6 +59,20 @@ async def test_the_first_of_a_kind_is_told_at_once_and_those_of_its_minute_by_on
     assert bench.told == [1, 99]  # at the stop there is no minute left
 
 
+async def test_what_comes_while_a_letter_is_on_its_way_is_left_for_the_next_one() -> None:
+    bench = Bench()
+    bench.dlq.may_answer.clear()
+    async with running_to_its_end(bench.letters):
+        bench.fail("b1")
+        await until(lambda: bench.dlq.tries == 1)
+        bench.fail("b1")
+        bench.fail("b1")
+        bench.dlq.may_answer.set()
+        await until(lambda: bench.told == [1])
+
+    assert bench.told == [1, 2]
+
+
 async def test_at_the_end_of_the_minute_a_letter_tells_the_rest() -> None:
     bench = Bench(interval_seconds=AT_ONCE)
     async with running_to_its_end(bench.letters):
