@@ -73,8 +73,7 @@ def tally_essay(
             name,
             step.sources,
             lost_at(summary, name),
-            needs_own=name not in WHOLE_BATCH_STEPS
-            and summary.steps.get(name, _NOTHING).needs_own,
+            needs_own=name not in WHOLE_BATCH_STEPS and summary.steps.get(name, _NOTHING).needs_own,
         )
         for name, step in essay.items()
     }
