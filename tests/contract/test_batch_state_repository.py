@@ -107,6 +107,21 @@ async def test_an_essay_that_nobody_registered_does_not_count(
     assert (summary.registered_total, summary.steps[SPELLCHECK].completed) == (10, 9)
 
 
+async def test_an_essay_that_the_next_registration_leaves_out_does_not_count(
+    repository: BatchStateRepositoryProtocol,
+) -> None:
+    """Nothing was said of it while it counted, and what is said of it now does not count."""
+    await repository.apply([update("batch", registration(2, essays=["a", "b"]))])
+    await repository.apply([update("batch", registration(2, minutes(1), essays=["b", "c"]))])
+    for essay in ("a", "b"):
+        await repository.apply([update("batch", evidence(essay, at=minutes(2)))])
+
+    summary = await summary_of(repository)
+
+    assert (summary.registered_total, summary.essays_known) == (2, 1)
+    assert summary.steps[SPELLCHECK].completed == 1
+
+
 async def test_an_outcome_sent_again_later_is_no_newer_evidence(
     repository: BatchStateRepositoryProtocol,
 ) -> None:

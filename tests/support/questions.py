@@ -1,7 +1,8 @@
 """Histories of `batch` as bytes, and the question about it: decoded, bounded, applied, judged."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -9,16 +10,18 @@ from typing import Any, TypeVar
 from aiokafka import ConsumerRecord
 from prometheus_client import CollectorRegistry
 
+from batch_conductor_service.config import Environment, Settings
 from batch_conductor_service.consuming.connection import Record
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
-from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
-from batch_conductor_service.services.freshness import AlwaysFresh
-from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
-from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.protocols import (
+    BatchStateRepositoryProtocol,
+    PipelineResolutionServiceProtocol,
+)
+from batch_conductor_service.startup_setup import build_container
 from tests.support.builders import (
     RecordedEvent,
     assessed,
@@ -28,9 +31,7 @@ from tests.support.builders import (
     spellchecked,
 )
 from tests.support.consuming import ControlledDlq
-from tests.support.pipelines import DEPENDENCIES, service_catalog
-
-CATALOG = service_catalog()
+from tests.support.pipelines import DEPENDENCIES, PIPELINES_FILE
 
 T = TypeVar("T")
 
@@ -52,9 +53,14 @@ class Listener:
         letters: the records that it could not read, as reasons.
     """
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(
+        self,
+        now: datetime,
+        repository: BatchStateRepositoryProtocol,
+        answers: PipelineResolutionServiceProtocol,
+    ) -> None:
         self.clock = SettableClock(now)
-        self.repository = MockBatchStateRepositoryImpl(DEPENDENCIES)
+        self._answers = answers
         self._dlq = ControlledDlq()
         self._heard = 0
         policy = ConsumerPolicy(
@@ -62,7 +68,7 @@ class Listener:
         )
         metrics = Metrics(CollectorRegistry())
         self._handler = PollHandler(
-            self.repository, self._dlq, policy, metrics, self.clock, DEPENDENCIES
+            repository, self._dlq, policy, metrics, self.clock, DEPENDENCIES
         )
 
     @property
@@ -78,16 +84,13 @@ class Listener:
 
     async def ask(self, pipeline: str, essays_total: int | None = None) -> Resolution:
         """Return the answer about `batch`."""
-        service = DefaultPipelineResolutionService(
-            CATALOG, DefaultPipelineRules(), self.repository, AlwaysFresh(self.clock)
-        )
         request = ResolutionRequest(
             batch_id=BatchId("batch"),
             requested_pipeline=pipeline,
             correlation_id="correlation",
             essays_total=essays_total,
         )
-        return await service.resolve(request)
+        return await self._answers.resolve(request)
 
     async def reasons(self, pipeline: str, essays_total: int | None = None) -> Mapping[str, str]:
         """Return why each step of the pipeline runs or is skipped."""
@@ -151,8 +154,8 @@ def spoilt(said: Said, *, envelope: dict[str, Any] | None = None, **data: object
 class Story:
     """What a service hears, minute by minute."""
 
-    def __init__(self) -> None:
-        self.service = Listener(minutes(0))
+    def __init__(self, service: Listener) -> None:
+        self.service = service
 
     async def at(self, minute: float, *events: Said, said_at: datetime | None = None) -> None:
         """Hear the events at that minute, by whose clock they were said unless it is said when."""
@@ -162,3 +165,14 @@ class Story:
     async def reasons(self, pipeline: str, essays_total: int | None = None) -> list[str]:
         """Return why each step of the pipeline runs or is skipped, in order."""
         return list((await self.service.reasons(pipeline, essays_total)).values())
+
+
+@asynccontextmanager
+async def telling() -> AsyncIterator[Story]:
+    """Begin a story, told to a service whose state is in memory."""
+    settings = Settings(environment=Environment.TESTING, pipeline_config_path=PIPELINES_FILE)
+    container = build_container(settings)
+    repository = await container.get(BatchStateRepositoryProtocol)
+    answers = await container.get(PipelineResolutionServiceProtocol)
+    yield Story(Listener(minutes(0), repository, answers))
+    await container.close()

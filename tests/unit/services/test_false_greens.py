@@ -1,5 +1,7 @@
 """Histories that once had a phase skipped that was not done, each as bytes to its answer."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from tests.support.builders import essay_names
@@ -10,6 +12,7 @@ from tests.support.questions import (
     phase,
     registration,
     spellcheck,
+    telling,
 )
 
 ONE, TWO = essay_names(1), essay_names(2)
@@ -17,8 +20,9 @@ DONE = "already_completed"
 
 
 @pytest.fixture
-def story() -> Story:
-    return Story()
+async def story() -> AsyncIterator[Story]:
+    async with telling() as story:
+        yield story
 
 
 class TestMadeFromSomethingOlder:

@@ -1,5 +1,6 @@
 """Histories that once had a phase skipped by a clock that was off, or by what could not be read."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.questions import (
     registration,
     spellcheck,
     spoilt,
+    telling,
 )
 
 A_YEAR = timedelta(days=365)
@@ -21,8 +23,9 @@ DONE = "already_completed"
 
 
 @pytest.fixture
-def story() -> Story:
-    return Story()
+async def story() -> AsyncIterator[Story]:
+    async with telling() as story:
+        yield story
 
 
 class TestClocks:

@@ -209,7 +209,7 @@ def encode_changes(kept: KeptBatch, created_at: datetime) -> tuple[dict[str, str
     reports = encode_reports(kept.state.as_update())
     fields = {name: text for name, text in reports.items() if kept.fields.get(name) != text}
     essay_ids = set()
-    for essay_id in states.keys() | members:
+    for essay_id in states.keys() | members | kept.essays.keys():  # also who was one before
         known = kept.essays.get(essay_id)
         empty = EssayProcessingState(batch_id=kept.state.batch_id, essay_id=essay_id)
         essay = KeptEssay(
