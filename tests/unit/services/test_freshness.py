@@ -3,6 +3,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from batch_conductor_service.domain.freshness import (
     NOTHING_KNOWN,
@@ -130,6 +131,19 @@ def test_who_is_behind_is_named(group: Group) -> None:
 
     assert group.freshness.name_behind() == "not read to the end by any replica: topic:0"
 
+    group.exchange(promised(0))
+
+    assert group.freshness.name_behind() == "what the replicas told of themselves is out of date"
+
+
+def test_a_topic_that_the_broker_refuses_is_named(group: Group) -> None:
+    refused = {"topic": "topic may not be described"}
+    look = TopicLook(asked_at=NOON, partitions=frozenset(), refused=refused)
+
+    group.freshness.note_look(look)
+
+    assert group.freshness.name_behind() == "topic may not be described"
+
 
 async def test_who_waits_goes_on_as_soon_as_it_is_known(group: Group) -> None:
     group.exchange(promised(-5))
@@ -205,10 +219,13 @@ async def test_while_the_board_is_away_what_is_known_ages(group: Group) -> None:
 
     board.is_away = True
     reader.promises = promised(1)
-    await exchange.exchange()
+    with capture_logs() as logs:
+        await exchange.exchange()
+        await exchange.exchange()
 
     assert group.until == NOON
-    assert ages == [0, 0]
+    assert ages == [0, 0, 0]
+    assert [line["event"] for line in logs] == ["freshness_not_exchanged"]
 
 
 async def test_replicas_tell_each_other_until_they_are_stopped(group: Group) -> None:
