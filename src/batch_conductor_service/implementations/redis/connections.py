@@ -38,7 +38,7 @@ class RedisPolicy:
 
     timeout_seconds: float = 2.0
     max_connections: int = 50
-    max_attempts: int = 5
+    max_attempts: int = 3
     backoff_seconds: float = 0.005
     lane_seconds: float = 3.0
 

@@ -1,0 +1,96 @@
+"""A queue that lost entries under a running consumer: what was in flight is read again."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from batch_conductor_service.events.topics import EventName, topic_name
+from batch_conductor_service.implementations.postgres.batch_state import (
+    PostgresBatchStateRepository,
+)
+from batch_conductor_service.implementations.redis.connections import RedisPolicy
+from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
+from batch_conductor_service.local.kafka import KafkaBroker
+from batch_conductor_service.models import BatchId, StepName
+from tests.support.builders import spellchecked
+from tests.support.database import migrated_database_url, migrated_engine
+from tests.support.draining import drain
+from tests.support.kafka import (
+    committed_offsets,
+    create_consumed_topics,
+    produce,
+    running,
+    unique,
+    until,
+)
+from tests.support.membership import consumer_with, policy_for
+from tests.support.pipelines import DEPENDENCIES
+from tests.support.repositories import redis_repository
+
+__all__ = ["migrated_database_url", "migrated_engine"]
+
+STREAM, GROUP = "bcs:persistence:queue", "bcs:persistence:workers"
+SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
+RECORDS = 10
+LOSSES = {
+    "trimmed": ("XTRIM", STREAM, "MAXLEN", 1),
+    "one-deleted": ("XDEL", STREAM, "the first"),
+    "group-moved": ("XGROUP", "SETID", STREAM, GROUP, "$"),
+    "group-destroyed": ("XGROUP", "DESTROY", STREAM, GROUP),
+}
+
+
+@pytest.fixture
+async def queue(redis_url: str) -> AsyncIterator[RedisPersistenceQueue]:
+    """The queue, which only the test empties."""
+    opened = RedisPersistenceQueue(
+        redis_url, RedisPolicy(), worker_name="worker", takeover_seconds=30
+    )
+    yield opened
+    await opened.close()
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+async def test_everything_in_flight_is_read_again_and_reaches_postgres(
+    own_kafka: KafkaBroker,
+    redis_url: str,
+    migrated_engine: AsyncEngine,
+    queue: RedisPersistenceQueue,
+    loss: tuple[str | int, ...],
+) -> None:
+    servers, batch = own_kafka.bootstrap_servers, BatchId(unique("batch"))
+    await create_consumed_topics(servers)
+    archive = PostgresBatchStateRepository(migrated_engine, DEPENDENCIES)
+    policy = policy_for(servers)
+
+    async def is_queued(count: int) -> bool:
+        return (await queue.get_backlog()).depth == count
+
+    async def count_persisted() -> int:
+        steps = (await archive.get_summary(batch)).summary.steps
+        return steps[StepName("spellcheck")].completed if steps else 0
+
+    async def is_committed() -> bool:
+        await drain(queue, archive)
+        committed = await committed_offsets(servers, policy.group_id, SPELLCHECK)
+        return sum(committed.values()) == RECORDS
+
+    async with (
+        redis_repository(redis_url, archive) as setup,
+        Redis.from_url(redis_url, decode_responses=True) as redis,
+        running(consumer_with(policy, setup.repository, queue)),
+    ):
+        for number in range(RECORDS):  # each in a poll, and so in an entry, of its own
+            await produce(servers, [spellchecked(batch, f"essay-{number}")])
+            await until(partial(is_queued, number + 1))
+        first = (await redis.xrange(STREAM, count=1) or [])[0][0]
+        arguments = (first if part == "the first" else part for part in loss)
+        await redis.execute_command(*arguments)  # type: ignore[no-untyped-call] # redis-py's gap
+        await redis.delete(*[key async for key in redis.scan_iter(f"*{batch}*")])
+
+        await until(is_committed)
+
+    assert await count_persisted() == RECORDS
