@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
+from batch_conductor_service.domain.completeness import Reason
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest, Verdict
 from batch_conductor_service.exceptions import StoreUnavailableError, TransientError
@@ -37,7 +38,7 @@ from tests.support.oracle.wire import Record
 from tests.support.pipelines import DEPENDENCIES, service_catalog
 
 PIPELINE = "comprehensive"
-SURE_SECONDS = 30  # longest wait for an answer that is not degraded
+SURE_SECONDS = 30  # longest wait for an answer that rests on the whole state
 RETRY_SECONDS = 0.1
 
 FALSE_GREEN = "false_green"
@@ -107,7 +108,7 @@ class Answering:
         await self._handle(poll)
 
     async def ask(self, batch: str, essays_total: int | None = None) -> dict[str, Phase]:
-        """Ask for every step, again until the answer is not degraded."""
+        """Ask for every step, again until the answer knows the whole state."""
         is_total = essays_total is not None and essays_total > 0
         request = ResolutionRequest(
             batch_id=BatchId(batch),
@@ -125,7 +126,7 @@ class Answering:
 
     async def _resolve_surely(self, request: ResolutionRequest) -> Resolution:
         resolution = await self._resolution.resolve(request)
-        if resolution.is_degraded:
+        if any(phase.reason is Reason.STATE_UNKNOWN for phase in resolution.phases):
             raise StoreUnavailableError
         return resolution
 
