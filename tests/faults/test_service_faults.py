@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from batch_conductor_service import failpoints
 from batch_conductor_service.codec import encode_update
 from batch_conductor_service.implementations.redis import keys
-from tests.support.builders import RecordedEvent, evidence, update
+from tests.support.builders import RecordedEvent, evidence, registered, update
 from tests.support.faults.loads import break_under_load, load
 from tests.support.faults.nemesis import FAULTS
 from tests.support.faults.servers import pause, process_of, resume
@@ -78,8 +79,9 @@ async def test_a_task_that_dies_at_failpoints_is_started_again_and_loses_nothing
 
 
 async def _send_what_passes_every_failpoint(world: World, late: Sequence[RecordedEvent]) -> None:
-    """Send records and rows that are refused, beside the events that are being sent."""
+    """Send records and rows that are refused, and of new batches, beside the other events."""
     for number in range(3):
+        await world.relay.send([registered(f"batch-{uuid4().hex}", 2)])
         await world.relay.send_nonsense(late[0].topic, b"nonsense %d" % number)
         row = update("batch-refused", evidence("essay-1", storage_id=f"a\0{number}"))
         await world.onlooker.redis.xadd(keys.PERSISTENCE_QUEUE, {"update": encode_update(row)})
