@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ def is_part_of(expected: Any, actual: Any) -> bool:  # noqa: ANN401 - any JSON
     return bool(expected == actual)
 
 
+def is_a_time(text: str) -> bool:
+    """Whether the text is a time with its zone."""
+    return datetime.fromisoformat(text).tzinfo is not None
+
+
 def test_the_question_of_the_readme_has_the_answer_of_the_readme() -> None:
     words = find_command("curl")
     url = next(word for word in words if word.startswith("localhost:4002"))
@@ -45,7 +51,10 @@ def test_the_question_of_the_readme_has_the_answer_of_the_readme() -> None:
         )
 
     assert answer.status_code == 200
-    assert is_part_of(json.loads(example), answer.json())
+    expected = json.loads(example)
+    assert is_a_time(expected.pop("known_until"))
+    assert is_a_time(answer.json()["known_until"])
+    assert is_part_of(expected, answer.json())
     assert {"pipeline_version", "correlation_id"} <= answer.json().keys()
 
 

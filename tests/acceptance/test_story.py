@@ -108,7 +108,10 @@ async def test_invalid_records_go_to_their_dead_letters_and_the_others_go_on(
     stack: Stack, batch: str
 ) -> None:
     good = spellchecked(batch, TEN[0])
-    poison = [b"", b"\xff\xfe", b"{", b"null", good.value.replace(b'"completed"', b'"done"')]
+    foreign = spellchecked(batch, "stranger").value.replace(
+        b'"schema_version": 1', b'"schema_version": 2'
+    )
+    poison = [b"", b"\xff\xfe", b"{", b"null", foreign]
     with stack.serve() as (_, address):
         async with sender(stack.kafka_bootstrap_servers) as producer:
             await send(producer, [registered(batch, 1)])

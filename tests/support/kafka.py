@@ -66,6 +66,7 @@ async def produce(
                 key=event.key,
                 headers=list(headers),
                 partition=partition,
+                timestamp_ms=event.timestamp_ms,
             )
             for event in events
         ]

@@ -26,7 +26,10 @@ async def sender(bootstrap_servers: str) -> AsyncIterator[AIOKafkaProducer]:
 
 async def send(producer: AIOKafkaProducer, events: Iterable[RecordedEvent]) -> None:
     """Send the events and return when the broker has them all."""
-    sent = [await producer.send(e.topic, key=e.key, value=e.value) for e in events]
+    sent = [
+        await producer.send(e.topic, key=e.key, value=e.value, timestamp_ms=e.timestamp_ms)
+        for e in events
+    ]
     await asyncio.gather(*sent)
 
 

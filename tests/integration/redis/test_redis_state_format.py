@@ -11,7 +11,15 @@ from batch_conductor_service.implementations.postgres.batch_state import (
 )
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, StepName
-from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
+from tests.support.builders import (
+    DAY,
+    essay_names,
+    evidence,
+    minutes,
+    outcome,
+    registration,
+    update,
+)
 from tests.support.repositories import IN_LANES, RedisSetup, redis_repository
 
 BATCH = BatchId("batch")
@@ -34,10 +42,10 @@ async def test_the_essay_document_has_the_fields_of_the_contract(
     assert document["completed_steps"] == ["spellcheck"]
     assert document["step_metadata"]["spellcheck"] == {
         "status": "completed",
-        "timestamp": "2025-06-01T12:01:00.000000Z",
+        "timestamp": f"{DAY}T12:01:00.000000Z",
         "storage_id": "text-1",
         "sources": {
-            "": {"status": "completed", "at": "2025-06-01T12:01:00.000000Z", "storage_id": "text-1"}
+            "": {"status": "completed", "at": f"{DAY}T12:01:00.000000Z", "storage_id": "text-1"}
         },
     }
     assert document["step_metadata"]["nlp"]["storage_id"] is None

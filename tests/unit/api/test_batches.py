@@ -4,7 +4,7 @@ from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.models import BatchCompletionSummary, BatchId
 from batch_conductor_service.port_values import SummaryReading
 from tests.support.api import TestedApp, assert_problem
-from tests.support.builders import evidence, minutes, outcome, registration, update
+from tests.support.builders import DAY, evidence, minutes, outcome, registration, update
 
 BATCH = "/internal/v1/batches/batch-1"
 
@@ -45,7 +45,7 @@ async def test_the_progress_of_every_step_is_shown(tested: TestedApp) -> None:
                 "failed": 0,
                 "total": 2,
                 "outcome": None,
-                "completed_at": "2025-06-01T12:05:00Z",
+                "completed_at": f"{DAY}T12:05:00Z",
                 "is_complete": True,
                 "reason": "already_completed",
             },

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -38,8 +39,9 @@ async def arrange(tested: TestedApp, name: str) -> asyncio.Task[Response] | None
     """Bring about what the example of that name tells of."""
     tested.repository.error = ERRORS.get(name)
     if name == "spellcheck_complete":
-        done = evidence("essay-1", storage_id="text-1")
-        await tested.repository.apply([update("batch-1", registration(1), done)])
+        at = datetime(2025, 6, 1, 12, tzinfo=UTC)
+        done = evidence("essay-1", at=at, storage_id="text-1")
+        await tested.repository.apply([update("batch-1", registration(1, at), done)])
     if name in {"deadline_exceeded", "overloaded"}:
         tested.repository.may_answer.clear()
     if name == "overloaded":

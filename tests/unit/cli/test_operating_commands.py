@@ -16,7 +16,7 @@ from batch_conductor_service.services.auditing import AuditedPage
 from batch_conductor_service.services.repairing import RebuiltPage
 from batch_conductor_service.services.replaying import PartitionReplay, ReplayResult
 from tests.support.auditing import archived, cached
-from tests.support.builders import essay_names, evidence, update
+from tests.support.builders import DAY, essay_names, evidence, update
 from tests.support.pipelines import DEPENDENCIES
 
 BATCH = BatchId("batch")
@@ -95,7 +95,7 @@ def test_a_machine_is_told_all_of_them(capsys: pytest.CaptureFixture[str]) -> No
         "place": "postgres",
         "subject": "spellcheck of essay-1, own event",
         "says": None,
-        "right": "completed at 2025-06-01T12:00:00Z",
+        "right": f"completed at {DAY}T12:00:00Z",
         "known_by": "redis",
     }
     assert repaired == {"type": "repaired", "batch_id": "batch"}

@@ -14,7 +14,7 @@ from batch_conductor_service.domain.drift import (
 from batch_conductor_service.domain.drift_texts import StepCounts
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from tests.support.auditing import archived, cached
-from tests.support.builders import evidence, minutes, outcome, registration, update
+from tests.support.builders import DAY, evidence, minutes, outcome, registration, update
 from tests.support.pipelines import DEPENDENCIES
 
 BATCH = BatchId("batch")
@@ -91,8 +91,8 @@ def test_of_two_statements_the_one_that_wins_the_merge_is_right() -> None:
 
     [difference] = [d for d in comparison.differences if "own event" in d.subject]
     assert difference.place is Place.REDIS
-    assert difference.says == "completed at 2025-06-01T12:00:00Z"
-    assert difference.right == "failed at 2025-06-01T12:01:00Z"
+    assert difference.says == f"completed at {DAY}T12:00:00Z"
+    assert difference.right == f"failed at {DAY}T12:01:00Z"
     assert comparison.missing == later
 
 

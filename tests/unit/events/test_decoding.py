@@ -1,6 +1,6 @@
 import json
 from contextlib import suppress
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -153,7 +153,7 @@ def test_times_are_made_utc(spelling: str) -> None:
     data = decode(changed(spellchecked("batch", "essay"), "data.timestamp", spelling)).data
 
     assert isinstance(data, SpellcheckPhaseCompletedV1)
-    assert (data.timestamp, data.timestamp.tzinfo) == (NOON, UTC)
+    assert (data.timestamp, data.timestamp.tzinfo) == (datetime(2025, 6, 1, 12, tzinfo=UTC), UTC)
 
 
 @pytest.mark.parametrize("status", ["in_progress", "COMPLETED", "abandoned", "x" * MAX_TEXT_LENGTH])

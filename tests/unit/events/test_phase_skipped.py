@@ -7,7 +7,7 @@ from batch_conductor_service.domain.resolution import Resolution, ResolutionRequ
 from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, StepName
 from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
-from tests.support.builders import minutes
+from tests.support.builders import DAY, minutes
 from tests.support.pipelines import pipeline
 from tests.support.summaries import all_complete
 
@@ -49,7 +49,7 @@ def test_the_event_is_that_of_the_contract() -> None:
     assert json.loads(event.value) == {
         "event_id": str(event.event_id),
         "event_type": "huleedu.batch.phase.skipped.v1",
-        "event_timestamp": "2025-06-01T12:00:00+00:00",
+        "event_timestamp": f"{DAY}T12:00:00+00:00",
         "source_service": "batch_conductor_service",
         "schema_version": 1,
         "correlation_id": CORRELATION,
@@ -64,7 +64,7 @@ def test_the_event_is_that_of_the_contract() -> None:
             "metadata": {
                 "entity_id": "batch",
                 "entity_type": "batch",
-                "timestamp": "2025-06-01T12:00:00+00:00",
+                "timestamp": f"{DAY}T12:00:00+00:00",
                 "event": "batch.phase.skipped",
             },
         },

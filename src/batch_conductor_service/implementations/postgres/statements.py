@@ -129,9 +129,7 @@ RECOUNT = text("""
         WHERE batch_id = ANY (CAST(:batch_ids AS text[])) AND occurred_at >= since
         GROUP BY batch_id
     ), total AS (
-        SELECT
-            batch_id,
-            NULLIF(GREATEST(registered.essays_total, reported.essays_total), 0) AS essays_total
+        SELECT batch_id, GREATEST(registered.essays_total, reported.essays_total) AS essays_total
         FROM registered LEFT JOIN reported USING (batch_id)
     ), unreadable AS (
         SELECT batch_id, repeated_at AS unreadable_at

@@ -19,7 +19,7 @@ from batch_conductor_service.implementations.kafka.dead_letter_format import (
     wrap_reference,
 )
 from batch_conductor_service.port_values import DeadLetter
-from tests.support.builders import NOON
+from tests.support.builders import DAY, NOON
 
 LETTER = DeadLetter(
     base_topic="topic",
@@ -99,7 +99,7 @@ def test_the_document_and_the_headers_are_those_of_the_contract() -> None:
         "schema_version": "v1",
         "service": "batch_conductor_service",
         "original_topic": "topic",
-        "timestamp": "2025-06-01T12:00:00+00:00",
+        "timestamp": f"{DAY}T12:00:00+00:00",
         "dlq_reason": "schema_violation",
         "error_info": {
             "type": "InvalidMessageError",
