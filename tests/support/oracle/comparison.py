@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tests.support.oracle.evidence import SUCCESS, Evidence, earliest_of_copies
-from tests.support.oracle.wire import CJ, CJ_TOPIC, Assessment, Outcome
+from tests.support.oracle.statements import Assessment, Outcome
+from tests.support.oracle.wire import CJ, CJ_TOPIC
 
 Told = tuple[int, frozenset[str] | None]
 
