@@ -22,7 +22,7 @@ from tests.support.draining import drain
 from tests.support.oracle.histories import History, make_history
 from tests.support.oracle.run import described
 from tests.support.oracle.sending import at
-from tests.support.oracle.wire import Record
+from tests.support.oracle.statements import Record
 from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import IN_LANES, redis_repository
 

@@ -11,8 +11,8 @@ from tests.support.oracle import comparison, evidence, judge
 from tests.support.oracle.evidence import Evidence
 from tests.support.oracle.histories import GRAPH, History, make_history
 from tests.support.oracle.judge import _Judge
+from tests.support.oracle.statements import Statement
 from tests.support.oracle.times import TOLERANCE, Clocks
-from tests.support.oracle.wire import Statement
 
 HISTORIES = 4000
 

@@ -20,7 +20,6 @@ from tests.support.oracle.sending import (
     registered,
     spellchecked,
 )
-from tests.support.oracle.times import read_time
 from tests.support.oracle.wire import CJ, SPELLCHECK
 
 YEAR = 365 * 1440 * MINUTE
@@ -167,40 +166,6 @@ class TestTimes:
 
         assert skipped(drafts) == set()
         assert "unreadable_event" in verdicts(drafts)[SPELLCHECK].reasons
-
-    @pytest.mark.parametrize(
-        ("text", "same_as"),
-        [
-            ("2026-11-26T00:00:00z", "2026-11-26T00:00:00+00:00"),
-            ("2026-11-25T24:00:00Z", "2026-11-26T00:00:00Z"),
-            ("2026-11-25T23:59:60Z", "2026-11-26T00:00:00Z"),
-            ("2026-11-26T00:59:60+01:00", "2026-11-26T00:00:00Z"),
-            ("2026-11-26t02:00+02:00", "2026-11-26T00:00:00"),
-            ("2026-11-26 00:00:00.0000019", "2026-11-26T00:00:00.000001Z"),
-        ],
-    )
-    def test_ways_to_write_a_time(self, text: str, same_as: str) -> None:
-        assert read_time(text) == read_time(same_as) is not None
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "2026-11-26",
-            "2026-W48-4T10:00:00",
-            "2026-11-26T10",
-            "20261126T100000Z",
-            "2026-11-26T24:00:01Z",
-            "2026-11-26T12:00:60Z",
-            "2026-11-26T10:00+24:00",
-            "0000-11-26T10:00Z",
-            "9999-12-31T24:00Z",
-            "2026-11-26T10:00:00Z\n",
-            5,
-            None,
-        ],
-    )
-    def test_what_is_no_time(self, text: object) -> None:
-        assert read_time(text) is None
 
 
 class TestCopies:
@@ -350,6 +315,13 @@ class TestComparison:
             SPELLCHECK
         }
         assert skipped([*drafts, assessed([], 3, status="failed")]) == {SPELLCHECK}
+
+    def test_a_part_of_it_that_failed_counts_by_its_latest_copy(self) -> None:
+        in_part = phase_ended(CJ, [], 1.5, ["stranger"])
+        drafts = [*spellchecked_batch(2), in_part, assessed(TWO, 2)]
+
+        assert skipped(drafts) == {SPELLCHECK, CJ}
+        assert skipped([*drafts, in_part.again(at(3))]) == {SPELLCHECK}
 
     def test_more_than_those_that_count_are_allowed(self) -> None:
         before = assessed([*THREE, "stranger"], 2)

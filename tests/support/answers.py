@@ -34,7 +34,7 @@ from tests.support.oracle.histories import GRAPH, History
 from tests.support.oracle.judge import Verdict as Judged
 from tests.support.oracle.judge import judge
 from tests.support.oracle.sending import BATCH
-from tests.support.oracle.wire import Record
+from tests.support.oracle.statements import Record
 from tests.support.pipelines import DEPENDENCIES, service_catalog
 
 PIPELINE = "comprehensive"

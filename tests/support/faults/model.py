@@ -21,14 +21,8 @@ from batch_conductor_service.services.phase_tracking import to_update
 from tests.support.builders import RecordedEvent
 from tests.support.oracle.evidence import gather
 from tests.support.oracle.judge import Graph, judge
-from tests.support.oracle.wire import (
-    SPELLCHECK,
-    SPELLCHECK_TOPIC,
-    OwnEvent,
-    Record,
-    Statement,
-    read_record,
-)
+from tests.support.oracle.statements import OwnEvent, Record, Statement
+from tests.support.oracle.wire import SPELLCHECK, SPELLCHECK_TOPIC, read_record
 
 MAX_UNSETTLED_REPORTS = 10  # a thousand cases; beyond that nothing is called wrong
 

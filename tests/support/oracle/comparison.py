@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.support.oracle.evidence import SUCCESS, Evidence, earliest_of_copies
-from tests.support.oracle.wire import CJ, CJ_TOPIC, Assessment, Outcome
+from tests.support.oracle.evidence import IN_PART, SUCCESS, Evidence, earliest_of_copies
+from tests.support.oracle.statements import Assessment
+from tests.support.oracle.wire import CJ, CJ_TOPIC
 
 Told = tuple[int, frozenset[str] | None]
 
@@ -70,17 +71,21 @@ def _time_of_other(event: Assessment) -> int:
 
 
 def _told_by_outcomes(evidence: Evidence) -> list[Told]:
+    """Return when each outcome that names essays came, and what it covers: None, if any failed."""
     reports = [
         each
-        for each in evidence.successes(CJ)
-        if each.clocks.believes(each.said) and (each.processed or each.failed)
+        for each in evidence.of_phase(CJ)
+        if each.status == SUCCESS
+        and each.processed
+        and not each.failed
+        and each.clocks.believes(each.said)
     ]
-    covered = {each.words: _covered(each) for each in reports}
-    return [(moment, covered[words]) for words, moment in earliest_of_copies(reports).items()]
-
-
-def _covered(outcome: Outcome) -> frozenset[str] | None:
-    return outcome.processed if outcome.status == SUCCESS else None
+    in_part = [each for each in evidence.of_phase(CJ) if each.status == IN_PART and each.size]
+    covered = {each.words: each.processed for each in reports}
+    told: list[Told] = [
+        (moment, covered[words]) for words, moment in earliest_of_copies(reports).items()
+    ]
+    return told + [(each.clocks.bound(each.said), None) for each in in_part]
 
 
 def _doubts_of_events(evidence: Evidence) -> list[int]:

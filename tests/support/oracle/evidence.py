@@ -6,12 +6,7 @@ Every question reads all statements anew; nothing is merged or kept.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.support.oracle.wire import (
-    CJ,
-    CJ_TOPIC,
-    REGISTERED_TOPIC,
-    SPELLCHECK,
-    SPELLCHECK_TOPIC,
+from tests.support.oracle.statements import (
     Assessment,
     Outcome,
     OwnEvent,
@@ -19,6 +14,13 @@ from tests.support.oracle.wire import (
     Registration,
     Statement,
     Unreadable,
+)
+from tests.support.oracle.wire import (
+    CJ,
+    CJ_TOPIC,
+    REGISTERED_TOPIC,
+    SPELLCHECK,
+    SPELLCHECK_TOPIC,
     read_record,
 )
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.support.oracle.disturbances import DISTURBANCES, Drafts
 from tests.support.oracle.sending import BATCH, Draft, all_done, at, essay_names, registered
 from tests.support.oracle.spoiling import spoil
-from tests.support.oracle.wire import CJ, CJ_TOPIC, SPELLCHECK, SPELLCHECK_TOPIC, Record
+from tests.support.oracle.statements import Record
+from tests.support.oracle.wire import CJ, CJ_TOPIC, SPELLCHECK, SPELLCHECK_TOPIC
 
 GRAPH = {
     SPELLCHECK: (),

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from tests.support.oracle.comparison import latest_comparison
 from tests.support.oracle.evidence import Evidence, gather
+from tests.support.oracle.statements import Record
 from tests.support.oracle.totals import Total, count_essays
-from tests.support.oracle.wire import CJ, SPELLCHECK, Record
+from tests.support.oracle.wire import CJ, SPELLCHECK
 
 Graph = Mapping[str, Sequence[str]]
 

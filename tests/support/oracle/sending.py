@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from tests.support.oracle.statements import Record
 from tests.support.oracle.wire import (
     CJ,
     CJ_TOPIC,
@@ -14,7 +15,6 @@ from tests.support.oracle.wire import (
     OUTCOME_TOPIC,
     REGISTERED_TOPIC,
     SPELLCHECK_TOPIC,
-    Record,
 )
 
 BATCH = "the-batch"

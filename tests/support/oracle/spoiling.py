@@ -6,13 +6,13 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from tests.support.oracle.statements import Record
 from tests.support.oracle.wire import (
     CJ_TOPIC,
     EVENT_NAMES,
     OUTCOME_TOPIC,
     REGISTERED_TOPIC,
     SPELLCHECK_TOPIC,
-    Record,
 )
 
 TOO_LONG = "x" * 1025
