@@ -46,7 +46,7 @@ def peak_memory(process: ServiceProcess) -> int:
 async def test_others_are_served_beside_two_thousand_that_never_end(
     settings: dict[str, str], begun: str, padding: int
 ) -> None:
-    with serving_process(**settings) as (process, address):
+    with serving_process(is_timed=True, **settings) as (process, address):
         bystander = Bystander(address, process.pid)
         async with half_sent(address, ATTACKERS, begun, padding):
             await bystander.ask_for(SECONDS)

@@ -17,15 +17,20 @@ START_SECONDS = 60  # on a machine that is busy with the other tests
 
 
 class ServiceProcess:
-    """`bcs serve`, and what it logs."""
+    """`bcs serve`, and what it logs.
 
-    def __init__(self, **settings: object) -> None:
+    Args:
+        is_timed: whether its use of the processor counts: then its coverage is not measured.
+        settings: those of the service, without their prefix.
+    """
+
+    def __init__(self, *, is_timed: bool = False, **settings: object) -> None:
         values = {"ENVIRONMENT": "testing", "HTTP_HOST": "127.0.0.1", "HTTP_PORT": 0} | settings
         environment = {f"BCS_{name}": str(value) for name, value in values.items()}
         self._process = subprocess.Popen(
             [Path(sys.executable).with_name("bcs"), "serve"],
             cwd=ROOT,
-            env=dict(os.environ) | environment,
+            env=_inherited(is_timed=is_timed) | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -96,14 +101,19 @@ class ServiceProcess:
         return str(self.log[-1]["event"])
 
 
+def _inherited(*, is_timed: bool) -> dict[str, str]:
+    is_measuring = "COVERAGE_" if is_timed else "\0"
+    return {name: value for name, value in os.environ.items() if not name.startswith(is_measuring)}
+
+
 @contextmanager
-def service_process(**settings: object) -> Iterator[ServiceProcess]:
+def service_process(*, is_timed: bool = False, **settings: object) -> Iterator[ServiceProcess]:
     """Start the service with these settings, named without their prefix, and end it in order.
 
     A kill would lose what an answer has already promised to tell others. A test that wants one
     sends the signal itself; only a test that failed has its service cut off.
     """
-    process = ServiceProcess(**settings)
+    process = ServiceProcess(is_timed=is_timed, **settings)
     try:
         yield process
         process.end()
@@ -112,8 +122,10 @@ def service_process(**settings: object) -> Iterator[ServiceProcess]:
 
 
 @contextmanager
-def serving_process(**settings: object) -> Iterator[tuple[ServiceProcess, str]]:
+def serving_process(
+    *, is_timed: bool = False, **settings: object
+) -> Iterator[tuple[ServiceProcess, str]]:
     """Start the service, wait until it serves, and give it with its address."""
-    with service_process(**settings) as process:
+    with service_process(is_timed=is_timed, **settings) as process:
         port = process.wait_for_event("serving")["port"]
         yield process, f"http://127.0.0.1:{port}"

@@ -13,6 +13,7 @@ from batch_conductor_service.exceptions import (
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.supervisor import RestartPolicy, Supervisor
 from tests.support.tasks import ScriptedTask
+from tests.support.waiting import eventually
 
 QUICK = RestartPolicy(initial_seconds=0.001, max_seconds=0.001)
 SLOW = RestartPolicy(initial_seconds=60, max_seconds=60)
@@ -90,9 +91,11 @@ async def test_a_task_that_returns_unasked_is_started_again(registry: CollectorR
     task.stop()
 
     supervisor.start()
-    await asyncio.sleep(0.02)
 
-    assert task.runs > 1
+    async def runs_again() -> bool:
+        return task.runs > 1
+
+    await eventually(runs_again)
     await supervisor.stop(timeout_seconds=1)
 
 
