@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.bystander import Bystander
 from tests.support.half_sent import DEFINE, half_sent, head
-from tests.support.processes import ServiceProcess, serving_process
+from tests.support.processes import ServiceProcess, serving_process, timed_process
 
 QUESTION = {"batch_id": "batch-1", "requested_pipeline": "cj_assessment"}
 MEBIBYTE = 1024 * 1024
@@ -46,7 +46,7 @@ def peak_memory(process: ServiceProcess) -> int:
 async def test_others_are_served_beside_two_thousand_that_never_end(
     settings: dict[str, str], begun: str, padding: int
 ) -> None:
-    with serving_process(is_timed=True, **settings) as (process, address):
+    with timed_process(**settings) as (process, address):
         bystander = Bystander(address, process.pid)
         async with half_sent(address, ATTACKERS, begun, padding):
             await bystander.ask_for(SECONDS)

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -20,12 +20,12 @@ class ServiceProcess:
     """`bcs serve`, and what it logs.
 
     Args:
-        is_timed: whether its use of the processor counts: then its coverage is not measured.
         settings: those of the service, without their prefix.
+        is_timed: whether its use of the processor counts: then its coverage is not measured.
     """
 
-    def __init__(self, *, is_timed: bool = False, **settings: object) -> None:
-        values = {"ENVIRONMENT": "testing", "HTTP_HOST": "127.0.0.1", "HTTP_PORT": 0} | settings
+    def __init__(self, settings: Mapping[str, object], *, is_timed: bool = False) -> None:
+        values = {"ENVIRONMENT": "testing", "HTTP_HOST": "127.0.0.1", "HTTP_PORT": 0} | dict(settings)
         environment = {f"BCS_{name}": str(value) for name, value in values.items()}
         self._process = subprocess.Popen(
             [Path(sys.executable).with_name("bcs"), "serve"],
@@ -107,13 +107,19 @@ def _inherited(*, is_timed: bool) -> dict[str, str]:
 
 
 @contextmanager
-def service_process(*, is_timed: bool = False, **settings: object) -> Iterator[ServiceProcess]:
+def service_process(**settings: object) -> Iterator[ServiceProcess]:
     """Start the service with these settings, named without their prefix, and end it in order.
 
     A kill would lose what an answer has already promised to tell others. A test that wants one
     sends the signal itself; only a test that failed has its service cut off.
     """
-    process = ServiceProcess(is_timed=is_timed, **settings)
+    with ended_in_order(ServiceProcess(settings)) as process:
+        yield process
+
+
+@contextmanager
+def ended_in_order(process: ServiceProcess) -> Iterator[ServiceProcess]:
+    """Give the process, and end it; at once, if the test failed."""
     try:
         yield process
         process.end()
@@ -122,10 +128,19 @@ def service_process(*, is_timed: bool = False, **settings: object) -> Iterator[S
 
 
 @contextmanager
-def serving_process(
-    *, is_timed: bool = False, **settings: object
-) -> Iterator[tuple[ServiceProcess, str]]:
+def serving_process(**settings: object) -> Iterator[tuple[ServiceProcess, str]]:
     """Start the service, wait until it serves, and give it with its address."""
-    with service_process(is_timed=is_timed, **settings) as process:
-        port = process.wait_for_event("serving")["port"]
-        yield process, f"http://127.0.0.1:{port}"
+    with service_process(**settings) as process:
+        yield process, address_of(process)
+
+
+@contextmanager
+def timed_process(**settings: object) -> Iterator[tuple[ServiceProcess, str]]:
+    """Do the same for a service whose use of the processor counts."""
+    with ended_in_order(ServiceProcess(settings, is_timed=True)) as process:
+        yield process, address_of(process)
+
+
+def address_of(process: ServiceProcess) -> str:
+    """Return where the service listens, as soon as it does."""
+    return f"http://127.0.0.1:{process.wait_for_event('serving')['port']}"
