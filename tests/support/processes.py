@@ -25,7 +25,8 @@ class ServiceProcess:
     """
 
     def __init__(self, settings: Mapping[str, object], *, is_timed: bool = False) -> None:
-        values = {"ENVIRONMENT": "testing", "HTTP_HOST": "127.0.0.1", "HTTP_PORT": 0} | dict(settings)
+        defaults = {"ENVIRONMENT": "testing", "HTTP_HOST": "127.0.0.1", "HTTP_PORT": 0}
+        values = defaults | dict(settings)
         environment = {f"BCS_{name}": str(value) for name, value in values.items()}
         self._process = subprocess.Popen(
             [Path(sys.executable).with_name("bcs"), "serve"],
