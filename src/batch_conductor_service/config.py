@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     max_clock_skew_seconds: float = Field(
         default=60,
         ge=0,
+        le=86_400,
         description="How far clocks of senders, Kafka and BCS may be apart, in seconds.",
     )
 

@@ -11,7 +11,15 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
+from tests.support.builders import (
+    DAY,
+    essay_names,
+    evidence,
+    minutes,
+    outcome,
+    registration,
+    update,
+)
 
 LAYOUTS = Path(__file__).parent / "earlier_layout"
 
@@ -57,14 +65,20 @@ def read_layout(name: str) -> Commands:
     `with_archive` was written with Postgres behind it, which has `FIRST`; the rest is queued.
     `without_archive` was written without.
     """
-    commands: Commands = json.loads((LAYOUTS / f"{name}.json").read_text(encoding="utf-8"))
+    commands: Commands = json.loads(_read(name))
     return commands
 
 
 def read_turns() -> Sequence[Commands]:
     """Return the commands of each turn of the replica of that version."""
-    turns: Sequence[Commands] = json.loads((LAYOUTS / "turns.json").read_text(encoding="utf-8"))
+    turns: Sequence[Commands] = json.loads(_read("turns"))
     return turns
+
+
+def _read(name: str) -> str:
+    """Return a recording as of now: the day on which it was made is that of the builders."""
+    text = (LAYOUTS / f"{name}.json").read_text(encoding="utf-8")
+    return text.replace("2025-06-01", DAY)
 
 
 async def write(redis: Redis, commands: Commands) -> None:

@@ -172,6 +172,7 @@ RECOUNT = text("""
     ), needs_own AS (
         SELECT batch_id, step_name, true AS needs_own FROM phase_outcomes
         WHERE batch_id = ANY (CAST(:batch_ids AS text[])) AND fingerprint = :own_unreadable
+            AND step_name <> ALL (CAST(:whole_batch_steps AS text[]))
     ), weighed AS (
         SELECT
             batch_id, essay_id, step_name, own_status, own_at,
