@@ -10,7 +10,7 @@ from tests.support.waiting import eventually
 
 HIGH_WATER = 60
 MOST_RECORDS = 20  # of a poll
-ROOM_BYTES = 250_000
+ROOM_BYTES = 60_000
 
 
 async def test_a_long_outage_of_postgres_pauses_consumption(world: World) -> None:
