@@ -6,14 +6,15 @@ import sys
 
 from tests.support.processes import ROOT
 
-DIRECTORIES = ("unit", "contract", "fuzz", "integration", "acceptance", "faults", "operations")
+NAMES = ("unit", "contract", "fuzz", "integration", "acceptance", "faults", "operations")
+DIRECTORIES = tuple(f"tests/{name}" for name in NAMES)
 
 
 def start_collecting(seed: str) -> "subprocess.Popen[str]":
     """Start a collection in which sets and dictionaries of strings have an order of their own."""
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", *DIRECTORIES],
-        cwd=ROOT / "tests",
+        cwd=ROOT,
         env=dict(os.environ) | {"PYTHONHASHSEED": seed},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -188,3 +188,19 @@ async def test_a_demoted_primary_is_soon_left_by_readers(
         return (await own_setup.repository.get_summary(BATCH)).is_degraded
 
     await eventually(is_left, timeout_seconds=2, what="an answer without the replica")
+
+
+async def test_a_server_that_has_no_room_for_a_name_is_read_all_the_same(
+    own_redis: ValkeyServer, archive: PostgresBatchStateRepository
+) -> None:
+    async with redis_repository(own_redis.url, archive) as setup:
+        await setup.repository.apply([SAID])
+        async with Redis.from_url(own_redis.url) as redis:
+            await redis.delete("bcs:server_run")
+            await redis.config_set("maxmemory", 1)
+
+        async with redis_repository(own_redis.url, archive) as later:
+            readings = [await later.client.read([("EXISTS", "bcs:batch:batch")]) for _ in range(2)]
+
+    assert [reading.replies for reading in readings] == [[1], [1]]
+    assert len({reading.server_run for reading in readings}) == 1

@@ -16,5 +16,10 @@ local known = redis.call('HMGET', KEYS[1], 'run', 'second', 'name')
 if known[3] and known[1] == run and (second == NO_SECOND or second == known[2]) then
   return known[3]
 end
-redis.call('HSET', KEYS[1], 'run', run, 'second', second, 'name', ARGV[1])
-return ARGV[1]
+local kept = redis.pcall('HSET', KEYS[1], 'run', run, 'second', second, 'name', ARGV[1])
+if type(kept) ~= 'table' or not kept.err then
+  return ARGV[1]
+elseif kept.err:find('OOM', 1, true) then
+  return run .. ':' .. second -- there is no room for a name; this one serves until there is
+end
+return kept
