@@ -296,7 +296,6 @@ async def test_what_is_not_there_is_an_error(stack: Stack, batch: str) -> None:
     assert no_partition.errors == f"Error: There is no partition {topic}:99.\n"
 
 
-@pytest.mark.xfail(strict=True, reason="counts are told from what Postgres alone knows")
 async def test_an_audit_tells_the_count_that_follows_from_what_all_of_them_know(
     stack: Stack, batch: str
 ) -> None:
@@ -319,7 +318,6 @@ async def test_an_audit_tells_the_count_that_follows_from_what_all_of_them_know(
     assert all(one["right"].startswith("10 completed") for one in counts), counts
 
 
-@pytest.mark.xfail(strict=True, reason="documents of essays expire one by one")
 async def test_a_batch_that_is_written_for_longer_than_it_is_kept_idle_is_no_drift(
     stack: Stack, batch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
