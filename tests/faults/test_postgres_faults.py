@@ -53,7 +53,9 @@ async def test_one_row_of_five_hundred_that_postgres_refuses_stands_alone(world:
     await world.send_and_settle([registered(batch, 499)])
     await world.servers.run(world.servers.postgres.kill)
     await world.relay.send([spellchecked(batch, essay) for essay in essays])
-    poison = encode_update(update(batch, evidence("essay-1", step="nlp", storage_id="a\0b")))
+    # Of another batch: what it was about is kept as unreadable, which Redis has not heard of.
+    refused = update("batch-refused", evidence("essay-1", storage_id="a\0b"))
+    poison = encode_update(refused)
     await world.onlooker.redis.xadd(keys.PERSISTENCE_QUEUE, {"update": poison})
     await asyncio.sleep(1)
 
