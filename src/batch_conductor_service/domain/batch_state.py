@@ -3,7 +3,8 @@
 Pure; imports only the standard library. The reference for every repository.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from batch_conductor_service.domain.counting import tally_all, with_counts
@@ -63,30 +64,45 @@ class BatchState:
             known = self._registrations.get(one.fingerprint)
             self._registrations[one.fingerprint] = merge_registration(known, one)
 
-    def as_update(self) -> BatchUpdate:
-        """Return all evidence as one update: merging it elsewhere copies the batch."""
+    def merge_essay(self, essay: EssayProcessingState) -> None:
+        """Take in all that is known of an essay."""
+        steps = self._evidence.setdefault(essay.essay_id, {}) if essay.steps else {}
+        for name, step in essay.steps.items():
+            sources = steps.setdefault(name, {})
+            for source, said in step.sources.items():
+                sources[source] = merge_evidence(source, sources.get(source), said)
+
+    def reports(self) -> BatchUpdate:
+        """Return the outcomes and registrations as an update."""
         return BatchUpdate(
             batch_id=self.batch_id,
-            evidence=tuple(
-                EssayEvidence(essay_id=essay_id, step=step, source=source, evidence=evidence)
-                for essay_id, steps in self._evidence.items()
-                for step, sources in steps.items()
-                for source, evidence in sources.items()
-            ),
             outcomes=tuple(self._outcomes.values()),
             registrations=tuple(self._registrations.values()),
         )
 
+    def as_update(self) -> BatchUpdate:
+        """Return all evidence as one update: merging it elsewhere copies the batch."""
+        evidence = tuple(
+            EssayEvidence(essay_id=essay_id, step=step, source=source, evidence=evidence)
+            for essay_id, steps in self._evidence.items()
+            for step, sources in steps.items()
+            for source, evidence in sources.items()
+        )
+        return replace(self.reports(), evidence=evidence)
+
     def essays(self) -> list[EssayProcessingState]:
         """Return what is known of each essay, by essay id."""
-        return [
-            EssayProcessingState(
+        return list(self.each_essay())
+
+    def each_essay(self) -> Iterator[EssayProcessingState]:
+        """Yield the same one by one: there may be tens of thousands."""
+        for essay_id in sorted(self._evidence):
+            steps = self._evidence[essay_id]
+            yield EssayProcessingState(
                 batch_id=self.batch_id,
                 essay_id=essay_id,
                 steps={step: EssayStep(sources=dict(s)) for step, s in steps.items()},
             )
-            for essay_id, steps in sorted(self._evidence.items())
-        ]
 
     def members(self) -> frozenset[EssayId] | None:
         """Return the essays that the registration in force names, or None where all count."""
@@ -95,9 +111,13 @@ class BatchState:
     def summarise(self, dependencies: StepDependencies) -> BatchCompletionSummary:
         """Return the counts and outcomes that follow from the evidence."""
         summary, members = self._summarise_reports(), self.members()
-        counted = [e.steps for e in self.essays() if members is None or e.essay_id in members]
-        tallies = tally_all(summary, dependencies, counted)
-        return with_counts(summary, tallies, len(counted))
+        heard_of = self._evidence.keys()
+        counted = heard_of if members is None else heard_of & members
+        steps = (self._steps_of(essay_id) for essay_id in counted)
+        return with_counts(summary, tally_all(summary, dependencies, steps), len(counted))
+
+    def _steps_of(self, essay_id: EssayId) -> dict[StepName, EssayStep]:
+        return {step: EssayStep(sources=s) for step, s in self._evidence[essay_id].items()}
 
     def _summarise_reports(self) -> BatchCompletionSummary:
         """Return what outcomes and registrations say, without counting any essay."""

@@ -4,7 +4,7 @@ The field `summary` alone answers a question. The others are the evidence it fol
 each essay, outcome and registration.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,6 @@ import orjson
 from batch_conductor_service.codec import (
     Json,
     evidence_from,
-    evidence_items,
     evidence_json,
     outcome_from,
     outcome_json,
@@ -67,11 +66,11 @@ class KeptEssay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptBatch:
-    """All evidence of a batch as it is kept, and the fields as they were read."""
+    """All evidence of a batch, its essays as they were read, and the other fields as they were."""
 
     state: BatchState
     essays: Mapping[EssayId, KeptEssay] = field(default_factory=dict)
-    fields: Mapping[str, str] = field(default_factory=dict)
+    reports: Mapping[str, str] = field(default_factory=dict)
 
 
 def essay_field(essay_id: EssayId) -> str:
@@ -189,38 +188,47 @@ def decode_batch(batch_id: BatchId, fields: Mapping[str, str]) -> KeptBatch:
         raise ValueError("not a batch of this version") from exc
     state = BatchState(batch_id)
     state.merge(
-        BatchUpdate(
-            batch_id=batch_id,
-            evidence=tuple(item for one in essays.values() for item in evidence_items(one.state)),
-            outcomes=tuple(outcomes),
-            registrations=tuple(registrations),
-        )
+        BatchUpdate(batch_id=batch_id, outcomes=tuple(outcomes), registrations=tuple(registrations))
     )
-    return KeptBatch(state=state, essays=essays, fields=fields)
+    for essay in essays.values():
+        state.merge_essay(essay.state)
+    others = {name: text for name, text in fields.items() if not name.startswith(_ESSAY)}
+    return KeptBatch(state=state, essays=essays, reports=others)
 
 
-def encode_changes(kept: KeptBatch, created_at: datetime) -> tuple[dict[str, str], set[EssayId]]:
-    """Return the fields that are not as they were read, without the summary, and whose they are.
+def encode_changes(
+    kept: KeptBatch, created_at: datetime
+) -> tuple[dict[str, str], dict[EssayId, KeptEssay]]:
+    """Return the fields that are not as they were read, without the summary, and changed essays.
 
     Every member of the batch has a field, for its events to find that it counts.
     """
     members = kept.state.members() or frozenset()
-    states = {essay.essay_id: essay for essay in kept.state.essays()}
-    reports = encode_reports(kept.state.as_update())
-    fields = {name: text for name, text in reports.items() if kept.fields.get(name) != text}
-    essay_ids = set()
-    for essay_id in states.keys() | members | kept.essays.keys():  # also who was one before
-        known = kept.essays.get(essay_id)
-        empty = EssayProcessingState(batch_id=kept.state.batch_id, essay_id=essay_id)
+    reports = encode_reports(kept.state.reports())
+    fields = {name: text for name, text in reports.items() if kept.reports.get(name) != text}
+    essays = {}
+    for state in _each_place(kept, members):
+        known = kept.essays.get(state.essay_id)
         essay = KeptEssay(
-            state=states.get(essay_id, empty),
+            state=state,
             created_at=(known and known.created_at) or time_text(created_at),
-            is_member=essay_id in members,
+            is_member=state.essay_id in members,
         )
-        if essay != known or essay_field(essay_id) not in kept.fields:
-            fields[essay_field(essay_id)] = encode_essay(essay)
-            essay_ids.add(essay_id)
-    return fields, essay_ids
+        field_name = essay_field(state.essay_id)
+        if essay != known:
+            fields[field_name] = encode_essay(essay)
+            essays[state.essay_id] = essay
+    return fields, essays
+
+
+def _each_place(kept: KeptBatch, members: frozenset[EssayId]) -> Iterator[EssayProcessingState]:
+    """Yield every essay that has a field, or is to get one: also one that was a member before."""
+    unheard = set(members | kept.essays.keys())
+    for state in kept.state.each_essay():
+        unheard.discard(state.essay_id)
+        yield state
+    for essay_id in unheard:
+        yield EssayProcessingState(batch_id=kept.state.batch_id, essay_id=essay_id)
 
 
 def flat(fields: Mapping[str, str]) -> Iterable[str]:

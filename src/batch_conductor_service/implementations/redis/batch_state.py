@@ -87,7 +87,7 @@ class RedisCachedBatchStateRepositoryImpl:
             )
         except StoreUnavailableError:
             return (await self._planner.load_archived(batch_id)).essays()
-        return plan.essays[batch_id]
+        return plan.states[batch_id].essays()
 
     async def _find_summary(self, batch_id: BatchId) -> SummaryReading | None:
         """Return the summary that Redis has, if it may be believed."""
@@ -124,7 +124,7 @@ class RedisCachedBatchStateRepositoryImpl:
     ) -> list[str | None]:
         """Merge updates of different batches in one transaction, else each in its batch's lane.
 
-        Return their queue entries; `plans` gets the plan of each try.
+        Return their queue entries; `plans` gets the plan of the latest try.
         """
         watched = _watched([update.batch_id for update in updates])
         began_at = time.monotonic()
@@ -154,7 +154,7 @@ class RedisCachedBatchStateRepositoryImpl:
     ) -> Compose:
         async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
             plan = await self._planner.plan(reader, updates, gives_way=gives_way)
-            plans.append(plan)
+            plans[:] = [plan]
             if plan.queues:
                 self._waiting.note_queued()
             return [command for some in plan.commands for command in some]

@@ -100,15 +100,9 @@ def change_whole(
 ) -> BatchChange:
     """Return what is to be written so that the hash holds the state and the summary."""
     fields, changed = encode_changes(batch, now)
-    essays = {
-        state.essay_id: KeptEssay(
-            state=state, created_at=_created_at(batch.essays.get(state.essay_id), now)
-        )
-        for state in batch.state.essays()
-        if state.essay_id in changed
-    }
+    heard_of = {essay_id: one for essay_id, one in changed.items() if one.state.steps}
     return BatchChange(
-        kept=kept, essays=essays, fields=fields, queued=queued, is_new_hash=not is_readable
+        kept=kept, essays=heard_of, fields=fields, queued=queued, is_new_hash=not is_readable
     )
 
 

@@ -52,7 +52,7 @@ class RedisBatchCache:
                 found[batch_id] = CachedBatch(
                     state=whole.batch.state, summary=None, is_current=False
                 )
-            elif whole.batch.fields.keys() > {SUMMARY} or not whole.is_readable:
+            elif _has_anything(whole):
                 found[batch_id] = _describe(whole, counts, current)
         return found
 
@@ -83,6 +83,12 @@ class RedisBatchCache:
             cursor = int(next_cursor)
             if cursor == 0:
                 return
+
+
+def _has_anything(whole: WholeReading) -> bool:
+    """Whether more is kept than that nobody has heard of the batch."""
+    has_reports = whole.batch.reports.keys() > {SUMMARY}
+    return bool(whole.batch.essays) or has_reports or not whole.is_readable
 
 
 def _describe(whole: WholeReading, counts: Mapping[str, str], current: CurrentData) -> CachedBatch:

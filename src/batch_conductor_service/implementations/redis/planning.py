@@ -65,7 +65,7 @@ class TransactionPlan:
     server_run: str | None = None
     commands: list[list[RedisCommand]] = field(default_factory=list)
     summaries: dict[BatchId, BatchCompletionSummary] = field(default_factory=dict)
-    essays: dict[BatchId, list[EssayProcessingState]] = field(default_factory=dict)
+    states: dict[BatchId, BatchState] = field(default_factory=dict)  # of those read whole
 
     @property
     def queues(self) -> bool:
@@ -158,6 +158,8 @@ class WritePlanner:
         ]
         if wanted:
             changes |= await self._change_wholes(reader, wanted, plan, now)
+        if not reads_all:
+            plan.states.clear()  # they are large
         for update in updates:
             self._add(plan, update.batch_id, changes[update.batch_id], now)
         return plan
@@ -183,12 +185,13 @@ class WritePlanner:
         batch_ids = [update.batch_id for update, _ in wanted]
         reading = await reader.read(whole_commands(batch_ids))
         wholes = parse_whole(batch_ids, iter(reading.replies))
+        current = self.current(reading.server_run)
+        del reading  # it is as large as the batches are
         imported = {
             update.batch_id: await import_batch(reader, update.batch_id)
             for update, one in wanted
             if one.has_earlier or not wholes[update.batch_id].is_known
         }
-        current = self.current(reading.server_run)
         unmerged = [
             update.batch_id
             for update, one in wanted
@@ -202,7 +205,7 @@ class WritePlanner:
             is_merged = batch_id not in unmerged
             merge.add_archived(archived, is_merged=is_merged, has_archive=self._archive is not None)
             changes[batch_id] = self._change_whole(merge, current, now)
-            plan.essays[batch_id] = merge.state.essays()
+            plan.states[batch_id] = merge.state
         return changes
 
     def _change_whole(
@@ -214,7 +217,7 @@ class WritePlanner:
             server_run=current.server_run or "",
             dependencies=self._dependencies.version,
         )
-        batch = KeptBatch(state=merge.state, essays=merge.essays, fields=merge.whole.batch.fields)
+        batch = KeptBatch(state=merge.state, essays=merge.essays, reports=merge.whole.batch.reports)
         return change_whole(batch, kept, merge.queued, now, is_readable=merge.whole.is_readable)
 
     async def _load_archived(self, batch_ids: Sequence[BatchId]) -> Archived:
