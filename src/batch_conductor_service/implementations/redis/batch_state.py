@@ -36,6 +36,7 @@ from batch_conductor_service.protocols import (
 Result = TypeVar("Result")
 
 BATCHES_PER_TRANSACTION = 32  # few round trips for a poll, without watching the world
+STATEMENTS_PER_TRANSACTION = 4_000  # as commands and objects they take some kilobytes each
 GIVE_WAY_SECONDS = 0.02  # before looking again whether the lane is free
 LONGEST_WAY_SECONDS = 5.0  # then on all the same: WATCH decides
 
@@ -178,10 +179,13 @@ def _watched(batch_ids: Sequence[BatchId]) -> list[str]:
 def _by_transaction(updates: Sequence[BatchUpdate]) -> Iterator[list[BatchUpdate]]:
     """Yield updates that may share a transaction: not too many, and no batch twice."""
     some: dict[BatchId, BatchUpdate] = {}
+    room = STATEMENTS_PER_TRANSACTION
     for update in updates:
-        if update.batch_id in some or len(some) == BATCHES_PER_TRANSACTION:
+        is_full = len(some) == BATCHES_PER_TRANSACTION or len(update.evidence) > room
+        if some and (update.batch_id in some or is_full):
             yield list(some.values())
-            some = {}
+            some, room = {}, STATEMENTS_PER_TRANSACTION
         some[update.batch_id] = update
+        room -= len(update.evidence)
     if some:
         yield list(some.values())
