@@ -36,10 +36,9 @@ async def run_apart(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
 def _run(work: Callable[[], Coroutine[Any, Any, Result]], place: Future[_Place]) -> Result:
     async def tell_and_work() -> Result:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - for the type checker: this is one
+        task = asyncio.ensure_future(work())
         place.set_result((asyncio.get_running_loop(), task))
-        return await work()
+        return await task
 
     usual = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)

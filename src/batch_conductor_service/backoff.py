@@ -5,6 +5,11 @@ import random
 FIRST_DELAY_SECONDS = 0.1
 
 
+def spread(seconds: float) -> float:
+    """Return the delay shortened by up to half, by chance, so that those who wait do not meet."""
+    return seconds * random.uniform(0.5, 1)  # noqa: S311 - chance that spreads, not a secret
+
+
 class Backoff:
     """Delays that double up to a cap, each shortened by up to half so that replicas spread."""
 
@@ -16,7 +21,7 @@ class Backoff:
         """Return the seconds to wait now."""
         delay = min(self._next_seconds, self._max_seconds)
         self._next_seconds = delay * 2
-        return delay * random.uniform(0.5, 1)  # noqa: S311 - chance that spreads, not a secret
+        return spread(delay)
 
     def reset(self) -> None:
         """Start again from the shortest delay."""

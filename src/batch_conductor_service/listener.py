@@ -98,7 +98,7 @@ def _bind(host: str, port: int) -> socket.socket:
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setblocking(False)  # noqa: FBT003 - the standard library takes it by position
+        bound.settimeout(0)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         bound.bind(address)
         bound.listen(BACKLOG)

@@ -20,6 +20,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z_]{0,39}", re.ASCII)
 
 Check = Callable[[str], str | None]  # from a value to what is wrong with it
 
+MOST_DIGITS = 9  # no option has a longer number, and a driver may refuse one
+
 
 def take_options(
     setting: str,
@@ -68,7 +70,7 @@ def whole_number(least: int, most: int | None = None) -> Check:
     """Return a check for a whole number of that range."""
 
     def check(value: str) -> str | None:
-        is_number = value.isascii() and value.isdecimal() and len(value) < 10  # noqa: PLR2004
+        is_number = value.isascii() and value.isdecimal() and len(value) <= MOST_DIGITS
         if is_number and least <= int(value) <= (int(value) if most is None else most):
             return None
         return f"is no whole number from {least} " + ("on" if most is None else f"to {most}")

@@ -39,7 +39,7 @@ def serve_postgres_behind_pgbouncer(mode: str, *, size: int, ignored: str) -> It
     bouncer = ""
     try:
         configuration = CONFIGURATION.format(port=PORT, mode=mode, size=size, ignored=ignored)
-        start = f"printf %s {shlex.quote(configuration)} > /tmp/it && exec pgbouncer /tmp/it"
+        start = f"f=$(mktemp) && printf %s {shlex.quote(configuration)} > $f && exec pgbouncer $f"
         network = f"container:{postgres.container.get_wrapped_container().id}"
         options = ("--detach", "--user", "postgres", "--network", network, "--entrypoint", "sh")
         bouncer = run("docker", "run", *options, IMAGE, "-c", start).strip()

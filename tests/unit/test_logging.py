@@ -172,7 +172,7 @@ def test_no_value_from_outside_reaches_a_terminal_raw(stream_type: type[io.Strin
     structlog.contextvars.bind_contextvars(correlation_id=HOSTILE)
 
     structlog.get_logger("some.module").info(HOSTILE, step=HOSTILE, nested={HOSTILE: [HOSTILE]})
-    logging.getLogger("some.library").warning("lost %s", HOSTILE)
+    logging.getLogger("some.package").warning("lost %s", HOSTILE)
 
     lines = COLOURS.sub("", stream.getvalue()).splitlines()
     assert len(lines) == 2

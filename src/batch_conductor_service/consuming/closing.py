@@ -26,12 +26,11 @@ async def close_in_parts(consumer: AIOKafkaConsumer) -> None:
 
 
 def _leftovers(consumer: AIOKafkaConsumer) -> Iterator[Coroutine[Any, Any, None]]:
-    # There is no public way to any of these.
-    if consumer._coordinator is not None:  # noqa: SLF001 - as said
-        yield consumer._coordinator._stop_heartbeat_task()  # noqa: SLF001 - as said
-    if consumer._fetcher is not None:  # noqa: SLF001 - as said
-        yield consumer._fetcher.close()  # noqa: SLF001 - as said
-    yield consumer._client.close()  # noqa: SLF001 - as said
+    if consumer._coordinator is not None:  # noqa: SLF001 - aiokafka has no public way
+        yield consumer._coordinator._stop_heartbeat_task()  # noqa: SLF001 - aiokafka has no public way
+    if consumer._fetcher is not None:  # noqa: SLF001 - aiokafka has no public way
+        yield consumer._fetcher.close()  # noqa: SLF001 - aiokafka has no public way
+    yield consumer._client.close()  # noqa: SLF001 - aiokafka has no public way
 
 
 async def _ends_in_order(work: Coroutine[Any, Any, None], timeout_seconds: float) -> bool:

@@ -20,8 +20,7 @@ def watch_fetches(
     consumer: AIOKafkaConsumer, clock: ClockProtocol, note: Callable[[FetchAnswer], None]
 ) -> None:
     """Have every answer noted that the consumer takes: of its own partitions, where it stands."""
-    # There is no public way to what is asked and answered.
-    send = consumer._client.send  # noqa: SLF001 - as said
+    send = consumer._client.send  # noqa: SLF001 - aiokafka has no public way
 
     async def watched(node_id: int, request: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on
         asked_at = clock.now()
@@ -32,7 +31,7 @@ def watch_fetches(
                     note(answer)
         return response
 
-    consumer._client.send = watched  # noqa: SLF001 - as said
+    consumer._client.send = watched  # noqa: SLF001 - aiokafka has no public way
 
 
 def _answers(request: Any, response: Any, asked_at: datetime) -> Iterator[FetchAnswer]:  # noqa: ANN401 - untyped

@@ -5,7 +5,6 @@ has its commands at hand takes two round trips, WATCH with what it reads, and MU
 """
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +13,7 @@ from typing import Any, cast
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import LockError, ReadOnlyError, RedisError, ResponseError
 
+from batch_conductor_service.backoff import spread
 from batch_conductor_service.exceptions import GiveWayError, StoreUnavailableError
 from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.implementations.redis.connections import (
@@ -194,7 +194,7 @@ class RedisClient:
 
     def _pause_seconds(self, attempt: int) -> float:
         longest: float = self._policy.backoff_seconds * 2**attempt
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+        return spread(longest)
 
     def _count(self, outcome: str, retries: int) -> None:
         self._metrics.redis_transactions.labels(outcome).inc()
