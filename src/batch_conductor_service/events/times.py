@@ -15,7 +15,7 @@ _TIME = re.compile(
 _LAST_MINUTE = (23, 59)
 _MIDNIGHT_AS_24 = 24  # ISO 8601 names the end of a day so
 _LEAP_SECOND = 60
-MINUTES_PER_HOUR = 60
+_MINUTES_PER_HOUR = 60
 
 
 def parse_time(text: str) -> datetime:
@@ -54,7 +54,7 @@ def _zone(text: str | None) -> timezone:
     if text is None or text in "Zz":
         return UTC
     hours, minutes = int(text[1:3]), int(text[4:6])
-    if minutes >= MINUTES_PER_HOUR:
+    if minutes >= _MINUTES_PER_HOUR:
         raise ValueError("no such zone")
     offset = timedelta(hours=hours, minutes=minutes)
     return timezone(-offset if text[0] == "-" else offset)
