@@ -11,12 +11,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import context
 from batch_conductor_service.config import load_settings
-from batch_conductor_service.implementations.postgres.address import read_address
-from batch_conductor_service.implementations.postgres.engine import (
-    connect_arguments,
-    database_address,
-)
+from batch_conductor_service.implementations.postgres.engine import database_address
 from batch_conductor_service.implementations.postgres.tables import Base
+from service_libs.postgres.address import read_address
+from service_libs.postgres.engine import connect_arguments
 
 APPLICATION_NAME = "bcs-migrate"
 LOCK_TIMEOUT = "60s"  # a migration that waits for a table's lock makes all others wait behind it
@@ -26,7 +24,9 @@ RUN_LOCK = 4002_0001  # any number that nothing else locks in this database
 async def migrate() -> None:
     """Run the migrations against the database."""
     given: str | None = context.config.attributes.get("database_url")
-    address = read_address(given) if given else database_address(load_settings())
+    address = (
+        read_address(given, setting="database_url") if given else database_address(load_settings())
+    )
     engine = create_async_engine(
         address.url,
         poolclass=pool.NullPool,

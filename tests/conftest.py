@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from batch_conductor_service.local.postgres import PostgresServer
-from batch_conductor_service.local.valkey import ValkeyServer
+from local_stack.postgres import PostgresServer
+from local_stack.valkey import ValkeyServer
 from tests.support.servers import plain_url, serve_kafka, serve_postgres, serve_redis
 
 

@@ -5,20 +5,16 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from quart import Quart
 from quart_dishka import QuartDishka
 
-from batch_conductor_service.api import batches, health, metrics, openapi, pipelines
-from batch_conductor_service.api.errors import register_error_handlers
-from batch_conductor_service.api.intake import Intake
-from batch_conductor_service.api.middleware import register_middleware
+from batch_conductor_service.api import batches, openapi, pipelines
+from batch_conductor_service.api.errors import STATUS_BY_ERROR
 from batch_conductor_service.config import Settings, load_settings
 from batch_conductor_service.startup_setup import build_container, lifespan
+from service_libs.http import health, metrics
+from service_libs.http.intake import Intake
+from service_libs.http.middleware import register_middleware
+from service_libs.http.problems import register_error_handlers
 
-BLUEPRINTS = (
-    pipelines.blueprint,
-    batches.blueprint,
-    health.blueprint,
-    metrics.blueprint,
-    openapi.blueprint,
-)
+ROUTES = (pipelines, batches, health, metrics, openapi)
 
 
 class ConductorApp(Quart):
@@ -39,10 +35,12 @@ def create_app(settings: Settings | None = None, container: AsyncContainer | Non
     # Our own limits hold for bodies and answers, and give problems instead of bare errors.
     app.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
     QuartDishka(app=app, container=container)
-    register_middleware(app, settings)
-    register_error_handlers(app)
-    for blueprint in BLUEPRINTS:
-        app.register_blueprint(blueprint)
+    register_middleware(
+        app, token=settings.service_token, callers_patience_seconds=settings.http_timeout
+    )
+    register_error_handlers(app, "bcs", STATUS_BY_ERROR)
+    for module in ROUTES:
+        app.register_blueprint(module.blueprint)
     metrics.show_requests(app, container)
     app.while_serving(lambda: lifespan(container))
     return app

@@ -3,60 +3,40 @@
 Settings build nothing; nothing else reads the environment.
 """
 
-import os
-import re
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from pydantic_settings import SettingsError as UnreadableSettingError
 
-from batch_conductor_service.exceptions import SettingsError
-from batch_conductor_service.variables import ENV_PREFIX, find_unknown
+from service_libs import settings as reading
+from service_libs.settings import (
+    CALLERS_MARGIN_SECONDS,
+    MAX_PORT,
+    MEBIBYTE,
+    Brokers,
+    Environment,
+    Seconds,
+    Token,
+)
 
-SECRETS_DIR_VARIABLE = f"{ENV_PREFIX}SECRETS_DIR"
-MAX_PORT = 65535
-MEBIBYTE = 1024 * 1024
-CALLERS_MARGIN_SECONDS = 5  # before callers give up, they have an answer
-DEFAULT_SECRETS_DIR = Path("/run/secrets")
-
-_BROKER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
-
-
-def _check_brokers(value: str) -> str:
-    for address in value.split(","):
-        match = _BROKER.fullmatch(address.strip())
-        if match is None or not 1 <= int(match["port"]) <= MAX_PORT:
-            raise PydanticCustomError("brokers", "not host:port[,host:port...], ports 1 to 65535")
-    return value
-
-
-def _check_not_blank(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().strip():
-        raise PydanticCustomError("blank", "empty: give a token, or unset it to ask for none")
-    return value
-
-
-Seconds = Annotated[float, Field(gt=0)]
-Brokers = Annotated[str, AfterValidator(_check_brokers)]
-Token = Annotated[SecretStr, AfterValidator(_check_not_blank)]
-
-
-class Environment(StrEnum):
-    """Where the service runs."""
-
-    TESTING = "testing"
-    DEVELOPMENT = "development"
-    PRODUCTION = "production"
+# Read by docker-compose.yml, whose `.env` may be this process's environment, too.
+COMPOSITION_NAMES = frozenset(
+    {
+        "BCS_IMAGE_TAG",
+        "BCS_KAFKA_HOST",
+        "BCS_KAFKA_PORT",
+        "BCS_PORT",
+        "BCS_POSTGRES_PORT",
+        "BCS_REDIS_PORT",
+    }
+)
 
 
 class Settings(BaseSettings):
     """All settings; the README has the same table."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="BCS_", frozen=True, extra="forbid")
 
     environment: Environment = Field(
         default=Environment.DEVELOPMENT, description="Where the service runs."
@@ -214,38 +194,4 @@ def load_settings(*, refuse_unknown: bool = False) -> Settings:
     Raises:
         SettingsError: a setting is bad; its message is one line that names each, without its value.
     """
-    secrets = _secrets_dir()
-    faults = _find_unknown(secrets) if refuse_unknown else []
-    try:
-        settings = Settings(_secrets_dir=secrets)
-    except ValidationError as exc:
-        faults += [
-            f"{ENV_PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()
-        ]
-    except UnreadableSettingError:
-        faults.append(f"{SECRETS_DIR_VARIABLE}: a file in {secrets} cannot be read")
-    else:
-        if not faults:
-            return settings
-    raise SettingsError("; ".join(faults))
-
-
-def _find_unknown(secrets: Path | None) -> list[str]:
-    """Return what nobody reads: variables, and secrets, whose loss would be the worse one."""
-    names = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields]
-    files = {path.name: "" for path in secrets.iterdir()} if secrets else {}
-    return find_unknown(os.environ, names) + find_unknown(files, names)
-
-
-def _secrets_dir() -> Path | None:
-    """Return where secrets are; a directory that is named must be there, or a token would be lost.
-
-    Raises:
-        SettingsError: it is not.
-    """
-    named = os.environ.get(SECRETS_DIR_VARIABLE)
-    if named is None:
-        return DEFAULT_SECRETS_DIR if DEFAULT_SECRETS_DIR.is_dir() else None
-    if not named or not Path(named).is_dir():
-        raise SettingsError(f"{SECRETS_DIR_VARIABLE}: not a directory")
-    return Path(named)
+    return reading.load(Settings, refuse_unknown=refuse_unknown, read_elsewhere=COMPOSITION_NAMES)

@@ -1,55 +1,65 @@
 """Which implementation serves which port. Everything lives as long as the application."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 
-from dishka import AnyOf, Provider, Scope, collect, from_context, provide
+from dishka import AnyOf, Provider, Scope, alias, collect, from_context, provide
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.adapter_providers import (
-    KafkaProvider,
-    MemoryProvider,
-    NoKafkaProvider,
-    NoPostgresProvider,
-    PostgresProvider,
-    RedisProvider,
-)
-from batch_conductor_service.api.bodies import BodyReader
-from batch_conductor_service.api.limits import RequestGate
 from batch_conductor_service.api.resolving import ResolutionDesk
-from batch_conductor_service.audit_providers import (
-    MemoryAuditProvider,
-    NoPostgresAuditProvider,
-    PostgresAuditProvider,
-    RedisAuditProvider,
-    ReplayProvider,
-)
-from batch_conductor_service.breakers import CircuitBreakers
-from batch_conductor_service.clock import SystemClock
-from batch_conductor_service.config import Environment, Settings
+from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.pipelines import PipelineCatalog, StepDependencies
-from batch_conductor_service.health import HealthMonitor, ProgressProtocol
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
-from batch_conductor_service.listening_providers import ListeningProvider
-from batch_conductor_service.metric_labels import show_pipelines
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.operating.drift_sampling import RecentBatches
 from batch_conductor_service.protocols import (
     AnnouncementDropsProtocol,
-    BackgroundTaskProtocol,
-    ClockProtocol,
     DlqProducerProtocol,
-    HealthProbeProtocol,
     PipelineGeneratorProtocol,
     PipelineResolutionServiceProtocol,
     PipelineRulesProtocol,
     ResolutionAnnouncerProtocol,
     SkipEventPublisherProtocol,
 )
-from batch_conductor_service.services.announcing import ResolutionAnnouncer
-from batch_conductor_service.services.drift_sampling import RecentBatches
-from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
-from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
-from batch_conductor_service.supervisor import Supervisor
+from batch_conductor_service.providers.listening import ListeningProvider
+from batch_conductor_service.providers.messaging import (
+    ConsumingProvider,
+    KafkaProvider,
+    NoKafkaProvider,
+)
+from batch_conductor_service.providers.metric_labels import show_pipelines
+from batch_conductor_service.providers.operating import (
+    MemoryAuditProvider,
+    NoPostgresAuditProvider,
+    PostgresAuditProvider,
+    RedisAuditProvider,
+    ReplayProvider,
+)
+from batch_conductor_service.providers.stores import (
+    MemoryProvider,
+    NoPostgresProvider,
+    PostgresProvider,
+    RedisProvider,
+)
+from batch_conductor_service.resolving.announcing import ResolutionAnnouncer
+from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
+from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from service_libs.breakers import CircuitBreakers
+from service_libs.clock import SystemClock
+from service_libs.health import HealthMonitor
+from service_libs.http.bodies import BodyReader
+from service_libs.http.health import AboutService
+from service_libs.http.limits import RequestGate
+from service_libs.metrics import ServiceMetrics
+from service_libs.protocols import (
+    BackgroundTaskProtocol,
+    ClockProtocol,
+    HealthProbeProtocol,
+    ProgressProtocol,
+)
+from service_libs.settings import Environment
+from service_libs.supervisor import Supervisor
 
 
 def make_providers(settings: Settings) -> Sequence[Provider]:
@@ -61,7 +71,7 @@ def make_providers(settings: Settings) -> Sequence[Provider]:
     common = (SettingsProvider(), InfrastructureProvider(), ServiceProvider(), ApiProvider())
     in_memory = (MemoryProvider(), MemoryAuditProvider())
     in_redis = (RedisProvider(), RedisAuditProvider())
-    kafka = (KafkaProvider(), ListeningProvider(), ReplayProvider())
+    kafka = (KafkaProvider(), ConsumingProvider(), ListeningProvider(), ReplayProvider())
     match settings.uses_memory, settings.environment, settings.postgres_enabled:
         case True, Environment.TESTING, _:
             chosen: tuple[Provider, ...] = (*in_memory, NoKafkaProvider())
@@ -82,6 +92,7 @@ class SettingsProvider(Provider):
     settings = from_context(Settings)
     registry = from_context(CollectorRegistry)
     metrics = from_context(Metrics)
+    service_metrics = alias(Metrics, provides=ServiceMetrics)
 
 
 class InfrastructureProvider(Provider):
@@ -151,6 +162,16 @@ class ApiProvider(Provider):
 
     desk = provide(ResolutionDesk)
     bodies = provide(BodyReader)
+
+    @provide
+    def about(self, settings: Settings) -> AboutService:
+        return AboutService(
+            service="batch_conductor_service",
+            version=version("batch-conductor-service"),
+            environment=settings.environment.value,
+            dependencies=("redis", "postgresql", "kafka"),
+            tasks=("consumer", "persistence_worker"),
+        )
 
     @provide
     def gate(self, settings: Settings) -> RequestGate:

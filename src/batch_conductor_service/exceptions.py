@@ -1,87 +1,14 @@
-"""Every error of the service, by what a caller has to do about it.
+"""The errors that are this service's own; what every service has stands in `service_libs`."""
 
-A message is the class's docstring unless one is given. Adapters translate their driver's errors
-into these, always `from` the cause; the texts never repeat a driver's message.
-"""
-
-from collections.abc import Mapping
-
-from batch_conductor_service.printable import escaped
-
-
-class ConductorError(Exception):
-    """The service could not do what was asked."""
-
-    code = "internal_error"  # stable, for callers over HTTP and for dead letters
-
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or type(self).__doc__)
-
-
-# What never succeeds: dead-letter and go on.
-
-
-class InvalidMessageError(ConductorError):
-    """The record can never be applied."""
-
-    code = "invalid_message"
-
-    def __init__(self, message: str | None = None, *, reason: str = "schema_violation") -> None:
-        self.reason = reason
-        super().__init__(message)
-
-
-class RefusedUpdateError(ConductorError):
-    """The database refuses this row for good."""
-
-    code = "refused_update"
-
-
-# What may succeed later: wait, and do not commit.
-
-
-class TransientError(ConductorError):
-    """A dependency cannot be reached now."""
-
-    code = "dependency_unavailable"
-
-
-class StoreUnavailableError(TransientError):
-    """Neither the cache nor the database can be read."""
-
-    code = "state_unavailable"
+from common_core.printable import escaped
+from service_libs.exceptions import HaltError, ServiceError
 
 
 class GiveWayError(Exception):
     """Another writer has the lane of a batch: look again in a moment."""
 
 
-class UnfitStoreError(StoreUnavailableError):
-    """A store answers and cannot hold what it must: nothing is written, and no start succeeds."""
-
-
-class BrokerUnavailableError(TransientError):
-    """The broker did not acknowledge in time."""
-
-    code = "broker_unavailable"
-
-
-class OverloadedError(TransientError):
-    """Too many requests are in flight."""
-
-    code = "overloaded"
-
-
-class DeadlineExceededError(TransientError):
-    """The answer took too long."""
-
-    code = "deadline_exceeded"
-
-
-# What the caller asked for cannot be.
-
-
-class UnknownPipelineError(ConductorError):
+class UnknownPipelineError(ServiceError):
     """No pipeline and no step has this name."""
 
     code = "unknown_pipeline"
@@ -92,13 +19,13 @@ class UnknownPipelineError(ConductorError):
         super().__init__(f"No pipeline and no step is named '{shown}'. Known: {', '.join(known)}.")
 
 
-class UnknownBatchError(ConductorError):
+class UnknownBatchError(ServiceError):
     """Nothing is known of this batch."""
 
     code = "unknown_batch"
 
 
-class PrerequisiteMissingError(ConductorError):
+class PrerequisiteMissingError(ServiceError):
     """A step would run before what it depends on."""
 
     code = "prerequisite_missing"
@@ -110,16 +37,7 @@ class PrerequisiteMissingError(ConductorError):
         )
 
 
-# What stops the start.
-
-
-class SettingsError(ConductorError):
-    """A setting is bad."""
-
-    code = "bad_setting"
-
-
-class PipelineConfigurationError(ConductorError):
+class PipelineConfigurationError(ServiceError):
     """The pipeline file has faults."""
 
     code = "pipeline_configuration"
@@ -131,34 +49,7 @@ class PipelineConfigurationError(ConductorError):
         )
 
 
-class HaltError(ConductorError):
-    """A person has to look: to go on would do harm, or lead to the same place again.
-
-    `details` is for the log: what, how much, and where.
-    """
-
-    code = "halted"
-
-    def __init__(
-        self, message: str | None = None, details: Mapping[str, str | int] | None = None
-    ) -> None:
-        super().__init__(message)
-        self.details = details or {}
-
-
 class DeadLetterLimitError(HaltError):
     """Most records would be dead-lettered, so consumption stopped."""
 
     code = "dead_letter_limit"
-
-
-class UnreadableRecordError(HaltError):
-    """A record cannot be read from its partition, so consumption stopped."""
-
-    code = "unreadable_record"
-
-
-class UncleanShutdownError(ConductorError):
-    """Something had to be cut off, or failed, while the service stopped."""
-
-    code = "unclean_shutdown"

@@ -11,41 +11,23 @@ from typing import Any, TypeVar
 
 import structlog
 
-from batch_conductor_service.backoff import Backoff
 from batch_conductor_service.consuming.checkpoints import Checkpoints
 from batch_conductor_service.consuming.condition import (
     ConditionRecorder,
     ConsumerCondition,
     ConsumerState,
 )
-from batch_conductor_service.consuming.connection import (
-    KafkaConnection,
-    PartitionsLostError,
-    Poll,
-)
 from batch_conductor_service.consuming.durability import DurabilityTracker
-from batch_conductor_service.consuming.freshness import OwnFreshness
 from batch_conductor_service.consuming.handling import PollHandler
+from batch_conductor_service.consuming.own_freshness import OwnFreshness
 from batch_conductor_service.consuming.patience import Patience, PollAbandonedError
 from batch_conductor_service.consuming.policy import ConsumerPolicy
-from batch_conductor_service.consuming.troubles import describe_trouble
-from batch_conductor_service.consuming.unreadable_records import (
-    UnreadablePollError,
-    UnreadableRecords,
-)
 from batch_conductor_service.domain.freshness import Partition, PartitionFreshness
-from batch_conductor_service.events.topics import consumed_topics
-from batch_conductor_service.exceptions import (
-    BrokerUnavailableError,
-    HaltError,
-    TransientError,
-)
-from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.protocols import (
-    ClockProtocol,
-    PersistenceQueueProtocol,
-)
-from batch_conductor_service.services.replaying import ReplayRequestsProtocol
+from service_libs.backoff import Backoff
+from service_libs.exceptions import BrokerUnavailableError, HaltError, TransientError
+from service_libs.kafka.records import PartitionsLostError, Poll
+from service_libs.kafka.unreadable_records import UnreadablePollError, UnreadableRecords
+from service_libs.protocols import Connect, RecordSourceProtocol
 
 logger = structlog.get_logger(__name__)
 
@@ -62,8 +44,6 @@ class EventConsumer:
     The unit of work is a poll. It is handled wholly or, when a dependency is down while its
     partitions are given away or the service stops, abandoned: nothing of it is committed, so
     whoever reads the partitions next reads it again.
-
-    Without a queue, nothing is mirrored to Postgres, and a record is durable once it is applied.
     """
 
     name = "consumer"
@@ -71,21 +51,21 @@ class EventConsumer:
     def __init__(
         self,
         policy: ConsumerPolicy,
+        connect: Connect,
         handler: PollHandler,
-        queue: PersistenceQueueProtocol | None,
-        metrics: Metrics,
-        clock: ClockProtocol,
+        tracker: DurabilityTracker,
+        condition: ConditionRecorder,
+        checkpoints: Checkpoints,
     ) -> None:
         self._policy = policy
-        self._clock = clock
-        self._metrics = metrics
+        self._connect = connect
         self._handler = handler
-        self._tracker = DurabilityTracker(queue)
-        self._freshness = OwnFreshness(self._tracker)
-        self._condition = ConditionRecorder(clock, self._show_state)
-        self._checkpoints = Checkpoints(policy, self._tracker, self._condition, metrics)
+        self._tracker = tracker
+        self._condition = condition
+        self._checkpoints = checkpoints
+        self._freshness = OwnFreshness(tracker)
         self._unreadable = UnreadableRecords()
-        self._patience = Patience(self._condition, policy.max_backoff_seconds)
+        self._patience = Patience(condition, policy.max_backoff_seconds)
         self._backoff = Backoff(policy.max_backoff_seconds)
         self._stopping = asyncio.Event()
         # Held while records or offsets are handled, never while waiting for records: a revocation
@@ -93,10 +73,6 @@ class EventConsumer:
         self._in_hand = asyncio.Lock()
         self._checkpoint_due = 0.0  # monotonic seconds
         self._stall_check_due = 0.0  # monotonic seconds
-
-    def obey(self, requests: ReplayRequestsProtocol) -> None:
-        """Look for requests to read again, with every checkpoint."""
-        self._checkpoints.obey(requests)
 
     @property
     def condition(self) -> ConsumerCondition:
@@ -130,60 +106,58 @@ class EventConsumer:
 
     async def _run_connection(self) -> None:
         self._condition.enter(ConsumerState.CONNECTING)
-        connection = KafkaConnection(
-            self._policy, consumed_topics(), self._give_up_partitions, self._clock
-        )
-        self._freshness.follow(connection.progress)
+        source = self._connect(self._give_up_partitions)
+        self._freshness.follow(source.progress)
         try:
             grace = self._policy.drain_timeout_seconds + self._policy.close_timeout_seconds
-            await self._unless_stopped(self._consume(connection), grace)
+            await self._unless_stopped(self._consume(source), grace)
         except UnreadablePollError as exc:
             # What the poll had of other partitions is lost with it, so it begins anew, too.
             logger.exception("poll_unreadable")
             self._unreadable.observe(exc)
         except TransientError as exc:
             self._condition.enter(ConsumerState.CONNECTING)
-            self._condition.note_trouble(self._describe(exc))
+            self._condition.note_trouble(str(exc))
             # The cause's type tells a broker that is away from a setting that it refuses.
             cause = type(exc.__cause__).__name__ if exc.__cause__ else None
             logger.warning("kafka_connection_lost", error=type(exc).__name__, cause=cause)
         finally:
             # First of all: the connection may go on to fetch behind records that are in hand.
             self._freshness.follow(None)
-            await self._close(connection)
+            await self._close(source)
             self._tracker.clear()
         await self._patience.sleep(self._backoff.next_delay(), self._stopping.is_set)
 
-    async def _close(self, connection: KafkaConnection) -> None:
+    async def _close(self, source: RecordSourceProtocol) -> None:
         grace = self._policy.close_timeout_seconds
-        if not await self._unless_stopped(connection.close(), grace):
-            await connection.abandon()
+        if not await self._unless_stopped(source.close(), grace):
+            await source.abandon()
 
-    async def _consume(self, connection: KafkaConnection) -> None:
-        await self._unless_stopped(connection.open())
+    async def _consume(self, source: RecordSourceProtocol) -> None:
+        await self._unless_stopped(source.open())
         if self._stopping.is_set():
             return
         self._condition.enter(ConsumerState.JOINING)
         self._postpone_stall_check()
         logger.info("consumer_connected", group_id=self._policy.group_id)
         while not self._stopping.is_set():
-            await self._run_once(connection)
+            await self._run_once(source)
         async with self._in_hand:
-            await self._checkpoints.drain(connection)
+            await self._checkpoints.drain(source)
 
-    async def _run_once(self, connection: KafkaConnection) -> None:
-        poll = await self._next_poll(connection)
-        self._show_assignment(connection)
+    async def _run_once(self, source: RecordSourceProtocol) -> None:
+        poll = await self._next_poll(source)
+        self._show_assignment(source)
         if not poll.records:
-            await self._check_for_stall(connection)
+            await self._check_for_stall(source)
         async with self._in_hand:
-            if poll.records and poll.assignment == connection.assignment:
-                await self._handle(connection, poll)
+            if poll.records and poll.assignment == source.assignment:
+                await self._handle(source, poll)
             if time.monotonic() >= self._checkpoint_due:
-                await self._checkpoints.take(connection)
+                await self._checkpoints.take(source)
                 self._checkpoint_due = time.monotonic() + self._policy.commit_interval_seconds
 
-    async def _next_poll(self, connection: KafkaConnection) -> Poll:
+    async def _next_poll(self, source: RecordSourceProtocol) -> Poll:
         """Return the next records, or none after the commit interval or when stopped.
 
         Raises:
@@ -191,15 +165,15 @@ class EventConsumer:
         """
         try:
             async with asyncio.timeout(self._policy.stuck_timeout_seconds):
-                poll = await self._unless_stopped(connection.poll())
+                poll = await self._unless_stopped(source.poll())
         except TimeoutError as exc:
             raise ConsumerStuckError from exc
-        return poll or Poll((), connection.assignment)
+        return poll or Poll((), source.assignment)
 
-    async def _handle(self, connection: KafkaConnection, poll: Poll) -> None:
+    async def _handle(self, source: RecordSourceProtocol, poll: Poll) -> None:
         def is_abandoned() -> bool:
-            is_stale = poll.assignment != connection.assignment
-            return self._stopping.is_set() or connection.is_rebalancing or is_stale
+            is_stale = poll.assignment != source.assignment
+            return self._stopping.is_set() or source.is_rebalancing or is_stale
 
         async def until_available(attempt: Callable[[], Awaitable[Result]], /) -> Result:
             return await self._patience.until_available(attempt, is_abandoned)
@@ -210,27 +184,27 @@ class EventConsumer:
         except PollAbandonedError:
             logger.info("poll_abandoned", records=len(poll.records))
             return
-        if poll.assignment == connection.assignment:  # the revocation did not have to go ahead
+        if poll.assignment == source.assignment:  # the revocation did not have to go ahead
             for position, entry_id in handled:
                 self._tracker.add(position, entry_id)
-            connection.progress.finish()
+            source.progress.finish()
         self._backoff.reset()
         self._condition.note_progress()
         self._postpone_stall_check()
 
-    async def _check_for_stall(self, connection: KafkaConnection) -> None:
+    async def _check_for_stall(self, source: RecordSourceProtocol) -> None:
         """Ask the broker, now and then, whether there really is nothing to read.
 
         Raises:
             ConsumerStuckError: there is; or there should be an assignment by now.
         """
-        if connection.is_paused:
+        if source.is_paused:
             self._postpone_stall_check()
         if time.monotonic() < self._stall_check_due:
             return
         self._postpone_stall_check()
         try:
-            is_stuck = await connection.is_stuck()
+            is_stuck = await source.is_stuck()
         except PartitionsLostError:
             return
         if is_stuck:
@@ -239,33 +213,24 @@ class EventConsumer:
     def _postpone_stall_check(self) -> None:
         self._stall_check_due = time.monotonic() + self._policy.stuck_timeout_seconds
 
-    async def _give_up_partitions(self, connection: KafkaConnection) -> None:
+    async def _give_up_partitions(self, source: RecordSourceProtocol) -> None:
         """Finish or abandon the poll in hand, and drain; bounded, for the whole group waits."""
         self._patience.wake()
         try:
             # Half of what the group allows, so that there is time left to join again.
             async with asyncio.timeout(self._policy.rebalance_timeout_seconds / 2), self._in_hand:
-                await self._checkpoints.drain(connection)
+                await self._checkpoints.drain(source)
         except TimeoutError:
             logger.warning("partitions_given_up_undrained")
         finally:
-            connection.progress.clear()
+            source.progress.clear()
             self._tracker.clear()
-            self._show_assignment(connection)
+            self._show_assignment(source)
 
-    def _show_assignment(self, connection: KafkaConnection) -> None:
+    def _show_assignment(self, source: RecordSourceProtocol) -> None:
         self._condition.note_assignment(
-            is_settled=not connection.is_rebalancing, has_partitions=connection.has_partitions
+            is_settled=not source.is_rebalancing, has_partitions=source.has_partitions
         )
-
-    def _show_state(self, current: ConsumerState) -> None:
-        for state in ConsumerState:
-            self._metrics.consumer_state.labels(state=state.value).set(state is current)
-
-    def _describe(self, error: TransientError) -> str:
-        if isinstance(error, ConsumerStuckError):
-            return str(error)
-        return describe_trouble(error, self._policy.group_id)
 
     async def _unless_stopped(
         self, work: Coroutine[Any, Any, Result], grace_seconds: float = 0

@@ -1,42 +1,26 @@
 """Every metric of the service; names and labels are an API. No id is ever a label.
 
-Which values the labels have stands in `metric_labels`.
+Which values the labels have stands in `providers.metric_labels`; what every service measures,
+in `service_libs.metrics`.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # s
+from service_libs.metrics import HTTP_BUCKETS, ServiceMetrics
 
 
-class Metrics:
+class Metrics(ServiceMetrics):
     """The metrics, registered in the registry given."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-        self._http(registry)
+        super().__init__(registry, "bcs")
         self._pipelines(registry)
         self._answers(registry)
         self._announcements(registry)
         self._events(registry)
         self._consumption(registry)
         self._storage(registry)
-        self._health(registry)
-
-    def _http(self, registry: CollectorRegistry) -> None:
-        # Requests answered; `endpoint` is the route's pattern.
-        self.http_requests = Counter(
-            "bcs_http_requests_total",
-            "Requests answered.",
-            ["method", "endpoint", "status_code"],
-            registry=registry,
-        )
-        self.http_duration = Histogram(
-            "bcs_http_request_duration_seconds",
-            "Time to answer a request.",
-            ["method", "endpoint"],
-            buckets=HTTP_BUCKETS,
-            registry=registry,
-        )
+        self._build(registry)
 
     def _pipelines(self, registry: CollectorRegistry) -> None:
         self.resolutions = Counter(
@@ -219,32 +203,11 @@ class Metrics:
             registry=registry,
         )
 
-    def _health(self, registry: CollectorRegistry) -> None:
+    def _build(self, registry: CollectorRegistry) -> None:
         # Replicas with different pipelines give different answers.
         self.build_info = Gauge(
             "bcs_build_info",
             "1, with the version of the service and a hash over all pipelines of its file.",
             ["version", "pipelines"],
-            registry=registry,
-        )
-        self.dependency_up = Gauge(
-            "bcs_dependency_up",
-            "1 while the dependency answers.",
-            ["dependency"],
-            registry=registry,
-        )
-        self.circuit_breaker_state = Gauge(
-            "bcs_circuit_breaker_state",
-            "0 closed, 1 half open, 2 open: the dependency is not asked.",
-            ["dependency"],
-            registry=registry,
-        )
-        self.task_up = Gauge(
-            "bcs_task_up", "1 while the background task runs.", ["task"], registry=registry
-        )
-        self.task_restarts = Counter(
-            "bcs_task_restarts_total",
-            "Background tasks started again after they died.",
-            ["task"],
             registry=registry,
         )

@@ -1,10 +1,12 @@
-"""What passes through the ports: what is read, queued, and dead-lettered. Pure values."""
+"""What passes through the ports: what is read, queued, dead-lettered and asked. Pure values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
-from batch_conductor_service.models import BatchCompletionSummary, BatchUpdate
+from batch_conductor_service.domain.freshness import Partition
+from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate
 
 RedisCommand = tuple[str | int | bytes, ...]
 
@@ -92,3 +94,27 @@ class DeadLetter:
     consumer_group: str | None = None
     correlation_id: str | None = None
     metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPosition:
+    """The first offset that the group has not committed, if any, and the first that there is."""
+
+    committed: int | None
+    beginning: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRequest:
+    """What running consumers are asked: where each partition is to be read from again."""
+
+    request_id: str
+    offsets: Mapping[Partition, int]
+    obeyed: frozenset[Partition] = frozenset()
+
+
+class IdleBatch(NamedTuple):
+    """A batch, and when something was last said of it."""
+
+    batch_id: BatchId
+    last_said_at: datetime

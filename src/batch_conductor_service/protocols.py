@@ -4,17 +4,24 @@ Every method may raise `TransientError` when its technology cannot be reached; w
 is said.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.freshness import Freshness
+from batch_conductor_service.domain.drift import ArchivedBatch, CachedBatch
+from batch_conductor_service.domain.freshness import (
+    Freshness,
+    GroupPromises,
+    Partition,
+    PartitionFreshness,
+    PartitionLag,
+    TopicLook,
+)
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
 from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
 from batch_conductor_service.events.phase_skipped import OutgoingEvent
-from batch_conductor_service.exceptions import TransientError
 from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,
@@ -24,13 +31,17 @@ from batch_conductor_service.models import (
 )
 from batch_conductor_service.port_values import (
     DeadLetter,
+    GroupPosition,
+    IdleBatch,
     QueueBacklog,
     QueueEntry,
     RedisCommand,
     RedisReading,
+    ReplayRequest,
     SummaryReading,
     Watermark,
 )
+from service_libs.exceptions import TransientError
 
 
 class BatchStateRepositoryProtocol(Protocol):
@@ -258,33 +269,159 @@ class FreshnessProtocol(Protocol):
         ...
 
 
-class BackgroundTaskProtocol(Protocol):
-    """Something that runs as long as the service."""
+class BrokerLookProtocol(Protocol):
+    """The broker as it is seen without being a member of the group: whatever becomes of that."""
 
-    name: str
-
-    async def run(self) -> None:
-        """Run until `stop` is called; whatever it raises, the supervisor starts it again."""
+    async def look_at_topics(self, topics: Sequence[str]) -> TopicLook:
+        """Return which of the topics exist, with their partitions. Creates none."""
         ...
 
-    def stop(self) -> None:
-        """Ask `run` to finish what it has in hand and return. May be called at any time, often."""
-        ...
-
-
-class HealthProbeProtocol(Protocol):
-    """A dependency that can be asked whether it answers."""
-
-    name: str
-
-    async def ping(self) -> None:
-        """Return if the dependency answers."""
+    async def measure_lag(
+        self, partitions: Collection[Partition]
+    ) -> Mapping[Partition, PartitionLag]:
+        """Return how far the group is behind, for each partition that the broker tells of."""
         ...
 
 
-class ClockProtocol(Protocol):
-    """The time of day."""
+class FreshnessSourceProtocol(Protocol):
+    """Who reads partitions."""
 
-    def now(self) -> datetime:
-        """Return the time, aware, UTC."""
+    def tell_freshness(self) -> Mapping[Partition, PartitionFreshness]:
+        """Return what is promised of each of its partitions, where anything is."""
+        ...
+
+
+class FreshnessBoardProtocol(Protocol):
+    """Where the replicas tell each other what they promise of their partitions."""
+
+    async def exchange(self, own: Mapping[Partition, PartitionFreshness]) -> GroupPromises:
+        """Tell our promises; return those of all replicas, in the same round trip.
+
+        Only what was written since this process began, and what is not lost with a queue, counts.
+        """
+        ...
+
+
+class IdleBatchesProtocol(Protocol):
+    """Where batches are kept, with when something was last said of them."""
+
+    async def find(self, days: int, after: IdleBatch | None, count: int) -> Sequence[IdleBatch]:
+        """Return the first so many that are idle for so long, the idlest first, after that one."""
+        ...
+
+    async def delete(
+        self, batch_id: BatchId, days: int, may_go: Callable[[], Awaitable[bool]]
+    ) -> bool:
+        """Delete all of the batch if it is still idle and `may_go` says yes; return whether.
+
+        No write of the batch comes between the question and the deletion.
+        """
+        ...
+
+
+class PassingBatchesProtocol(Protocol):
+    """What is on its way to where batches are kept, and what was read of them."""
+
+    async def is_waiting(self, batch_id: BatchId) -> bool:
+        """Whether something of the batch waits to be written; in doubt it does."""
+        ...
+
+    async def forget(self, batch_id: BatchId) -> None:
+        """Forget what was read of the batch: whoever is about to write it reads it again."""
+        ...
+
+
+class BatchCacheProtocol(Protocol):
+    """What Redis alone knows of batches."""
+
+    async def read(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, CachedBatch]:
+        """Return those of the batches that Redis has anything of."""
+        ...
+
+    def list_batches(self) -> AsyncIterator[Sequence[BatchId]]:
+        """Return, some at a time, all batches that Redis has; one may come more than once."""
+        ...
+
+    async def forget_summaries(self, batch_ids: Sequence[BatchId]) -> None:
+        """Have the batches merged with Postgres when they are next written or asked for."""
+        ...
+
+
+class BatchRecordsProtocol(Protocol):
+    """What Postgres alone knows of batches."""
+
+    async def read(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, ArchivedBatch]:
+        """Return those of the batches that Postgres has anything of."""
+        ...
+
+    async def list_batches(self, after: BatchId | None, count: int) -> Sequence[BatchId]:
+        """Return the first so many batches by id, after that one."""
+        ...
+
+    async def find_known(self, batch_ids: Sequence[BatchId]) -> Collection[BatchId]:
+        """Return those of the batches that Postgres has anything of."""
+        ...
+
+    async def recount(self, batch_ids: Sequence[BatchId]) -> None:
+        """Count the batches anew from their evidence."""
+        ...
+
+
+class QueuedUpdatesProtocol(Protocol):
+    """What is on its way to Postgres."""
+
+    async def find_queued(self, batch_ids: Collection[BatchId]) -> Sequence[BatchUpdate]:
+        """Return what waits, or is in a worker's hands, of these batches."""
+        ...
+
+
+class ConsumerGroupProtocol(Protocol):
+    """The consumer group, seen from outside."""
+
+    async def list_partitions(self, topics: Sequence[str]) -> Sequence[Partition]:
+        """Return the partitions of those of the topics that exist."""
+        ...
+
+    async def read_positions(
+        self, partitions: Sequence[Partition]
+    ) -> Mapping[Partition, GroupPosition]:
+        """Return where the group is in each."""
+        ...
+
+    async def find_offsets(
+        self, partitions: Sequence[Partition], since: datetime
+    ) -> Mapping[Partition, int]:
+        """Return the first offset not older than that, for each partition that has one."""
+        ...
+
+    async def move(self, offsets: Mapping[Partition, int]) -> bool:
+        """Commit the offsets; return False, and change nothing, if the group has members."""
+        ...
+
+
+class ReplayRequestsProtocol(Protocol):
+    """Where running consumers find what is asked of them."""
+
+    async def submit(self, offsets: Mapping[Partition, int]) -> str:
+        """Ask; return the request's id. What an earlier request still waits for is kept."""
+        ...
+
+    async def find(self) -> ReplayRequest | None:
+        """Return the request there is."""
+        ...
+
+    async def settle(self, request_id: str, partitions: Sequence[Partition]) -> None:
+        """Say that these partitions of the request need nothing more."""
+        ...
+
+
+class UnarchivedBatchesProtocol(Protocol):
+    """The batches that were written while no archive was in use."""
+
+    async def find(self, count: int) -> Sequence[BatchId]:
+        """Return some of them; none when there are none left."""
+        ...
+
+    async def forget(self, batch_ids: Sequence[BatchId]) -> None:
+        """Say that these are queued for the archive, or gone."""
         ...

@@ -11,13 +11,13 @@ from prometheus_client.process_collector import ProcessCollector
 from batch_conductor_service.config import Settings
 from batch_conductor_service.di import make_providers
 from batch_conductor_service.domain.pipelines import PipelineCatalog
-from batch_conductor_service.exceptions import UncleanShutdownError, UnfitStoreError
-from batch_conductor_service.health import STORES, HealthMonitor
-from batch_conductor_service.metric_labels import show_closed_sets
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.policies import CLOSE_SHARE, TASKS_SHARE
-from batch_conductor_service.protocols import HealthProbeProtocol
-from batch_conductor_service.supervisor import Supervisor
+from batch_conductor_service.providers.metric_labels import show_closed_sets
+from batch_conductor_service.providers.policies import CLOSE_SHARE, TASKS_SHARE
+from service_libs.exceptions import UncleanShutdownError, UnfitStoreError
+from service_libs.health import STORES, HealthMonitor
+from service_libs.protocols import HealthProbeProtocol
+from service_libs.supervisor import Supervisor
 
 START_PROBE_SECONDS = 2  # for a store to answer, before the service starts without it
 

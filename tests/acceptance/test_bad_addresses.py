@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from batch_conductor_service.local.service import BCS, clean_environment
+from local_stack.service import BCS, clean_environment
 from tests.support.processes import service_process
 
 SECRET = "s3cret"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from batch_conductor_service.local.ports import LOCALHOST, find_free_port
-from batch_conductor_service.local.service import BCS, clean_environment
-from batch_conductor_service.local.stack import remove_stack_data
+from local_stack.ports import LOCALHOST, find_free_port
+from local_stack.service import BCS, clean_environment
+from local_stack.stack import remove_stack_data
 
 ENVIRONMENT = clean_environment() | {"COLUMNS": "120"}
 

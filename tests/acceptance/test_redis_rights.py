@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 from rich.console import Console
 
 from batch_conductor_service.implementations.redis.rights import COMMANDS
-from batch_conductor_service.local.asking import ServiceClient
-from batch_conductor_service.local.neighbours import Neighbours
-from batch_conductor_service.local.story import Story
+from local_stack.asking import ServiceClient
+from local_stack.neighbours import Neighbours
+from local_stack.story import Story
 from tests.support.processes import ServiceProcess
 from tests.support.redis_users import change_rights, documented_rights, make_user
 from tests.support.stack import Stack

@@ -9,7 +9,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from batch_conductor_service.local.ports import find_free_port
+from local_stack.ports import find_free_port
 from tests.support.processes import service_process, serving_process
 
 DEFINE = "/internal/v1/pipelines/define"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 
-from batch_conductor_service.local.ports import accepts_connections, find_free_port
-from batch_conductor_service.printable import is_printable
+from common_core.printable import is_printable
+from local_stack.ports import accepts_connections, find_free_port
 from tests.support.half_sent import DEFINE
 from tests.support.servers import wait_until_ready
 

@@ -4,8 +4,8 @@ import asyncio
 
 import httpx
 
-from batch_conductor_service.local.neighbours import Neighbours
-from batch_conductor_service.local.ports import find_free_port
+from local_stack.neighbours import Neighbours
+from local_stack.ports import find_free_port
 from tests.support.encodings import REFUSAL, count_rows, latin1_url, make_latin1, make_schema
 from tests.support.processes import service_process
 from tests.support.stack import Stack

@@ -11,9 +11,9 @@ from http import HTTPStatus
 import pytest
 from rich.console import Console
 
-from batch_conductor_service.local.asking import ServiceClient
-from batch_conductor_service.local.neighbours import Neighbours
-from batch_conductor_service.local.story import Story
+from local_stack.asking import ServiceClient
+from local_stack.neighbours import Neighbours
+from local_stack.story import Story
 from tests.support.composition import Composition
 from tests.support.servers import ping_kafka, wait_until_ready
 

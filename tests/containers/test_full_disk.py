@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
 from batch_conductor_service.models import BatchUpdate
+from service_libs.exceptions import StoreUnavailableError
 from tests.support.builders import essay_names, evidence, update
 from tests.support.containers import ContainerServer, postgres_container
 from tests.support.database import migrate, open_engine

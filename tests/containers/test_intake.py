@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from batch_conductor_service.local.ports import LOCALHOST, find_free_port
+from local_stack.ports import LOCALHOST, find_free_port
 from tests.support.bystander import BEARER, Bystander
 from tests.support.composition import run
 from tests.support.half_sent import half_sent, head

@@ -11,8 +11,8 @@ import pytest
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.local.service import BCS, clean_environment
 from batch_conductor_service.models import BatchId
+from local_stack.service import BCS, clean_environment
 from tests.support.builders import evidence, update
 from tests.support.composition import ROOT
 from tests.support.database import open_engine

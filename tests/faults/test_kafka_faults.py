@@ -7,7 +7,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import RecordsToDelete
 
-from batch_conductor_service.events.topics import consumed_topics
+from common_core.topics import consumed_topics
 from tests.support.builders import essay_names, registered, spellchecked
 from tests.support.faults.loads import break_under_load, load
 from tests.support.faults.proxy import kafka_produce

@@ -17,9 +17,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
-from batch_conductor_service.events.topics import EventName, consumed_topics, topic_name
 from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
-from batch_conductor_service.local.ports import find_free_port
+from common_core.topics import EventName, consumed_topics, topic_name
+from local_stack.ports import find_free_port
 from tests.support.builders import RecordedEvent, registered, spellchecked
 from tests.support.consuming import ControlledRepository
 from tests.support.faults.kafka_jars import fetch_jars

@@ -4,9 +4,9 @@ import asyncio
 
 import asyncpg
 
-from batch_conductor_service.codec import encode_update
-from batch_conductor_service.events.topics import PERSISTENCE_BASE_TOPIC, dlq_topic_name
 from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.persisting.codec import encode_update
+from common_core.topics import PERSISTENCE_BASE_TOPIC, dlq_topic_name
 from tests.support.builders import essay_names, evidence, registered, spellchecked, update
 from tests.support.faults.loads import load
 from tests.support.faults.world import World

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from batch_conductor_service.local.valkey import ValkeyServer
+from local_stack.valkey import ValkeyServer
 from tests.support.builders import essay_names, minutes, registered, spellchecked
 from tests.support.faults.servers import pause, process_of, resume
 from tests.support.faults.world import World

@@ -10,9 +10,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from batch_conductor_service import failpoints
-from batch_conductor_service.codec import encode_update
 from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.persisting.codec import encode_update
+from service_libs import failpoints
 from tests.support.builders import RecordedEvent, evidence, registered, update
 from tests.support.faults.loads import break_under_load, load
 from tests.support.faults.nemesis import FAULTS

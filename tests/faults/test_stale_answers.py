@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from batch_conductor_service.events.topics import EventName, topic_name
+from common_core.topics import EventName, topic_name
 from tests.support.builders import RecordedEvent, registered, spellchecked
 from tests.support.faults.servers import FaultServers, Member, pause, process_of, resume
 from tests.support.kafka import produce, unique

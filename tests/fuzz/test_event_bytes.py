@@ -6,26 +6,25 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import pytest
-from aiokafka import ConsumerRecord
 from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.clock import SystemClock
-from batch_conductor_service.codec import decode_update, encode_update
-from batch_conductor_service.consuming.connection import Record
 from batch_conductor_service.consuming.handling import PollHandler
+from batch_conductor_service.consuming.phase_tracking import to_update
 from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.events.decoding import InvalidReason, decode_event
 from batch_conductor_service.events.subjects import find_subject
-from batch_conductor_service.events.topics import consumed_topics
-from batch_conductor_service.exceptions import InvalidMessageError
 from batch_conductor_service.implementations.kafka.dead_letter_format import original_record, wrap
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, RecordPosition, StepName
-from batch_conductor_service.services.phase_tracking import to_update
+from batch_conductor_service.persisting.codec import decode_update, encode_update
+from common_core.topics import consumed_topics
+from service_libs.clock import SystemClock
+from service_libs.exceptions import InvalidMessageError
+from service_libs.kafka.records import ConsumedRecord, Record
 from tests.support.builders import (
     RecordedEvent,
     assessed,
@@ -103,17 +102,13 @@ def test_a_mutated_event_is_read_or_refused(event: RecordedEvent, data: st.DataO
 def record(
     topic: str, offset: int, value: bytes | None, *, timestamp: int = -1, key: bytes | None = None
 ) -> Record:
-    return ConsumerRecord(
+    return ConsumedRecord(
         topic=topic,
         partition=0,
         offset=offset,
         timestamp=timestamp,
-        timestamp_type=0,
         key=key,
         value=value,
-        checksum=None,
-        serialized_key_size=-1,
-        serialized_value_size=-1,
         headers=[("a header", b"\xff")],
     )
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from batch_conductor_service.http_server import serve_http
-from batch_conductor_service.listener import Listener
-from batch_conductor_service.server import hypercorn_config
+from service_libs.http.listener import Listener
+from service_libs.http.process import hypercorn_config
+from service_libs.http.server import serve_http
 from tests.support.api import DEFINE, TestedApp
 
 QUESTION = b'{"batch_id": "batch-1", "requested_pipeline": "nlp"}'
@@ -45,12 +45,12 @@ class Connection:
 async def connection() -> AsyncIterator[Connection]:
     """A connection to the served application, which gives a request half a second."""
     tested = TestedApp(http_timeout=5.5)
-    listener = Listener("127.0.0.1", 0)
+    listener = Listener("127.0.0.1", 0, settings="BCS_HTTP_HOST, BCS_HTTP_PORT")
     stop = asyncio.Event()
     serving = asyncio.create_task(
         serve_http(
             tested.app,
-            hypercorn_config(tested.settings),
+            hypercorn_config(tested.settings.shutdown_timeout_seconds),
             listener,
             max_connections=MAX_CONNECTIONS,
             let_go_seconds=0.2,

@@ -11,9 +11,9 @@ from quart.testing.app import LifespanError
 
 from batch_conductor_service.app import create_app
 from batch_conductor_service.config import Settings
-from batch_conductor_service.exceptions import UncleanShutdownError
-from batch_conductor_service.health import HealthMonitor
 from batch_conductor_service.startup_setup import build_container
+from service_libs.exceptions import UncleanShutdownError
+from service_libs.health import HealthMonitor
 from tests.support.waiting import eventually
 
 PIPELINES = Path(__file__).parents[2] / "pipelines.yaml"

@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from batch_conductor_service.exceptions import StoreUnavailableError
-from batch_conductor_service.implementations.postgres.health import PostgresProbe
+from service_libs.exceptions import StoreUnavailableError
+from service_libs.postgres.health import PostgresProbe
 from tests.support.database import migrate, open_engine
 
 

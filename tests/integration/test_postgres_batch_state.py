@@ -7,7 +7,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.exceptions import RefusedUpdateError
 from batch_conductor_service.implementations.postgres import batch_state, rows
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
@@ -21,6 +20,7 @@ from batch_conductor_service.models import (
     StepCompletionSummary,
     StepName,
 )
+from service_libs.exceptions import RefusedUpdateError
 from tests.support.builders import (
     essay_names,
     evidence,

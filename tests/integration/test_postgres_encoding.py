@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 
 from alembic import command
-from batch_conductor_service.exceptions import UnfitStoreError
-from batch_conductor_service.implementations.postgres.health import PostgresProbe
-from batch_conductor_service.local.service import BCS, clean_environment
+from local_stack.service import BCS, clean_environment
+from service_libs.exceptions import UnfitStoreError
+from service_libs.postgres.health import PostgresProbe
 from tests.support.database import alembic_config, open_engine
 from tests.support.encodings import REFUSAL, count_tables, latin1_url
 from tests.support.servers import plain_url

@@ -10,14 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.config import Settings
-from batch_conductor_service.exceptions import StoreUnavailableError
-from batch_conductor_service.implementations.postgres import engine as engine_module
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.postgres.health import PostgresProbe
-from batch_conductor_service.local.postgres import PostgresServer
 from batch_conductor_service.models import BatchId
+from local_stack.postgres import PostgresServer
+from service_libs.exceptions import StoreUnavailableError
+from service_libs.postgres import engine as engine_module
+from service_libs.postgres.health import PostgresProbe
 from tests.support.builders import evidence, update
 from tests.support.database import migrate, open_engine
 from tests.support.pipelines import DEPENDENCIES

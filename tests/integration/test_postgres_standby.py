@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.postgres.health import PostgresProbe
-from batch_conductor_service.local.postgres import PostgresServer
 from batch_conductor_service.models import BatchId
+from local_stack.postgres import PostgresServer
+from service_libs.exceptions import StoreUnavailableError
+from service_libs.postgres.health import PostgresProbe
 from tests.support.database import open_engine
 from tests.support.pipelines import DEPENDENCIES
 

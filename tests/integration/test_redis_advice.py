@@ -4,10 +4,10 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.health import AdvisingRedisProbe, RedisProbe
-from batch_conductor_service.local.valkey import ValkeyServer
+from local_stack.valkey import ValkeyServer
+from service_libs.exceptions import StoreUnavailableError
 
 
 @pytest.fixture

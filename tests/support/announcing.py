@@ -7,8 +7,8 @@ from typing import Protocol
 from uuid import UUID
 
 from batch_conductor_service.events.phase_skipped import OutgoingEvent
-from batch_conductor_service.exceptions import BrokerUnavailableError, TransientError
 from batch_conductor_service.models import StepName
+from service_libs.exceptions import BrokerUnavailableError, TransientError
 
 END_SECONDS = 10
 

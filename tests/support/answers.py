@@ -13,22 +13,22 @@ from functools import cache
 from typing import TypeVar
 
 import structlog
-from aiokafka import ConsumerRecord
 from prometheus_client import CollectorRegistry
 
+from batch_conductor_service.consuming.group_freshness import AlwaysFresh
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
-from batch_conductor_service.domain.completeness import Reason
 from batch_conductor_service.domain.pipelines import PipelineCatalog
-from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest, Verdict
-from batch_conductor_service.exceptions import StoreUnavailableError, TransientError
+from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
-from batch_conductor_service.services.freshness import AlwaysFresh
-from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
-from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
+from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from common_core.verdicts import Reason, Verdict
+from service_libs.exceptions import StoreUnavailableError, TransientError
+from service_libs.kafka.records import ConsumedRecord
 from tests.support.consuming import ControlledDlq
 from tests.support.oracle.histories import GRAPH, History
 from tests.support.oracle.judge import Verdict as Judged
@@ -136,20 +136,15 @@ class Answering:
         self._clock.milliseconds = poll[0].consumed_ms
         await self._handler.handle([self._consumed(record) for record in poll], _until_available)
 
-    def _consumed(self, record: Record) -> "ConsumerRecord[bytes | None, bytes | None]":
+    def _consumed(self, record: Record) -> ConsumedRecord:
         self._offset += 1
-        return ConsumerRecord(
+        return ConsumedRecord(
             topic=record.topic,
             partition=0,
             offset=self._offset,
             timestamp=record.sent_ms,
-            timestamp_type=0,
             key=record.key,
             value=record.value,
-            checksum=None,
-            serialized_key_size=-1,
-            serialized_value_size=-1,
-            headers=[],
         )
 
 

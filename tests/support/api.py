@@ -9,7 +9,7 @@ from quart import Quart, Response
 from quart.typing import TestClientProtocol
 
 from batch_conductor_service.app import create_app
-from batch_conductor_service.config import Environment, Settings
+from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.models import BatchId, EssayProcessingState
@@ -19,6 +19,7 @@ from batch_conductor_service.protocols import (
     ResolutionAnnouncerProtocol,
 )
 from batch_conductor_service.startup_setup import build_container
+from service_libs.settings import Environment
 from tests.support.pipelines import DEPENDENCIES, PIPELINES_FILE
 
 DEFINE = "/internal/v1/pipelines/define"

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 
 from batch_conductor_service.domain.drift import ArchivedBatch, CachedBatch, merged
 from batch_conductor_service.domain.drift_texts import StepCounts
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,
@@ -13,6 +12,7 @@ from batch_conductor_service.models import (
     StepName,
 )
 from batch_conductor_service.port_values import SummaryReading
+from service_libs.exceptions import StoreUnavailableError
 from tests.support.pipelines import DEPENDENCIES
 
 

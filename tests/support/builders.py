@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
-from batch_conductor_service.events.topics import EventName, topic_name
 from batch_conductor_service.models import (
     OBSERVED,
     BatchId,
@@ -24,6 +23,7 @@ from batch_conductor_service.models import (
     StepEvidence,
     StepName,
 )
+from common_core.topics import EventName, topic_name
 
 # Lately, as records are: a broker deletes what is old, and a record's own time is believed.
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)

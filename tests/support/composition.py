@@ -6,7 +6,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from batch_conductor_service.local.ports import LOCALHOST, find_free_port
+from local_stack.ports import LOCALHOST, find_free_port
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "bcs-containers-test"

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 
-from batch_conductor_service.exceptions import (
+from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
+from batch_conductor_service.models import BatchId, BatchUpdate, RecordPosition
+from batch_conductor_service.port_values import DeadLetter, QueueBacklog, QueueEntry, Watermark
+from service_libs.exceptions import (
     BrokerUnavailableError,
     RefusedUpdateError,
     StoreUnavailableError,
 )
-from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
-from batch_conductor_service.models import BatchId, BatchUpdate, RecordPosition
-from batch_conductor_service.port_values import DeadLetter, QueueBacklog, QueueEntry, Watermark
 from tests.support.pipelines import DEPENDENCIES
 
 

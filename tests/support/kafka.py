@@ -8,8 +8,8 @@ from uuid import uuid4
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from batch_conductor_service.events.topics import consumed_topics, dlq_topic_name
-from batch_conductor_service.protocols import BackgroundTaskProtocol
+from common_core.topics import consumed_topics, dlq_topic_name
+from service_libs.protocols import BackgroundTaskProtocol
 from tests.support.builders import RecordedEvent
 
 WAIT_SECONDS = 30

@@ -7,31 +7,30 @@ from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.consuming.broker_watch import BrokerWatch, WatchPolicy
-from batch_conductor_service.consuming.handling import PollHandler
+from batch_conductor_service.consuming.group_freshness import FreshnessExchange, GroupFreshness
 from batch_conductor_service.consuming.policy import DeadLetterLimit
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
-from batch_conductor_service.exceptions import HaltError
-from batch_conductor_service.health import HealthMonitor
 from batch_conductor_service.implementations.kafka.broker_look import KafkaBrokerLook
-from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
-from batch_conductor_service.progress import ConsumerProgress, FreshnessProgress, TopicProgress
-from batch_conductor_service.protocols import BackgroundTaskProtocol
-from batch_conductor_service.services.freshness import (
-    FreshnessBoardProtocol,
-    FreshnessExchange,
-    GroupFreshness,
+from batch_conductor_service.operating.progress import (
+    ConsumerProgress,
+    FreshnessProgress,
+    TopicProgress,
 )
-from batch_conductor_service.services.pipeline_resolution import DefaultPipelineResolutionService
-from batch_conductor_service.services.pipeline_rules import DefaultPipelineRules
-from batch_conductor_service.supervisor import Supervisor
-from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
+from batch_conductor_service.protocols import FreshnessBoardProtocol
+from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
+from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from service_libs.clock import SystemClock
+from service_libs.exceptions import HaltError
+from service_libs.health import HealthMonitor
+from service_libs.protocols import BackgroundTaskProtocol
+from service_libs.supervisor import Supervisor
+from tests.support.consuming import ControlledQueue, ControlledRepository
 from tests.support.kafka import until
-from tests.support.membership import policy_for
-from tests.support.pipelines import DEPENDENCIES, service_catalog
+from tests.support.membership import consumer_with, policy_for
+from tests.support.pipelines import service_catalog
 
 STALENESS_SECONDS = 2.0
 GRACE_SECONDS = 2.0
@@ -55,8 +54,7 @@ class Replica:
         self.registry = CollectorRegistry()
         metrics = Metrics(self.registry)
         self.queue = queue
-        handler = PollHandler(repository, ControlledDlq(), policy, metrics, clock, DEPENDENCIES)
-        self.consumer = EventConsumer(policy, handler, queue, metrics, clock)
+        self.consumer = consumer_with(policy, repository, queue=queue, metrics=metrics)
         self.freshness = GroupFreshness(clock, max_staleness_seconds=STALENESS_SECONDS)
         self.look = KafkaBrokerLook(servers, group_id, clock, timeout_seconds=3)
         self.watch = BrokerWatch(

@@ -1,8 +1,13 @@
 """Consumers over a real broker whose effects are durable once applied."""
 
+from functools import partial
+from typing import TypedDict, Unpack
+
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.clock import SystemClock
+from batch_conductor_service.consuming.checkpoints import Checkpoints
+from batch_conductor_service.consuming.condition import ConditionRecorder
+from batch_conductor_service.consuming.durability import DurabilityTracker
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.kafka_consumer import EventConsumer
@@ -11,7 +16,13 @@ from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
     DlqProducerProtocol,
     PersistenceQueueProtocol,
+    ReplayRequestsProtocol,
 )
+from batch_conductor_service.providers.metric_labels import show_consumer_state
+from common_core.topics import consumed_topics
+from service_libs.clock import SystemClock
+from service_libs.kafka.record_source import KafkaRecordSource
+from service_libs.protocols import ClockProtocol, Connect
 from tests.support.consuming import ControlledDlq, ControlledRepository
 from tests.support.kafka import unique
 from tests.support.pipelines import DEPENDENCIES
@@ -36,16 +47,32 @@ def consumer_of(policy: ConsumerPolicy, repository: ControlledRepository) -> Eve
     return consumer_with(policy, repository)
 
 
+class Parts(TypedDict, total=False):
+    """What a test gives a consumer; what is not given is its own, or not there."""
+
+    queue: PersistenceQueueProtocol | None
+    dlq: DlqProducerProtocol
+    metrics: Metrics
+    clock: ClockProtocol
+    requests: ReplayRequestsProtocol | None
+    connect: Connect
+
+
 def consumer_with(
-    policy: ConsumerPolicy,
-    repository: BatchStateRepositoryProtocol,
-    queue: PersistenceQueueProtocol | None = None,
-    dlq: DlqProducerProtocol | None = None,
-    metrics: Metrics | None = None,
+    policy: ConsumerPolicy, repository: BatchStateRepositoryProtocol, **parts: Unpack[Parts]
 ) -> EventConsumer:
-    """Return a consumer; what is not given is its own."""
-    metrics = metrics or Metrics(CollectorRegistry())
-    handler = PollHandler(
-        repository, dlq or ControlledDlq(), policy, metrics, SystemClock(), DEPENDENCIES
+    """Return a consumer that is made as the container makes it."""
+    metrics = parts.get("metrics") or Metrics(CollectorRegistry())
+    clock = parts.get("clock") or SystemClock()
+    dlq = parts.get("dlq") or ControlledDlq()
+    tracker = DurabilityTracker(parts.get("queue"))
+    condition = ConditionRecorder(clock, partial(show_consumer_state, metrics))
+    requests = parts.get("requests")
+    return EventConsumer(
+        policy,
+        parts.get("connect") or partial(KafkaRecordSource, policy, consumed_topics(), clock=clock),
+        PollHandler(repository, dlq, policy, metrics, clock, DEPENDENCIES),
+        tracker,
+        condition,
+        Checkpoints(policy, tracker, condition, metrics, requests),
     )
-    return EventConsumer(policy, handler, queue, metrics, SystemClock())

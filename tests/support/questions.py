@@ -7,11 +7,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from aiokafka import ConsumerRecord
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.config import Environment, Settings
-from batch_conductor_service.consuming.connection import Record
+from batch_conductor_service.config import Settings
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
@@ -22,6 +20,8 @@ from batch_conductor_service.protocols import (
     PipelineResolutionServiceProtocol,
 )
 from batch_conductor_service.startup_setup import build_container
+from service_libs.kafka.records import ConsumedRecord, Record
+from service_libs.settings import Environment
 from tests.support.builders import (
     RecordedEvent,
     assessed,
@@ -103,17 +103,13 @@ async def _at_once(attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 def _record(event: RecordedEvent, offset: int, time: datetime) -> Record:
-    return ConsumerRecord(
+    return ConsumedRecord(
         topic=event.topic,
         partition=0,
         offset=offset,
         timestamp=round(time.timestamp() * 1000),
-        timestamp_type=0,
         key=event.key,
         value=event.value,
-        checksum=None,
-        serialized_key_size=len(event.key),
-        serialized_value_size=len(event.value),
         headers=[],
     )
 

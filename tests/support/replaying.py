@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from batch_conductor_service.exceptions import StoreUnavailableError
-from batch_conductor_service.services.replaying import Partition, ReplayRequest
+from batch_conductor_service.domain.freshness import Partition
+from batch_conductor_service.port_values import ReplayRequest
+from service_libs.exceptions import StoreUnavailableError
 
 
 class MemoryReplayRequests:

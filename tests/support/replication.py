@@ -4,8 +4,8 @@ from uuid import uuid4
 
 from redis.asyncio import Redis
 
-from batch_conductor_service.local.ports import LOCALHOST
-from batch_conductor_service.local.valkey import ValkeyServer
+from local_stack.ports import LOCALHOST
+from local_stack.valkey import ValkeyServer
 from tests.support.waiting import eventually
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.breakers import CircuitBreakers
-from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
@@ -19,6 +17,8 @@ from batch_conductor_service.implementations.redis.planning import WritePlanner
 from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import BatchStateArchiveProtocol
+from service_libs.breakers import CircuitBreakers
+from service_libs.clock import SystemClock
 from tests.support.pipelines import DEPENDENCIES
 
 

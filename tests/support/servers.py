@@ -20,9 +20,9 @@ from docker.errors import DockerException
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from batch_conductor_service.local.kafka import KafkaBroker
-from batch_conductor_service.local.postgres import PostgresServer
-from batch_conductor_service.local.valkey import ValkeyServer
+from local_stack.kafka import KafkaBroker
+from local_stack.postgres import PostgresServer
+from local_stack.valkey import ValkeyServer
 from tests.support import containers
 from tests.support.containers import ContainerServer
 

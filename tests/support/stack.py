@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from batch_conductor_service.local.postgres import PostgresServer
-from batch_conductor_service.local.valkey import ValkeyServer
+from local_stack.postgres import PostgresServer
+from local_stack.valkey import ValkeyServer
 from tests.support.database import migrate
 from tests.support.processes import ServiceProcess, serving_process
 from tests.support.servers import plain_url

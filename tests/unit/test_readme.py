@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from batch_conductor_service.config import Settings
-from batch_conductor_service.domain.completeness import Reason
-from batch_conductor_service.events.topics import EventName, topic_name
 from batch_conductor_service.startup_setup import initialize_metrics
+from common_core.topics import EventName, topic_name
+from common_core.verdicts import Reason
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -4,13 +4,15 @@ from dishka import FromDishka
 from quart import Blueprint, Response
 from quart_dishka import inject
 
-from batch_conductor_service.api.errors import refusing_invalid_fields
-from batch_conductor_service.api.limits import RequestGate, within_deadline
-from batch_conductor_service.api.schemas import BatchPath, BatchResponse
+from batch_conductor_service.api.conversion import to_batch
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.exceptions import StoreUnavailableError, UnknownBatchError
+from batch_conductor_service.exceptions import UnknownBatchError
 from batch_conductor_service.models import BatchCompletionSummary, BatchId
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
+from common_core.define import BatchPath
+from service_libs.exceptions import StoreUnavailableError
+from service_libs.http.limits import RequestGate, within_deadline
+from service_libs.http.problems import refusing_invalid_fields
 
 blueprint = Blueprint("batches", __name__, url_prefix="/internal/v1/batches")
 
@@ -31,7 +33,7 @@ async def show(
         reading = await repository.get_summary(batch)
         _check_known(reading.summary)
         essays = await repository.get_essays(batch)
-    answer = BatchResponse.of(reading, essays, dependencies).model_dump_json()
+    answer = to_batch(reading, essays, dependencies).model_dump_json()
     return Response(answer, content_type="application/json")
 
 

@@ -1,145 +1,18 @@
-"""Errors as callers see them: one table from exception to status, one shape of body.
+"""One table from exception to status."""
 
-No body ever has a stack trace, a driver's message, a path or a secret: the detail of our own errors
-is written for callers, and every other error is only logged.
-"""
-
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from http import HTTPStatus
 
-import structlog
-from pydantic import ValidationError
-from quart import Quart, Response, g
-from werkzeug.exceptions import BadRequest, HTTPException
-
-from batch_conductor_service.api.correlation import correlation_id
-from batch_conductor_service.api.schemas import FieldError, Problem
-from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.exceptions import (
-    ConductorError,
-    OverloadedError,
     PrerequisiteMissingError,
-    StoreUnavailableError,
-    TransientError,
     UnknownBatchError,
     UnknownPipelineError,
 )
+from service_libs.exceptions import TransientError
+from service_libs.http.problems import Statuses
 
-logger = structlog.get_logger(__name__)
-
-PROBLEM_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 2  # as often as dependencies are asked whether they are back
-
-STATUS_BY_ERROR: Mapping[type[ConductorError], HTTPStatus] = {
+STATUS_BY_ERROR: Statuses = {
     UnknownPipelineError: HTTPStatus.NOT_FOUND,
     UnknownBatchError: HTTPStatus.NOT_FOUND,
     PrerequisiteMissingError: HTTPStatus.CONFLICT,
     TransientError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-CODE_BY_STATUS: Mapping[int, str] = {
-    HTTPStatus.BAD_REQUEST: "invalid_request",
-    HTTPStatus.UNAUTHORIZED: "unauthorized",
-    HTTPStatus.NOT_FOUND: "not_found",
-    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
-    HTTPStatus.REQUEST_TIMEOUT: "request_timeout",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
-}
-
-
-class InvalidRequestError(BadRequest):
-    """The request is not JSON, or fields are missing or out of their limits."""
-
-    def __init__(self, faults: list[FieldError]) -> None:
-        super().__init__()
-        self.faults = faults
-
-
-@contextmanager
-def refusing_invalid_fields() -> Iterator[None]:
-    """Make what pydantic says of a caller's data the caller's fault; elsewhere it is ours.
-
-    Raises:
-        InvalidRequestError: the data is invalid.
-    """
-    try:
-        yield
-    except ValidationError as exc:
-        faults = exc.errors(include_url=False, include_context=False, include_input=False)
-        raise InvalidRequestError(
-            [
-                FieldError(field=".".join(map(str, fault["loc"])) or "body", message=fault["msg"])
-                for fault in faults
-            ]
-        ) from exc
-
-
-def register_error_handlers(app: Quart) -> None:
-    """Answer every error of the app with a problem."""
-    app.register_error_handler(InvalidRequestError, _answer_invalid_request)
-    app.register_error_handler(HTTPException, _answer_http_error)
-    app.register_error_handler(Exception, _answer_error)
-
-
-def status_of(error: BaseException) -> HTTPStatus:
-    """Return the status that tells of the error: a fault of ours unless the table has it."""
-    for kind in type(error).__mro__:
-        if status := STATUS_BY_ERROR.get(kind):
-            return status
-    return HTTPStatus.INTERNAL_SERVER_ERROR
-
-
-async def _answer_invalid_request(error: InvalidRequestError) -> Response:
-    detail = type(error).__doc__ or ""
-    return _problem(HTTPStatus.BAD_REQUEST, "invalid_request", detail, errors=error.faults)
-
-
-async def _answer_http_error(error: HTTPException) -> Response:
-    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
-    code = CODE_BY_STATUS.get(status, "http_error")
-    response = _problem(status, code, status.description or status.phrase)
-    for name, value in error.get_headers():
-        if name != "Content-Type":
-            response.headers[name] = value
-    return response
-
-
-async def _answer_error(error: Exception) -> Response:
-    """Answer an error of the service; the last handler, for whatever nobody foresaw."""
-    status = status_of(error)
-    if status is HTTPStatus.INTERNAL_SERVER_ERROR or not isinstance(error, ConductorError):
-        logger.error("request_failed", exc_info=error)
-        detail = "A fault of the service; its log has more under the correlation id."
-        return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, ConductorError.code, detail)
-    g.is_refused_for_load = isinstance(error, OverloadedError)
-    if not g.is_refused_for_load:
-        logger.warning("request_refused", status=status.value, code=error.code, reason=str(error))
-    response = _problem(status, error.code, str(error))
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(await _seconds_to_wait(error))
-    return response
-
-
-async def _seconds_to_wait(error: ConductorError) -> int:
-    """Return after how many seconds the same question may be answered, and not before."""
-    if isinstance(error, StoreUnavailableError):
-        breakers = await g.dishka_container.get(CircuitBreakers)
-        return breakers.retry_after_seconds or RETRY_AFTER_SECONDS
-    return RETRY_AFTER_SECONDS
-
-
-def _problem(
-    status: HTTPStatus, code: str, detail: str, errors: list[FieldError] | None = None
-) -> Response:
-    problem = Problem(
-        type=f"urn:bcs:problem:{code}",
-        title=status.phrase,
-        status=status.value,
-        detail=detail,
-        code=code,
-        correlation_id=correlation_id(),
-        errors=errors,
-    )
-    body = problem.model_dump_json(exclude_none=True)
-    return Response(body, status=status.value, content_type=PROBLEM_TYPE)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from functools import cache
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -10,24 +11,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from quart import Blueprint
 
-from batch_conductor_service.api.errors import PROBLEM_TYPE
 from batch_conductor_service.api.examples import (
     BATCH_EXAMPLES,
     DEFINE_EXAMPLES,
     HEALTH_EXAMPLES,
     Example,
 )
-from batch_conductor_service.api.health import VERSION
-from batch_conductor_service.api.schemas import (
-    BatchPath,
-    BatchResponse,
-    DefineRequest,
-    DefineResponse,
-    Health,
-    Liveness,
-    Problem,
-    Readiness,
-)
+from common_core.define import BatchPath, BatchResponse, DefineRequest, DefineResponse
+from common_core.problem import PROBLEM_TYPE, Problem
+from service_libs.http.schemas import Health, Liveness, Readiness
 
 blueprint = Blueprint("openapi", __name__)
 
@@ -69,7 +61,7 @@ def _document() -> Document:
     correlation_id = schemas["DefineRequest"]["properties"]["correlation_id"]["anyOf"][0]
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Batch Conductor Service", "version": VERSION},
+        "info": {"title": "Batch Conductor Service", "version": version("batch-conductor-service")},
         "paths": {
             "/internal/v1/pipelines/define": {"post": _define()},
             "/internal/v1/batches/{batch_id}": {"get": _show_batch(batch_id)},

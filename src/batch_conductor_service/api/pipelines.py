@@ -5,13 +5,14 @@ from dishka import FromDishka
 from quart import Blueprint, Response
 from quart_dishka import inject
 
-from batch_conductor_service.api.correlation import adopt_correlation, correlation_id
-from batch_conductor_service.api.errors import refusing_invalid_fields
-from batch_conductor_service.api.limits import RequestGate, remaining_seconds
+from batch_conductor_service.api.conversion import to_answer, to_request
 from batch_conductor_service.api.resolving import ResolutionDesk
-from batch_conductor_service.api.schemas import DefineRequest, DefineResponse
 from batch_conductor_service.domain.resolution import ResolutionRequest
 from batch_conductor_service.protocols import FreshnessProtocol
+from common_core.define import DefineRequest
+from service_libs.http.correlation import adopt_correlation, correlation_id
+from service_libs.http.limits import RequestGate, remaining_seconds
+from service_libs.http.problems import refusing_invalid_fields
 
 logger = structlog.get_logger(__name__)
 
@@ -33,7 +34,7 @@ async def define(
     with gate.aside():
         await _wait_for_freshness(freshness, request)
     resolution = await desk.resolve(request)
-    answer = DefineResponse.of(resolution).model_dump_json()
+    answer = to_answer(resolution).model_dump_json()
     return Response(answer, content_type="application/json")
 
 
@@ -47,7 +48,7 @@ async def _receive_question(desk: ResolutionDesk) -> ResolutionRequest:
     structlog.contextvars.bind_contextvars(batch_id=question.batch_id)
     if question.has_unusable_total:
         logger.info("unusable_essays_total_ignored")
-    return question.as_request(correlation_id(), body)
+    return to_request(question, correlation_id(), body)
 
 
 async def _wait_for_freshness(freshness: FreshnessProtocol, request: ResolutionRequest) -> None:

@@ -6,18 +6,19 @@ from typing import Literal
 import structlog
 from quart import request as http_request
 
-from batch_conductor_service.api.bodies import BodyReader
-from batch_conductor_service.api.correlation import correlation_id
-from batch_conductor_service.api.limits import RequestGate, within_deadline
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
-from batch_conductor_service.exceptions import OverloadedError, PrerequisiteMissingError
+from batch_conductor_service.exceptions import PrerequisiteMissingError
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.protocols import (
     PipelineResolutionServiceProtocol,
     ResolutionAnnouncerProtocol,
 )
+from service_libs.exceptions import OverloadedError
+from service_libs.http.bodies import BodyReader
+from service_libs.http.correlation import correlation_id
+from service_libs.http.limits import RequestGate, within_deadline
 
 logger = structlog.get_logger(__name__)
 

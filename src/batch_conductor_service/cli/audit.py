@@ -47,8 +47,8 @@ def audit(batches: Sequence[BatchId], *, is_json: bool, repair: bool) -> None:
     report: AuditReport = JsonReport() if is_json else TableReport()
 
     async def run() -> int:
-        from batch_conductor_service.services.auditing import Auditor
-        from batch_conductor_service.services.repairing import Repairer
+        from batch_conductor_service.operating.auditing import Auditor
+        from batch_conductor_service.operating.repairing import Repairer
 
         async with opened(settings) as container:
             auditor = await container.get(Auditor)

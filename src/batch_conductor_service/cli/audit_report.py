@@ -11,7 +11,7 @@ from rich.table import Table
 
 from batch_conductor_service.cli.operating import make_console
 from batch_conductor_service.domain.drift import BatchComparison, Difference
-from batch_conductor_service.services.auditing import AuditedPage
+from batch_conductor_service.operating.auditing import AuditedPage
 
 MAX_ROWS = 20  # of one batch, for a person; machines get all
 

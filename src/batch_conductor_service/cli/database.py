@@ -4,13 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from batch_conductor_service.config import Settings
-from batch_conductor_service.exceptions import (
-    StoreUnavailableError,
-    TransientError,
-    UnfitStoreError,
-)
 from batch_conductor_service.implementations.postgres.engine import create_engine, database_address
-from batch_conductor_service.implementations.postgres.health import PostgresProbe
+from service_libs.exceptions import StoreUnavailableError, TransientError, UnfitStoreError
+from service_libs.postgres.health import PostgresProbe
 
 RETRY_SECONDS = 0.5
 

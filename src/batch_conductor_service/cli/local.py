@@ -32,8 +32,8 @@ def local(port: int, directory: Path, *, no_wait: bool, remove_data: bool) -> No
     Starts Valkey, PostgreSQL and a Kafka broker from wheels, migrates, serves, sends a sample batch
     through Kafka, and serves on until Ctrl-C, which ends everything. Run it where alembic.ini is.
     """
-    from batch_conductor_service.local.run import LocalRun
-    from batch_conductor_service.local.stack import remove_stack_data
+    from local_stack.run import LocalRun
+    from local_stack.stack import remove_stack_data
 
     if remove_data:
         remove_stack_data(directory)

@@ -9,7 +9,7 @@ from batch_conductor_service.cli.pipelines import pipelines
 from batch_conductor_service.cli.rebuild import rebuild
 from batch_conductor_service.cli.replay import replay
 from batch_conductor_service.cli.serve import serve
-from batch_conductor_service.exceptions import ConductorError
+from service_libs.exceptions import ServiceError
 
 
 class ConductorGroup(click.Group):
@@ -18,7 +18,7 @@ class ConductorGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except ConductorError as exc:
+        except ServiceError as exc:
             raise click.ClickException(str(exc)) from exc
 
 

@@ -29,7 +29,7 @@ def migrate(wait_seconds: float) -> None:
     from alembic.util import CommandError
 
     from batch_conductor_service.cli.database import wait_for_database
-    from batch_conductor_service.implementations.postgres.errors import translated_errors
+    from service_libs.postgres.errors import translated_errors
 
     if not ALEMBIC_FILE.exists():
         raise click.ClickException(

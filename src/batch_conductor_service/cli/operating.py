@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from batch_conductor_service.config import Settings
-from batch_conductor_service.domain.identifiers import is_identifier
-from batch_conductor_service.exceptions import ConductorError
 from batch_conductor_service.models import BatchId
+from common_core.identifiers import is_identifier
+from service_libs.exceptions import ServiceError
 
 if TYPE_CHECKING:
     from dishka import AsyncContainer
@@ -33,15 +33,15 @@ async def opened(settings: Settings) -> "AsyncIterator[AsyncContainer]":
 
     Logs go to standard error, and only errors: standard output is the answer's.
     """
-    from batch_conductor_service.logging import configure_logging
     from batch_conductor_service.startup_setup import build_container
+    from service_libs.logging import configure_logging
 
     configure_logging("ERROR", sys.stderr)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells what is told here
     container = build_container(settings)
     try:
         yield container
-    except ConductorError as exc:
+    except ServiceError as exc:
         raise CouldNotTell(str(exc)) from exc
     finally:
         await container.close()

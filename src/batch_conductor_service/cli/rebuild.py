@@ -36,8 +36,8 @@ def rebuild(batches: Sequence[BatchId], *, is_applied: bool, is_json: bool) -> N
 
     async def run() -> int:
         from batch_conductor_service.cli.rebuild_report import rebuild_report
-        from batch_conductor_service.services.auditing import Auditor
-        from batch_conductor_service.services.repairing import Repairer
+        from batch_conductor_service.operating.auditing import Auditor
+        from batch_conductor_service.operating.repairing import Repairer
 
         async with opened(settings) as container:
             auditor, repairer = await container.get(Auditor), await container.get(Repairer)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from batch_conductor_service.cli.operating import make_console
-from batch_conductor_service.services.repairing import RebuiltPage
+from batch_conductor_service.operating.repairing import RebuiltPage
 
 
 class RebuildReport(Protocol):

@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batch_conductor_service.cli.operating import (
-    NOTHING_DIFFERS,
-    SOMETHING_DIFFERS,
-    opened,
-)
+from batch_conductor_service.cli.operating import NOTHING_DIFFERS, SOMETHING_DIFFERS, opened
 from batch_conductor_service.config import Settings, load_settings
-from batch_conductor_service.events.topics import consumed_topics
-from batch_conductor_service.services.replaying import (
-    Partition,
-    PartitionReplay,
-    Replayer,
-    ReplayResult,
-)
+from batch_conductor_service.domain.freshness import Partition
+from batch_conductor_service.operating.replaying import PartitionReplay, Replayer, ReplayResult
+from common_core.topics import consumed_topics
 
 if TYPE_CHECKING:
     from batch_conductor_service.cli.replay_report import ReplayReport

@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from batch_conductor_service.cli.operating import make_console
-from batch_conductor_service.services.replaying import Partition, PartitionReplay, ReplayResult
+from batch_conductor_service.domain.freshness import Partition
+from batch_conductor_service.operating.replaying import PartitionReplay, ReplayResult
 
 
 class ReplayReport(Protocol):

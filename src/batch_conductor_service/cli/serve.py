@@ -4,8 +4,11 @@ import asyncio
 import sys
 
 import click
+import structlog
 
-from batch_conductor_service.config import load_settings
+from batch_conductor_service.config import Settings, load_settings
+
+FAILURE = 1  # exit code
 
 
 @click.command()
@@ -15,7 +18,48 @@ def serve() -> None:
     Reads only settings; starts none of the servers that it needs.
     """
     settings = load_settings(refuse_unknown=True)  # told before anything is loaded
+    sys.exit(asyncio.run(_serve(settings)))
 
-    from batch_conductor_service.server import serve as serve_until_stopped
 
-    sys.exit(asyncio.run(serve_until_stopped(settings)))
+async def _serve(settings: Settings) -> int:
+    """Return the exit code, 0 only after a clean end."""
+    from batch_conductor_service.app import create_app
+    from batch_conductor_service.exceptions import PipelineConfigurationError
+    from batch_conductor_service.startup_setup import (
+        build_container,
+        check_configuration,
+        refuse_unfit_stores,
+    )
+    from service_libs.exceptions import ServiceError
+    from service_libs.health import HealthMonitor
+    from service_libs.http.listener import Listener
+    from service_libs.http.process import serve_until_stopped
+    from service_libs.logging import configure_logging
+
+    configure_logging(settings.log_level)
+    logger = structlog.get_logger(__name__)
+    try:
+        container = build_container(settings)
+        await check_configuration(container)
+        await refuse_unfit_stores(container)
+        listener = Listener(
+            settings.http_host, settings.http_port, settings="BCS_HTTP_HOST, BCS_HTTP_PORT"
+        )
+    except PipelineConfigurationError:
+        return FAILURE  # the file's reader has told every fault
+    except ServiceError as exc:
+        logger.critical("start_failed", reason=str(exc))
+        return FAILURE
+    logger.info(
+        "starting",
+        environment=settings.environment.value,
+        port=listener.port,
+        service_token_required=settings.service_token is not None,
+    )
+    return await serve_until_stopped(
+        create_app(settings, container),
+        await container.get(HealthMonitor),
+        listener,
+        max_connections=settings.max_connections,
+        shutdown_timeout_seconds=settings.shutdown_timeout_seconds,
+    )

@@ -6,34 +6,20 @@ A halted, paused or waiting consumer measures nothing, and lag is what Kafka say
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
 from batch_conductor_service.domain.freshness import Partition, PartitionLag, TopicLook
-from batch_conductor_service.events.topics import consumed_topics
-from batch_conductor_service.exceptions import BrokerUnavailableError
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.protocols import ClockProtocol
+from batch_conductor_service.protocols import BrokerLookProtocol
+from common_core.topics import consumed_topics
+from service_libs.exceptions import BrokerUnavailableError
+from service_libs.protocols import ClockProtocol
 
 logger = structlog.get_logger(__name__)
-
-
-class BrokerLookProtocol(Protocol):
-    """The broker as it is seen without being a member of the group: whatever becomes of that."""
-
-    async def look_at_topics(self, topics: Sequence[str]) -> TopicLook:
-        """Return which of the topics exist, with their partitions. Creates none."""
-        ...
-
-    async def measure_lag(
-        self, partitions: Collection[Partition]
-    ) -> Mapping[Partition, PartitionLag]:
-        """Return how far the group is behind, for each partition that the broker tells of."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

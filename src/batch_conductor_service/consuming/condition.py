@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from batch_conductor_service.protocols import ClockProtocol
+from service_libs.protocols import ClockProtocol
 
 RUN_OF_TROUBLES_SECONDS = 60  # troubles that are closer together than this are one trouble
 

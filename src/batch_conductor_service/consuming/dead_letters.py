@@ -1,11 +1,11 @@
 """From a record that cannot be applied to its dead letter. Pure."""
 
-from batch_conductor_service.consuming.connection import Record
-from batch_conductor_service.exceptions import ConductorError, InvalidMessageError
 from batch_conductor_service.port_values import DeadLetter
+from service_libs.exceptions import InvalidMessageError, ServiceError
+from service_libs.kafka.records import Record
 
 
-def to_dead_letter(record: Record, error: ConductorError, group_id: str) -> DeadLetter:
+def to_dead_letter(record: Record, error: ServiceError, group_id: str) -> DeadLetter:
     """Return the record as it was, with where it was read and why it was refused."""
     return DeadLetter(
         base_topic=record.topic,
@@ -22,6 +22,6 @@ def to_dead_letter(record: Record, error: ConductorError, group_id: str) -> Dead
     )
 
 
-def reason_of(error: ConductorError) -> str:
+def reason_of(error: ServiceError) -> str:
     """Return the reason of a closed set for which a record cannot be applied."""
     return error.reason if isinstance(error, InvalidMessageError) else error.code

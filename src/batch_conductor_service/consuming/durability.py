@@ -7,13 +7,14 @@ proves anything any more: Redis came back without its tail, or empty, or is anot
 
 from collections.abc import Iterable, Mapping
 
-from batch_conductor_service.consuming.offset_ledger import OffsetLedger, Partition
-from batch_conductor_service.exceptions import ConductorError
+from batch_conductor_service.consuming.offset_ledger import OffsetLedger
+from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.models import RecordPosition
 from batch_conductor_service.protocols import PersistenceQueueProtocol
+from service_libs.exceptions import ServiceError
 
 
-class QueueReplacedError(ConductorError):
+class QueueReplacedError(ServiceError):
     """The queue is not the one that the records in flight were put into."""
 
     def __init__(self, replay_from: Mapping[Partition, int]) -> None:

@@ -9,33 +9,26 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from batch_conductor_service.consuming.connection import Record
 from batch_conductor_service.consuming.dead_letters import reason_of, to_dead_letter
 from batch_conductor_service.consuming.invalid_records import InvalidRecordWindow
+from batch_conductor_service.consuming.phase_tracking import (
+    group_by_batch,
+    to_unreadable_update,
+    to_update,
+)
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.domain.statement_times import bound_in_time, bounds_of
 from batch_conductor_service.events.decoding import decode_event
 from batch_conductor_service.events.subjects import find_subject
-from batch_conductor_service.events.topics import find_event
-from batch_conductor_service.exceptions import (
-    ConductorError,
-    InvalidMessageError,
-    RefusedUpdateError,
-)
-from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchUpdate, RecordPosition
-from batch_conductor_service.protocols import (
-    BatchStateRepositoryProtocol,
-    ClockProtocol,
-    DlqProducerProtocol,
-)
-from batch_conductor_service.services.phase_tracking import (
-    group_by_batch,
-    to_unreadable_update,
-    to_update,
-)
+from batch_conductor_service.protocols import BatchStateRepositoryProtocol, DlqProducerProtocol
+from common_core.topics import find_event
+from service_libs.exceptions import InvalidMessageError, RefusedUpdateError, ServiceError
+from service_libs.failpoints import failpoint
+from service_libs.kafka.records import Record
+from service_libs.protocols import ClockProtocol
 
 logger = structlog.get_logger(__name__)
 
@@ -61,7 +54,7 @@ class _SortedPoll:
     """
 
     updates: dict[RecordPosition, BatchUpdate] = field(default_factory=dict)
-    rejected: dict[RecordPosition, ConductorError] = field(default_factory=dict)
+    rejected: dict[RecordPosition, ServiceError] = field(default_factory=dict)
     entry_ids: dict[RecordPosition, str | None] = field(default_factory=dict)
 
     def judge(self, records: Sequence[Record]) -> dict[RecordPosition, str | None]:
@@ -154,7 +147,7 @@ class PollHandler:
                     await self._apply_groups(poll, self._unreadable_updates(record), retry)
 
     async def _dead_letter(
-        self, record: Record, error: ConductorError, retry: UntilAvailable
+        self, record: Record, error: ServiceError, retry: UntilAvailable
     ) -> None:
         letter = to_dead_letter(record, error, self._group_id)
         failpoint("dead_letter.unsent")

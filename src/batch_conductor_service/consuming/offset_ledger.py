@@ -7,10 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
 
+from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.models import RecordPosition
 from batch_conductor_service.port_values import Watermark
-
-Partition = tuple[str, int]  # topic, number
 
 
 class OffsetLedger:

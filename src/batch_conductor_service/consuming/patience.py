@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import structlog
 
-from batch_conductor_service.backoff import Backoff
 from batch_conductor_service.consuming.condition import ConditionRecorder, ConsumerState
-from batch_conductor_service.exceptions import TransientError
+from service_libs.backoff import Backoff
+from service_libs.exceptions import TransientError
 
 logger = structlog.get_logger(__name__)
 

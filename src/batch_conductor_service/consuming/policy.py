@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from service_libs.kafka.policy import SourcePolicy
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterLimit:
@@ -17,39 +19,26 @@ class DeadLetterLimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConsumerPolicy:
+class ConsumerPolicy(SourcePolicy):
     """Everything about consumption that is set from outside.
 
     Attributes:
-        commit_interval_seconds: time between looks at what Postgres holds.
+        commit_interval_seconds: also the time between looks at what Postgres holds.
         drain_timeout_seconds: longest wait, before partitions are given away and at the stop, for
-            Postgres to hold what was applied. What it does not hold by then is read again.
-        rebalance_timeout_seconds: how long the group waits for a member to give its partitions up;
-            must exceed the drain.
+            Postgres to hold what was applied. What it does not hold by then is read again. The
+            rebalance must take longer.
         close_timeout_seconds: longest wait at the stop for the broker to let go.
         stuck_timeout_seconds: lag without progress, or a rebalance without end, after which the
             connection is made anew; must exceed the rebalance.
-        fetch_wait_seconds: how long the broker holds a fetch of what has no more records; freshness
-            is at least as old as that.
-        metadata_max_age_seconds: within this time a topic that appears is noticed.
         max_backoff_seconds: longest wait between two tries.
         max_clock_skew_seconds: how far a sender's clock, the broker's and ours may be apart.
         queue_high_water: updates waiting for Postgres that pause consumption; half resumes it.
         queue_high_water_bytes: the same of their bytes, so that Redis has room for large ones, too.
     """
 
-    bootstrap_servers: str
-    group_id: str
-    max_poll_records: int = 500
-    session_timeout_seconds: float = 10
-    request_timeout_seconds: float = 10
-    rebalance_timeout_seconds: float = 30
-    commit_interval_seconds: float = 1
-    drain_timeout_seconds: float = 5
+    client_id: str = "batch-conductor-service"
     close_timeout_seconds: float = 1
     stuck_timeout_seconds: float = 60
-    fetch_wait_seconds: float = 0.25
-    metadata_max_age_seconds: float = 5
     max_backoff_seconds: float = 5
     queue_high_water: int = 50_000
     max_clock_skew_seconds: float = 60

@@ -7,7 +7,6 @@ completeness and everything else runs.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from batch_conductor_service.models import (
     WHOLE_BATCH_STEPS,
@@ -16,23 +15,7 @@ from batch_conductor_service.models import (
     StepCompletionSummary,
     StepName,
 )
-
-
-class Reason(StrEnum):
-    """Why a step runs or is skipped; a closed set, part of the HTTP contract."""
-
-    ALREADY_COMPLETED = "already_completed"
-    NOT_STARTED = "not_started"
-    INCOMPLETE = "incomplete"
-    FAILED_ESSAYS = "failed_essays"
-    OUTCOME_NOT_SUCCESSFUL = "outcome_not_successful"
-    TOTAL_UNKNOWN = "total_unknown"
-    PREREQUISITE_RUNS = "prerequisite_runs"
-    REQUESTED = "requested"
-    PREREQUISITE_NEWER = "prerequisite_newer"
-    UNREADABLE_EVENT = "unreadable_event"
-    STATE_UNKNOWN = "state_unknown"
-
+from common_core.verdicts import Reason
 
 _NOTHING = StepCompletionSummary()
 

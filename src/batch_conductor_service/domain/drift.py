@@ -19,12 +19,7 @@ from batch_conductor_service.domain.drift_texts import (
     summary_facts,
 )
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.models import (
-    BatchCompletionSummary,
-    BatchId,
-    BatchUpdate,
-    StepName,
-)
+from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate, StepName
 
 
 class Place(StrEnum):

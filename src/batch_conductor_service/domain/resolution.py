@@ -3,18 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
-from batch_conductor_service.domain.completeness import Reason, StepProgress
+from batch_conductor_service.domain.completeness import StepProgress
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineStep
 from batch_conductor_service.models import BatchId, StepName
-
-
-class Verdict(StrEnum):
-    """What happens to a step."""
-
-    RUN = "run"
-    SKIP = "skip"
+from common_core.verdicts import Reason, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

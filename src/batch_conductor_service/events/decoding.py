@@ -13,20 +13,16 @@ from typing import TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from batch_conductor_service.events.envelope import (
-    BAD_IDENTIFIER,
-    UNSTORABLE_TEXT,
-    EventEnvelope,
-)
-from batch_conductor_service.events.models import (
+from common_core.envelope import BAD_IDENTIFIER, UNSTORABLE_TEXT, EventEnvelope
+from common_core.events import (
     BatchEssaysRegistered,
     CJAssessmentCompletedV1,
     ELSBatchPhaseOutcomeV1,
     EventData,
     SpellcheckPhaseCompletedV1,
 )
-from batch_conductor_service.events.topics import EventName, find_event, topic_name
-from batch_conductor_service.exceptions import InvalidMessageError
+from common_core.topics import EventName, find_event, topic_name
+from service_libs.exceptions import InvalidMessageError
 
 MAX_NAMED_FAULTS = 5
 SCHEMA_VERSION = 1

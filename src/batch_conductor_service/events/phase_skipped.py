@@ -7,8 +7,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import orjson
 
 from batch_conductor_service.domain.resolution import Resolution
-from batch_conductor_service.events.topics import EventName, topic_name
 from batch_conductor_service.models import StepName
+from common_core.topics import EventName, topic_name
 
 SOURCE_SERVICE = "batch_conductor_service"
 EVENT = "batch.phase.skipped"

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from batch_conductor_service.domain.identifiers import is_identifier
-from batch_conductor_service.events.topics import EventName, find_event
+from common_core.identifiers import is_identifier
+from common_core.topics import EventName, find_event
 
 _BATCH_FIELDS: Mapping[EventName, str] = {
     EventName.SPELLCHECK_PHASE_COMPLETED: "batch_id",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_conductor_service.local.kafka import KafkaBroker
+from local_stack.kafka import KafkaBroker
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.consuming.condition import ConsumerState
 from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
-from batch_conductor_service.events.topics import EventName, topic_name
 from batch_conductor_service.exceptions import DeadLetterLimitError
 from batch_conductor_service.kafka_consumer import EventConsumer
-from batch_conductor_service.local.kafka import KafkaBroker
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import PersistenceQueueProtocol
+from common_core.topics import EventName, topic_name
+from local_stack.kafka import KafkaBroker
 from tests.support.builders import RecordedEvent, spellchecked
 from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
 from tests.support.kafka import (
@@ -63,9 +63,9 @@ class Bench:
         return consumer_with(
             self.policy,
             repository or self.repository,
-            queue or self.queue,
-            self.dlq,
-            self.metrics,
+            queue=queue or self.queue,
+            dlq=self.dlq,
+            metrics=self.metrics,
         )
 
     async def produce_essays(self, batch: str, first: int, last: int) -> None:

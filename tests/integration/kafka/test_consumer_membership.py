@@ -6,12 +6,13 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.consuming.condition import ConsumerState
-from batch_conductor_service.consuming.connection import KafkaConnection
-from batch_conductor_service.events.topics import EventName, topic_name
-from batch_conductor_service.local.kafka import KafkaBroker
-from batch_conductor_service.local.ports import find_free_port
+from common_core.topics import EventName, topic_name
+from local_stack.kafka import KafkaBroker
+from local_stack.ports import find_free_port
+from service_libs.clock import SystemClock
+from service_libs.kafka.record_source import KafkaRecordSource
+from service_libs.protocols import RecordSourceProtocol
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledRepository
 from tests.support.kafka import (
@@ -154,10 +155,12 @@ async def test_unread_records_are_told_from_a_quiet_topic(own_kafka: KafkaBroker
     servers = own_kafka.bootstrap_servers
     await create_topics(servers, SPELLCHECK)
 
-    async def nothing_to_drain(connection: KafkaConnection) -> None:
-        del connection
+    async def nothing_to_drain(source: RecordSourceProtocol) -> None:
+        del source
 
-    connection = KafkaConnection(policy_for(servers), [SPELLCHECK], nothing_to_drain, SystemClock())
+    connection = KafkaRecordSource(
+        policy_for(servers), [SPELLCHECK], nothing_to_drain, SystemClock()
+    )
     try:
         await connection.open()
         assert await connection.is_stuck()  # it has no assignment yet

@@ -11,11 +11,11 @@ from dataclasses import replace
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from batch_conductor_service.consuming.closing import close_in_parts
 from batch_conductor_service.consuming.policy import ConsumerPolicy
-from batch_conductor_service.exceptions import BrokerUnavailableError
-from batch_conductor_service.implementations.kafka.producer import KafkaProducerClient
-from batch_conductor_service.local.kafka import KafkaBroker
+from local_stack.kafka import KafkaBroker
+from service_libs.exceptions import BrokerUnavailableError
+from service_libs.kafka.closing import close_in_parts
+from service_libs.kafka.producer import KafkaProducerClient
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledRepository
 from tests.support.kafka import create_consumed_topics, produce, running, until
@@ -80,7 +80,10 @@ async def test_a_consumer_that_was_cut_off_before_it_began_is_closed_in_parts(
 
 async def test_a_broker_that_died_is_noticed_when_asked(own_kafka: KafkaBroker) -> None:
     producer = KafkaProducerClient(
-        own_kafka.bootstrap_servers, enable_idempotence=False, request_timeout_seconds=2
+        own_kafka.bootstrap_servers,
+        client_id="test",
+        enable_idempotence=False,
+        request_timeout_seconds=2,
     )
     try:
         await producer.ping()

@@ -6,20 +6,18 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.clock import SystemClock
-from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy
-from batch_conductor_service.events.topics import EventName, dlq_topic_name, topic_name
 from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
 from batch_conductor_service.implementations.kafka.held_letters import (
     HeldDeadLetters,
     OnceOnlyDlqProducer,
 )
-from batch_conductor_service.implementations.kafka.producer import KafkaProducerClient
-from batch_conductor_service.kafka_consumer import EventConsumer
-from batch_conductor_service.local.kafka import KafkaBroker
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.port_values import DeadLetter
+from common_core.topics import EventName, dlq_topic_name, topic_name
+from local_stack.kafka import KafkaBroker
+from service_libs.clock import SystemClock
+from service_libs.kafka.producer import KafkaProducerClient
 from tests.support.builders import RecordedEvent, spellchecked
 from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
 from tests.support.kafka import (
@@ -30,7 +28,7 @@ from tests.support.kafka import (
     unique,
     until,
 )
-from tests.support.pipelines import DEPENDENCIES
+from tests.support.membership import consumer_with
 from tests.support.replaying import MemoryReplayRequests
 
 SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
@@ -58,7 +56,7 @@ class Bench:
     def dlq(self, metrics: Metrics) -> tuple[OnceOnlyDlqProducer, KafkaProducerClient]:
         """Return what sends dead letters, as a process that has just started has it."""
         client = KafkaProducerClient(
-            self.servers, enable_idempotence=False, request_timeout_seconds=10
+            self.servers, client_id="test", enable_idempotence=False, request_timeout_seconds=10
         )
         producer = KafkaDlqProducerImpl(client, metrics, SystemClock())
         return OnceOnlyDlqProducer(producer, self.held(), metrics), client
@@ -72,10 +70,14 @@ class Bench:
         registry = CollectorRegistry()
         metrics = Metrics(registry)
         dlq, client = self.dlq(metrics)
-        clock = SystemClock()
-        handler = PollHandler(self.repository, dlq, self.policy, metrics, clock, DEPENDENCIES)
-        consumer = EventConsumer(self.policy, handler, self.queue, metrics, clock)
-        consumer.obey(self.requests)
+        consumer = consumer_with(
+            self.policy,
+            self.repository,
+            queue=self.queue,
+            dlq=dlq,
+            metrics=metrics,
+            requests=self.requests,
+        )
         if from_offset is not None:
             await self.requests.submit({PLACE: from_offset})
         async with running(consumer):

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batch_conductor_service.events.topics import EventName, consumed_topics, topic_name
 from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
-from batch_conductor_service.local.kafka import KafkaBroker
-from batch_conductor_service.local.ports import find_free_port
+from common_core.topics import EventName, consumed_topics, topic_name
+from local_stack.kafka import KafkaBroker
+from local_stack.ports import find_free_port
 from tests.support.builders import RecordedEvent, registered, spellchecked
 from tests.support.consuming import ControlledQueue, ControlledRepository
 from tests.support.kafka import create_consumed_topics, produce, unique, until

@@ -12,28 +12,25 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
-from batch_conductor_service.events.topics import EventName, dlq_topic_name, topic_name
-from batch_conductor_service.exceptions import BrokerUnavailableError
-from batch_conductor_service.implementations.kafka import producer as producer_module
 from batch_conductor_service.implementations.kafka.dead_letter_format import (
     original_record,
     subject_of,
 )
 from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
-from batch_conductor_service.implementations.kafka.health import KafkaProbe
-from batch_conductor_service.implementations.kafka.producer import (
-    KafkaProducerClient,
-    MessageTooLargeError,
-)
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
-from batch_conductor_service.local.kafka import KafkaBroker
-from batch_conductor_service.local.ports import find_free_port
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import StepName
 from batch_conductor_service.port_values import DeadLetter
+from common_core.topics import EventName, dlq_topic_name, topic_name
+from local_stack.kafka import KafkaBroker
+from local_stack.ports import find_free_port
+from service_libs.clock import SystemClock
+from service_libs.exceptions import BrokerUnavailableError
+from service_libs.kafka import producer as producer_module
+from service_libs.kafka.health import KafkaProbe
+from service_libs.kafka.producer import KafkaProducerClient, MessageTooLargeError
 from tests.support.kafka import create_topics, read_records, unique
 from tests.support.resolutions import resolution_of
 
@@ -43,7 +40,7 @@ TOPIC_LIMIT = 4000  # bytes
 def producer_to(servers: str, *, timeout_seconds: float = 10) -> KafkaProducerClient:
     """Return a producer for any broker."""
     return KafkaProducerClient(
-        servers, enable_idempotence=False, request_timeout_seconds=timeout_seconds
+        servers, client_id="test", enable_idempotence=False, request_timeout_seconds=timeout_seconds
     )
 
 
@@ -124,7 +121,10 @@ async def test_a_document_too_large_for_its_topic_is_sent_as_the_original(
     topic = unique("topic")
     await create_topics(kafka_bootstrap_servers, dlq_topic_name(topic))
     producer = NarrowProducer(
-        kafka_bootstrap_servers, enable_idempotence=False, request_timeout_seconds=10
+        kafka_bootstrap_servers,
+        client_id="test",
+        enable_idempotence=False,
+        request_timeout_seconds=10,
     )
     letter = letter_for(topic, b"\xfe" * NarrowProducer.LIMIT)
     try:

@@ -7,14 +7,14 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from batch_conductor_service.events.topics import EventName, topic_name
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
-from batch_conductor_service.local.kafka import KafkaBroker
 from batch_conductor_service.models import BatchId, StepName
+from common_core.topics import EventName, topic_name
+from local_stack.kafka import KafkaBroker
 from tests.support.builders import spellchecked
 from tests.support.database import migrated_database_url, migrated_engine
 from tests.support.draining import drain
@@ -81,7 +81,7 @@ async def test_everything_in_flight_is_read_again_and_reaches_postgres(
     async with (
         redis_repository(redis_url, archive) as setup,
         Redis.from_url(redis_url, decode_responses=True) as redis,
-        running(consumer_with(policy, setup.repository, queue)),
+        running(consumer_with(policy, setup.repository, queue=queue)),
     ):
         for number in range(RECORDS):  # each in a poll, and so in an entry, of its own
             await produce(servers, [spellchecked(batch, f"essay-{number}")])

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from batch_conductor_service.consuming.policy import ConsumerPolicy
-from batch_conductor_service.events.topics import EventName, topic_name
-from batch_conductor_service.exceptions import BrokerUnavailableError
 from batch_conductor_service.implementations.kafka.group import KafkaConsumerGroup
 from batch_conductor_service.kafka_consumer import EventConsumer
-from batch_conductor_service.local.kafka import KafkaBroker
-from batch_conductor_service.services.replaying import Replayer, ReplayResult
+from batch_conductor_service.operating.replaying import Replayer, ReplayResult
+from common_core.topics import EventName, topic_name
+from local_stack.kafka import KafkaBroker
+from service_libs.exceptions import BrokerUnavailableError
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledQueue, ControlledRepository
 from tests.support.kafka import (
@@ -50,9 +50,7 @@ class Bench:
             metadata_max_age_seconds=1,
             max_backoff_seconds=0.2,
         )
-        consumer = consumer_with(policy, self.repository, self.queue)
-        consumer.obey(self.requests)
-        return consumer
+        return consumer_with(policy, self.repository, queue=self.queue, requests=self.requests)
 
     async def produce(self, first: int, last: int) -> None:
         """Produce one event for each essay."""

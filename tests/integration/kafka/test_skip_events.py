@@ -12,16 +12,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from batch_conductor_service.clock import SystemClock
 from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
-from batch_conductor_service.events.topics import EventName, topic_name
-from batch_conductor_service.implementations.kafka import producer as producer_module
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
-from batch_conductor_service.implementations.kafka.producer import KafkaProducerClient
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
-from batch_conductor_service.local.kafka import KafkaBroker
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.services.announcing import ResolutionAnnouncer
+from batch_conductor_service.resolving.announcing import ResolutionAnnouncer
+from common_core.topics import EventName, topic_name
+from local_stack.kafka import KafkaBroker
+from service_libs.clock import SystemClock
+from service_libs.kafka import producer as producer_module
+from service_libs.kafka.producer import KafkaProducerClient
 from tests.support.announcing import running_to_its_end
 from tests.support.consuming import ControlledDlq
 from tests.support.kafka import create_topics, read_records, unique, until
@@ -31,7 +31,9 @@ MANY = 3000
 
 
 def producer_to(servers: str) -> KafkaProducerClient:
-    return KafkaProducerClient(servers, enable_idempotence=False, request_timeout_seconds=2)
+    return KafkaProducerClient(
+        servers, client_id="test", enable_idempotence=False, request_timeout_seconds=2
+    )
 
 
 def events_for(topic: str, *batches: str) -> list[OutgoingEvent]:

@@ -11,9 +11,9 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
 from batch_conductor_service.consuming.condition import ConsumerState
-from batch_conductor_service.events.topics import EventName, topic_name
-from batch_conductor_service.exceptions import UnreadableRecordError
-from batch_conductor_service.local.kafka import KafkaBroker
+from common_core.topics import EventName, topic_name
+from local_stack.kafka import KafkaBroker
+from service_libs.exceptions import UnreadableRecordError
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledRepository
 from tests.support.kafka import create_consumed_topics, running, until

@@ -3,8 +3,8 @@
 import asyncpg
 from redis.asyncio import Redis
 
-from batch_conductor_service.local.postgres import PostgresServer
-from batch_conductor_service.local.valkey import ValkeyServer
+from local_stack.postgres import PostgresServer
+from local_stack.valkey import ValkeyServer
 from tests.support.servers import ping_kafka, plain_url
 
 

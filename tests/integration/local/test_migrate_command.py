@@ -5,8 +5,8 @@ import subprocess
 
 import asyncpg
 
-from batch_conductor_service.local.postgres import PostgresServer
-from batch_conductor_service.local.service import BCS, clean_environment
+from local_stack.postgres import PostgresServer
+from local_stack.service import BCS, clean_environment
 from tests.support.servers import plain_url
 
 

@@ -10,20 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from batch_conductor_service.local.ports import (
-    LOCALHOST,
-    accepts_connections,
-    find_free_port,
-    is_port_free,
-)
-from batch_conductor_service.local.processes import LocalServerError, ServerProcess
+from local_stack.ports import LOCALHOST, accepts_connections, find_free_port, is_port_free
+from local_stack.processes import LocalServerError, ServerProcess
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
 PARENT = """
 import sys, time
 from pathlib import Path
-from batch_conductor_service.local.processes import ServerProcess
+from local_stack.processes import ServerProcess
 child = ServerProcess("child", [sys.executable, "-c", {code!r}], log_path=Path({log!r}))
 child.start()
 print(child.pid, flush=True)
@@ -72,7 +67,7 @@ def test_stopping_what_was_never_started_does_nothing(tmp_path: Path) -> None:
 def test_process_that_ignores_its_stop_signal_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batch_conductor_service.local.processes.STOP_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("local_stack.processes.STOP_TIMEOUT_SECONDS", 0.2)
     process = python(STUBBORN, tmp_path)
     process.start()
     process.wait_ready(lambda: is_up(tmp_path))

@@ -17,9 +17,9 @@ from batch_conductor_service.implementations.redis.inspection import RedisBatchC
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
-from batch_conductor_service.persistence_worker import PersistenceWorker, WorkPolicy
-from batch_conductor_service.services.auditing import Auditor, AuditPolicy
-from batch_conductor_service.services.repairing import Repairer
+from batch_conductor_service.operating.auditing import Auditor, AuditPolicy
+from batch_conductor_service.operating.repairing import Repairer
+from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup

@@ -23,7 +23,6 @@ from redis.asyncio import Redis
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.completeness import judge_step
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -46,6 +45,7 @@ from batch_conductor_service.models import (
     EssayId,
     StepName,
 )
+from service_libs.exceptions import StoreUnavailableError
 from tests.support.database import open_engine
 from tests.support.fuzzing import tries
 from tests.support.histories import ESSAYS, STEPS, observations, phase_outcomes, registrations

@@ -4,18 +4,19 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 
-from batch_conductor_service.domain.completeness import Reason, judge_step
-from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
 from batch_conductor_service.implementations.redis.connections import KnownConnection, RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.implementations.redis.waiting import WaitingEntries
-from batch_conductor_service.local.ports import LOCALHOST
-from batch_conductor_service.local.valkey import ValkeyServer
 from batch_conductor_service.models import BatchId, StepName
 from batch_conductor_service.port_values import RedisCommand, RedisReading, SummaryReading
+from common_core.verdicts import Reason
+from local_stack.ports import LOCALHOST
+from local_stack.valkey import ValkeyServer
+from service_libs.exceptions import StoreUnavailableError
 from tests.support.builders import essay_names, evidence, minutes, registration, update
 from tests.support.draining import drain
 from tests.support.faults.proxy import FaultyProxy, ProxyThread, redis_exec

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from batch_conductor_service.domain.completeness import Reason, StepProgress, judge_step
+from batch_conductor_service.domain.completeness import StepProgress, judge_step
 from batch_conductor_service.domain.drift import merged
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
@@ -15,6 +15,7 @@ from batch_conductor_service.implementations.redis.connections import KnownConne
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate, StepName
 from batch_conductor_service.port_values import RedisCommand, RedisReading
+from common_core.verdicts import Reason
 from tests.support.builders import evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.earlier_layouts import (

@@ -8,8 +8,6 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from batch_conductor_service.codec import encode_update
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.implementations.memory.dlq_producer import NoOpDlqProducerImpl
 from batch_conductor_service.implementations.postgres.batch_state import (
@@ -19,7 +17,9 @@ from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
-from batch_conductor_service.persistence_worker import PersistenceWorker, WorkPolicy
+from batch_conductor_service.persisting.codec import encode_update
+from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
+from service_libs.exceptions import StoreUnavailableError
 from tests.support.builders import essay_names, evidence, update
 from tests.support.database import open_engine
 from tests.support.pipelines import DEPENDENCIES

@@ -10,18 +10,18 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from batch_conductor_service.codec import decode_update
-from batch_conductor_service.exceptions import BrokerUnavailableError, StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
-from batch_conductor_service.local.postgres import PostgresServer
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
-from batch_conductor_service.persistence_worker import PersistenceWorker, WorkPolicy
+from batch_conductor_service.persisting.codec import decode_update
+from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
 from batch_conductor_service.port_values import DeadLetter
+from local_stack.postgres import PostgresServer
+from service_libs.exceptions import BrokerUnavailableError, StoreUnavailableError
 from tests.support.builders import essay_names, evidence, outcome, registration, update
 from tests.support.database import migrate, open_engine
 from tests.support.pipelines import DEPENDENCIES

@@ -8,7 +8,6 @@ import pytest
 from redis.asyncio import Redis
 
 from batch_conductor_service.domain.completeness import judge_step
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -16,9 +15,10 @@ from batch_conductor_service.implementations.redis.connections import RedisPolic
 from batch_conductor_service.implementations.redis.health import RedisProbe
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.implementations.redis.waiting import WaitingEntries
-from batch_conductor_service.local.ports import LOCALHOST
-from batch_conductor_service.local.valkey import ValkeyServer
 from batch_conductor_service.models import BatchId, StepName
+from local_stack.ports import LOCALHOST
+from local_stack.valkey import ValkeyServer
+from service_libs.exceptions import StoreUnavailableError
 from tests.support.builders import essay_names, evidence, minutes, registration, update
 from tests.support.draining import drain
 from tests.support.faults.proxy import FaultyProxy, ProxyThread

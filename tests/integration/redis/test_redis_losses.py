@@ -6,8 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.completeness import Reason, judge_step
-from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -15,6 +14,8 @@ from batch_conductor_service.implementations.redis.connections import RedisPolic
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
+from common_core.verdicts import Reason
+from service_libs.exceptions import StoreUnavailableError
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.pipelines import DEPENDENCIES

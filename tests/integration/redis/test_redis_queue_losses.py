@@ -6,7 +6,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from batch_conductor_service.codec import PAYLOAD_VERSION, encode_update
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -14,7 +13,8 @@ from batch_conductor_service.implementations.redis.connections import RedisPolic
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, StepName
-from batch_conductor_service.persistence_worker import PersistenceWorker, WorkPolicy
+from batch_conductor_service.persisting.codec import PAYLOAD_VERSION, encode_update
+from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
 from tests.support.builders import essay_names, evidence, update
 from tests.support.consuming import ControlledDlq
 from tests.support.repositories import RedisSetup

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis.connections import (
     RedisPolicy,
     connect,
@@ -17,8 +16,9 @@ from batch_conductor_service.implementations.redis.connections import (
 )
 from batch_conductor_service.implementations.redis.health import RedisProbe
 from batch_conductor_service.implementations.redis.rights import COMMANDS
-from batch_conductor_service.local.ports import find_free_port
-from batch_conductor_service.local.valkey import ValkeyServer
+from local_stack.ports import find_free_port
+from local_stack.valkey import ValkeyServer
+from service_libs.exceptions import StoreUnavailableError
 from tests.support.redis_users import PASSWORD, make_user, run_command
 
 POLICY = RedisPolicy(timeout_seconds=2)

@@ -8,7 +8,6 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -18,7 +17,8 @@ from batch_conductor_service.implementations.redis.connections import RedisPolic
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.implementations.redis.retention import RedisPassingBatches
 from batch_conductor_service.models import BatchId, StepName
-from batch_conductor_service.services.retention import Retention, RetentionPolicy
+from batch_conductor_service.operating.retention import Retention, RetentionPolicy
+from service_libs.exceptions import StoreUnavailableError
 from tests.support.builders import evidence, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.repositories import RedisSetup, redis_repository

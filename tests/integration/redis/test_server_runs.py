@@ -7,16 +7,16 @@ import pytest
 from redis.asyncio import Redis
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
 from batch_conductor_service.implementations.redis import client
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
-from batch_conductor_service.local.ports import LOCALHOST
-from batch_conductor_service.local.valkey import ValkeyServer
 from batch_conductor_service.models import BatchId, StepName
+from local_stack.ports import LOCALHOST
+from local_stack.valkey import ValkeyServer
+from service_libs.exceptions import StoreUnavailableError
 from tests.support.builders import evidence, minutes, update
 from tests.support.faults.proxy import FaultyProxy, ProxyThread
 from tests.support.replication import follow, promote

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.completeness import Reason, StepProgress, judge_step
+from batch_conductor_service.domain.completeness import StepProgress, judge_step
 from batch_conductor_service.domain.drift import merged
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
@@ -18,6 +18,7 @@ from batch_conductor_service.implementations.postgres.batch_state import (
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
+from common_core.verdicts import Reason
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.pipelines import DEPENDENCIES

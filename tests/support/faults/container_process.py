@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import docker
 from docker.errors import ImageNotFound
 
-from batch_conductor_service.local.ports import LOCALHOST
-from batch_conductor_service.local.processes import LocalServerError
+from local_stack.ports import LOCALHOST
+from local_stack.processes import LocalServerError
 
 LOG_LINES = 10
 LOOK_SECONDS = 0.1

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from batch_conductor_service.local.processes import LocalServerError
+from local_stack.processes import LocalServerError
 
 KAFKA = "org.apache.kafka:kafka_2.13:3.9.1"
 LOGGER = "org.slf4j:slf4j-simple:1.7.36"

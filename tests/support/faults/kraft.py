@@ -13,8 +13,8 @@ from uuid import uuid4
 from aiokafka.errors import KafkaError
 from docker.errors import DockerException
 
-from batch_conductor_service.local.ports import LOCALHOST, accepts_connections, find_free_port
-from batch_conductor_service.local.processes import ServerProcess
+from local_stack.ports import LOCALHOST, accepts_connections, find_free_port
+from local_stack.processes import ServerProcess
 from tests.support.containers import KAFKA_IMAGE
 from tests.support.faults.container_process import ContainerProcess
 from tests.support.faults.kafka_jars import fetch_jars

@@ -17,12 +17,6 @@ from sqlalchemy import Select, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.events.topics import (
-    PERSISTENCE_BASE_TOPIC,
-    consumed_topics,
-    dlq_topic_name,
-)
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -31,6 +25,8 @@ from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, EssayProcessingState
+from common_core.topics import PERSISTENCE_BASE_TOPIC, consumed_topics, dlq_topic_name
+from service_libs.exceptions import StoreUnavailableError
 from tests.support.database import open_engine
 from tests.support.faults.servers import GROUP, FaultServers
 from tests.support.pipelines import DEPENDENCIES

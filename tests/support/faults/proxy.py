@@ -8,7 +8,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-from batch_conductor_service.local.ports import LOCALHOST, find_free_port
+from local_stack.ports import LOCALHOST, find_free_port
 
 CHUNK = 65536
 LOOK_SECONDS = 0.02

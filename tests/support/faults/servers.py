@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeVar, overload
 
-from batch_conductor_service.local.ports import LOCALHOST, accepts_connections, find_free_port
-from batch_conductor_service.local.postgres import PostgresServer
-from batch_conductor_service.local.processes import ServerProcess
-from batch_conductor_service.local.valkey import ValkeyServer
+from local_stack.ports import LOCALHOST, accepts_connections, find_free_port
+from local_stack.postgres import PostgresServer
+from local_stack.processes import ServerProcess
+from local_stack.valkey import ValkeyServer
 from tests.support.database import migrate
 from tests.support.faults.container_process import ContainerProcess
 from tests.support.faults.kraft import KraftBroker

@@ -16,8 +16,8 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from batch_conductor_service.domain.freshness import Partition, PartitionLag, TopicLook
-from batch_conductor_service.exceptions import BrokerUnavailableError
-from batch_conductor_service.protocols import ClockProtocol
+from service_libs.exceptions import BrokerUnavailableError
+from service_libs.protocols import ClockProtocol
 
 PEEK_SECONDS = 1.5  # for the records that are looked at for their time
 PEEK_BYTES = 1024  # a fetch brings a first batch whole, however large it is

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from batch_conductor_service.domain.identifiers import is_identifier
-from batch_conductor_service.events.topics import EventName, dlq_topic_name, topic_name
 from batch_conductor_service.port_values import DeadLetter
+from common_core.identifiers import is_identifier
+from common_core.topics import EventName, dlq_topic_name, topic_name
 
 SCHEMA_VERSION = "v1"
 SERVICE = "batch_conductor_service"

@@ -2,7 +2,6 @@
 
 import structlog
 
-from batch_conductor_service.exceptions import BrokerUnavailableError
 from batch_conductor_service.implementations.kafka.dead_letter_format import (
     Message,
     subject_of,
@@ -10,13 +9,11 @@ from batch_conductor_service.implementations.kafka.dead_letter_format import (
     wrap_original,
     wrap_reference,
 )
-from batch_conductor_service.implementations.kafka.producer import (
-    KafkaProducerClient,
-    MessageTooLargeError,
-)
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.port_values import DeadLetter
-from batch_conductor_service.protocols import ClockProtocol
+from service_libs.exceptions import BrokerUnavailableError
+from service_libs.kafka.producer import KafkaProducerClient, MessageTooLargeError
+from service_libs.protocols import ClockProtocol
 
 logger = structlog.get_logger(__name__)
 

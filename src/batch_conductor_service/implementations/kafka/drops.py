@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from batch_conductor_service.events.topics import RESOLUTION_BASE_TOPIC, dlq_topic_name
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import StepName
+from common_core.topics import RESOLUTION_BASE_TOPIC, dlq_topic_name
 
 
 class AnnouncementDrops:

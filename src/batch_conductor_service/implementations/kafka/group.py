@@ -9,8 +9,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, KafkaError
 
-from batch_conductor_service.exceptions import BrokerUnavailableError
-from batch_conductor_service.services.replaying import GroupPosition, Partition
+from batch_conductor_service.domain.freshness import Partition
+from batch_conductor_service.port_values import GroupPosition
+from service_libs.exceptions import BrokerUnavailableError
 
 
 class KafkaConsumerGroup:

@@ -15,8 +15,6 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from batch_conductor_service.events.topics import dlq_topic_name
-from batch_conductor_service.exceptions import BrokerUnavailableError
 from batch_conductor_service.implementations.kafka.dead_letter_format import (
     HEADER_PREFIX,
     original_record,
@@ -26,6 +24,8 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import RecordPosition
 from batch_conductor_service.port_values import DeadLetter
 from batch_conductor_service.protocols import DlqProducerProtocol
+from common_core.topics import dlq_topic_name
+from service_libs.exceptions import BrokerUnavailableError
 
 LOOK_SECONDS = 5  # between two looks into a topic: others write to it, too
 READ_SECONDS = 5  # longest look; what was not read by then counts as not held

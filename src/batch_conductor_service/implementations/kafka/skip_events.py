@@ -6,12 +6,9 @@ from uuid import UUID
 import structlog
 
 from batch_conductor_service.events.phase_skipped import OutgoingEvent
-from batch_conductor_service.exceptions import BrokerUnavailableError, TransientError
-from batch_conductor_service.implementations.kafka.producer import (
-    KafkaProducerClient,
-    MessageTooLargeError,
-)
 from batch_conductor_service.metrics import Metrics
+from service_libs.exceptions import BrokerUnavailableError, TransientError
+from service_libs.kafka.producer import KafkaProducerClient, MessageTooLargeError
 
 logger = structlog.get_logger(__name__)
 

@@ -7,10 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.exceptions import RefusedUpdateError, StoreUnavailableError
-from batch_conductor_service.failpoints import failpoint
 from batch_conductor_service.implementations.postgres import statements
-from batch_conductor_service.implementations.postgres.errors import translated_errors
 from batch_conductor_service.implementations.postgres.retention import NOTE_ACTIVITY
 from batch_conductor_service.implementations.postgres.rows import (
     compose_merges,
@@ -31,6 +28,9 @@ from batch_conductor_service.models import (
     StepName,
 )
 from batch_conductor_service.port_values import SummaryReading
+from service_libs.exceptions import RefusedUpdateError, StoreUnavailableError
+from service_libs.failpoints import failpoint
+from service_libs.postgres.errors import translated_errors
 
 BATCHES_PER_RECOUNT = 100  # so that no number of batches times out
 

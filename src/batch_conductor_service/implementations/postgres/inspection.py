@@ -13,9 +13,9 @@ from batch_conductor_service.implementations.postgres import statements
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.postgres.errors import translated_errors
 from batch_conductor_service.implementations.postgres.rows import read_states
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
+from service_libs.postgres.errors import translated_errors
 
 _SELECT_COUNTS = text("""
     SELECT batch_id, step_name, completed_count, failed_count, essays_total, last_observed_at

@@ -9,9 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.implementations.postgres import statements
-from batch_conductor_service.implementations.postgres.errors import translated_errors
 from batch_conductor_service.models import BatchId
-from batch_conductor_service.services.retention import IdleBatch
+from batch_conductor_service.port_values import IdleBatch
+from service_libs.postgres.errors import translated_errors
 
 # To the hour, so that a batch that is written all the time is not written here each time.
 NOTE_ACTIVITY = text("""

@@ -7,8 +7,8 @@ of its options change what replies look like, and would break every reading.
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
 
-from batch_conductor_service.exceptions import SettingsError
-from batch_conductor_service.url_options import (
+from service_libs.exceptions import SettingsError
+from service_libs.url_options import (
     a_file,
     any_text,
     certificates,

@@ -11,17 +11,6 @@ from typing import Any
 
 import orjson
 
-from batch_conductor_service.codec import (
-    Json,
-    evidence_from,
-    evidence_json,
-    outcome_from,
-    outcome_json,
-    registration_from,
-    registration_json,
-    time_from,
-    time_text,
-)
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.models import (
     BatchCompletionSummary,
@@ -32,6 +21,17 @@ from batch_conductor_service.models import (
     EssayStep,
     StepCompletionSummary,
     StepName,
+)
+from batch_conductor_service.persisting.codec import (
+    Json,
+    evidence_from,
+    evidence_json,
+    outcome_from,
+    outcome_json,
+    registration_from,
+    registration_json,
+    time_from,
+    time_text,
 )
 
 SUMMARY = "summary"

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from batch_conductor_service.codec import encode_update, time_text
 from batch_conductor_service.domain.counting import Tally, tally_essay, with_difference
 from batch_conductor_service.domain.merging import merge_evidence
 from batch_conductor_service.domain.pipelines import StepDependencies
@@ -36,6 +35,7 @@ from batch_conductor_service.models import (
     EssayStep,
     StepName,
 )
+from batch_conductor_service.persisting.codec import encode_update, time_text
 from batch_conductor_service.port_values import RedisCommand
 
 UNKNOWN_TTL_SECONDS = 60  # for that nobody has heard of a batch

@@ -13,9 +13,7 @@ from typing import Any, cast
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import LockError, ReadOnlyError, RedisError, ResponseError
 
-from batch_conductor_service.backoff import spread
-from batch_conductor_service.exceptions import GiveWayError, StoreUnavailableError
-from batch_conductor_service.failpoints import failpoint
+from batch_conductor_service.exceptions import GiveWayError
 from batch_conductor_service.implementations.redis.connections import (
     IS_REPLICA,
     KnownConnection,
@@ -27,6 +25,9 @@ from batch_conductor_service.implementations.redis.connections import (
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.port_values import RedisCommand, RedisReading
 from batch_conductor_service.protocols import Compose
+from service_libs.backoff import spread
+from service_libs.exceptions import StoreUnavailableError
+from service_libs.failpoints import failpoint
 
 RECOGNISE_SECONDS = (
     0.1  # longest time for which a server is taken for the same; no failover is faster

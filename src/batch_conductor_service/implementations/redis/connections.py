@@ -15,11 +15,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
 
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.address import read_url
 from batch_conductor_service.implementations.redis.refusals import describe
 from batch_conductor_service.port_values import RedisCommand
+from service_libs.exceptions import StoreUnavailableError
 
 IS_REPLICA = "Redis is a replica, which takes no writes."
 

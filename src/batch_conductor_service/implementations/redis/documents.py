@@ -11,12 +11,6 @@ from typing import Any
 
 import orjson
 
-from batch_conductor_service.codec import (
-    evidence_from,
-    evidence_json,
-    time_from,
-    time_text,
-)
 from batch_conductor_service.domain.standing import judge_essay
 from batch_conductor_service.implementations.redis.batch_hash import KeptEssay
 from batch_conductor_service.models import (
@@ -28,6 +22,12 @@ from batch_conductor_service.models import (
     ProcessingStepStatus,
     StepEvidence,
     StepName,
+)
+from batch_conductor_service.persisting.codec import (
+    evidence_from,
+    evidence_json,
+    time_from,
+    time_text,
 )
 
 OLDEST = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from batch_conductor_service.codec import (
+from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.batch_reading import dict_of
+from batch_conductor_service.implementations.redis.documents import EssayDocument, read_document
+from batch_conductor_service.models import BatchId, BatchUpdate, EssayId
+from batch_conductor_service.persisting.codec import (
     evidence_items,
     outcome_from,
     registration_from,
     text_values,
 )
-from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.batch_reading import dict_of
-from batch_conductor_service.implementations.redis.documents import EssayDocument, read_document
-from batch_conductor_service.models import BatchId, BatchUpdate, EssayId
 from batch_conductor_service.port_values import RedisCommand
 from batch_conductor_service.protocols import RedisReaderProtocol
 

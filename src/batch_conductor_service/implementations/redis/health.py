@@ -3,7 +3,6 @@
 import structlog
 from redis.exceptions import ResponseError
 
-from batch_conductor_service.exceptions import StoreUnavailableError, TransientError
 from batch_conductor_service.implementations.redis.connections import (
     IS_REPLICA,
     RedisPolicy,
@@ -11,6 +10,7 @@ from batch_conductor_service.implementations.redis.connections import (
     translated,
 )
 from batch_conductor_service.implementations.redis.rights import rehearse
+from service_libs.exceptions import StoreUnavailableError, TransientError
 
 logger = structlog.get_logger(__name__)
 

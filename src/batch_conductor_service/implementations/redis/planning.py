@@ -8,11 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from batch_conductor_service.breakers import CircuitBreakers
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.exceptions import GiveWayError, StoreUnavailableError, TransientError
-from batch_conductor_service.failpoints import failpoint
+from batch_conductor_service.exceptions import GiveWayError
 from batch_conductor_service.implementations.redis.batch_hash import (
     KeptBatch,
     KeptEssay,
@@ -46,11 +44,11 @@ from batch_conductor_service.models import (
     EssayProcessingState,
 )
 from batch_conductor_service.port_values import RedisCommand
-from batch_conductor_service.protocols import (
-    BatchStateArchiveProtocol,
-    ClockProtocol,
-    RedisReaderProtocol,
-)
+from batch_conductor_service.protocols import BatchStateArchiveProtocol, RedisReaderProtocol
+from service_libs.breakers import CircuitBreakers
+from service_libs.exceptions import StoreUnavailableError, TransientError
+from service_libs.failpoints import failpoint
+from service_libs.protocols import ClockProtocol
 
 Archived = Mapping[BatchId, BatchState] | None  # None where the archive cannot be reached
 

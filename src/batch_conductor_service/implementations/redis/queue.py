@@ -13,8 +13,6 @@ from typing import Any
 
 import structlog
 
-from batch_conductor_service.codec import ForeignPayloadError, decode_update
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.connections import (
     IS_REPLICA,
@@ -27,7 +25,9 @@ from batch_conductor_service.implementations.redis.connections import (
 )
 from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.models import BatchId, BatchUpdate
+from batch_conductor_service.persisting.codec import ForeignPayloadError, decode_update
 from batch_conductor_service.port_values import QueueBacklog, QueueEntry, RedisCommand, Watermark
+from service_libs.exceptions import StoreUnavailableError
 
 ENTRIES_PER_LOOK = 20  # when looking for what waits of a batch
 

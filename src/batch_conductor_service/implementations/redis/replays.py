@@ -3,16 +3,16 @@
 import secrets
 from collections.abc import Mapping, Sequence
 
-from batch_conductor_service.exceptions import StoreUnavailableError
+from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_reading import dict_of
-from batch_conductor_service.port_values import RedisCommand
+from batch_conductor_service.port_values import RedisCommand, ReplayRequest
 from batch_conductor_service.protocols import (
     AtomicRedisClientProtocol,
     Compose,
     RedisReaderProtocol,
 )
-from batch_conductor_service.services.replaying import Partition, ReplayRequest
+from service_libs.exceptions import StoreUnavailableError
 
 TTL_SECONDS = 3600
 ID = "id"

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_hash import find_essay_ids
 from batch_conductor_service.implementations.redis.earlier_versions import forget_earlier
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.port_values import RedisCommand
 from batch_conductor_service.protocols import AtomicRedisClientProtocol, RedisReaderProtocol
+from service_libs.exceptions import StoreUnavailableError
 
 
 class RedisPassingBatches:

@@ -6,11 +6,11 @@ forgets all of them. So a right that is missing is known before the first event 
 
 from redis.asyncio import Redis
 
-from batch_conductor_service.exceptions import StoreUnavailableError
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.refusals import describe, is_refusal
 from batch_conductor_service.models import BatchId, EssayId
 from batch_conductor_service.port_values import RedisCommand
+from service_libs.exceptions import StoreUnavailableError
 
 _BATCH = BatchId("rehearsal")  # of no batch: nothing is read or written
 _HASH = keys.batch(_BATCH)

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from batch_conductor_service.domain.identifiers import is_identifier
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineStep
 from batch_conductor_service.implementations.yaml_files.documents import Document, Fault, Path
 from batch_conductor_service.models import StepName
+from common_core.identifiers import is_identifier
 
 MAX_NAME_LENGTH = 100  # characters; what `requested_pipeline` may have
 

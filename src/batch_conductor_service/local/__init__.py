@@ -1,1 +1,0 @@
-"""Real servers from wheels, for `bcs local` and for tests; the service never imports them."""

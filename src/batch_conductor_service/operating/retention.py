@@ -1,0 +1,100 @@
+"""Deleting the batches that nothing was said of for a long time.
+
+Longer than any topic's retention, so that nothing that is deleted comes back in part. What waits
+for Postgres is never taken for silence.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from batch_conductor_service.port_values import IdleBatch
+from batch_conductor_service.protocols import IdleBatchesProtocol, PassingBatchesProtocol
+from service_libs.exceptions import TransientError
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionPolicy:
+    """After how many days batches are deleted (0: never), how often that is looked at, and how.
+
+    Attributes:
+        pause_seconds: after each batch, so that writes of others that share its lock go on.
+    """
+
+    days: int
+    interval_seconds: float = 3600
+    batches_at_a_time: int = 20
+    pause_seconds: float = 0.1
+
+
+class Retention:
+    """The background task that deletes idle batches, one at a time."""
+
+    name = "retention"
+
+    def __init__(
+        self,
+        policy: RetentionPolicy,
+        idle: IdleBatchesProtocol,
+        passing: PassingBatchesProtocol,
+        count: Callable[[], None],
+    ) -> None:
+        self._policy = policy
+        self._idle = idle
+        self._passing = passing
+        self._count = count
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        while not await self._is_stopped_within(self._policy.interval_seconds):
+            try:
+                await self.sweep()
+            except TransientError as exc:
+                logger.warning("retention_postponed", error=str(exc))
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def sweep(self) -> None:
+        """Delete what is idle by now; what waits meanwhile is left for the next time.
+
+        Raises:
+            TransientError: a store is away; what was deleted by then is.
+        """
+        last: IdleBatch | None = None
+        while self._policy.days and not self._stopping.is_set():
+            found = await self._idle.find(self._policy.days, last, self._policy.batches_at_a_time)
+            if not found:
+                return
+            for batch in found:
+                await self._delete(batch)
+                if await self._is_stopped_within(self._policy.pause_seconds):
+                    return
+            last = found[-1]
+
+    async def _delete(self, batch: IdleBatch) -> None:
+        async def may_go() -> bool:
+            if await self._passing.is_waiting(batch.batch_id):
+                return False
+            await self._passing.forget(batch.batch_id)
+            return True
+
+        if await self._idle.delete(batch.batch_id, self._policy.days, may_go):
+            self._count()
+            logger.info(
+                "batch_deleted",
+                batch_id=batch.batch_id,
+                last_said_at=batch.last_said_at.isoformat(),
+            )
+            # Once more: somebody may have read, in between, what is there no longer.
+            await self._passing.forget(batch.batch_id)
+
+    async def _is_stopped_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self._stopping.is_set()

@@ -1,0 +1,69 @@
+"""The service itself as a child process."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from local_stack.asking import ServiceClient
+from local_stack.ports import LOCALHOST
+from local_stack.processes import LocalServerError, ServerProcess
+
+BCS = (sys.executable, "-m", "batch_conductor_service.cli")
+SHUTDOWN_TIMEOUT_SECONDS = "10"  # less than a child gets before it is killed
+
+
+class ServiceProcess:
+    """`bcs serve` in the environment that the local stack gives."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, str], *, port: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.client = ServiceClient(f"http://{LOCALHOST}:{port}")
+        self.log_path = directory / "bcs.log"
+        self._environment = {
+            **clean_environment(),
+            **settings,
+            "BCS_HTTP_HOST": LOCALHOST,
+            "BCS_HTTP_PORT": str(port),
+            "BCS_SHUTDOWN_TIMEOUT_SECONDS": SHUTDOWN_TIMEOUT_SECONDS,
+        }
+        self._process = ServerProcess(
+            "The service", [*BCS, "serve"], log_path=self.log_path, environment=self._environment
+        )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process.is_running
+
+    def migrate(self) -> None:
+        """Bring the database to the newest schema.
+
+        Raises:
+            LocalServerError: it did not work; what was said about it is told.
+        """
+        done = subprocess.run(
+            [*BCS, "migrate"],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+        )
+        if done.returncode:
+            raise LocalServerError(f"The migration failed.\n{done.stdout}{done.stderr}")
+
+    def start(self) -> None:
+        """Start it and return when it is ready to answer."""
+        self._process.start()
+        self._process.wait_ready(self.client.is_ready)
+
+    def stop(self) -> int | None:
+        """End it in order; return its exit code."""
+        return self._process.stop()
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without settings of the service: this stack is its own world."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("BCS_")}

@@ -1,0 +1,79 @@
+"""The three servers that the service needs, with their data in one directory."""
+
+import fcntl
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from local_stack.kafka import KafkaBroker
+from local_stack.postgres import PostgresServer
+from local_stack.processes import LocalServerError
+from local_stack.valkey import ValkeyServer
+
+POSTGRES_DIRECTORY = "postgres"
+
+
+class LocalStack:
+    """Valkey, PostgreSQL and a Kafka broker on free ports; leaving the context ends them.
+
+    One directory takes one stack at a time. Valkey and PostgreSQL find again what they had.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._ending = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as ending:
+            self._lock(ending)
+            self.valkey = ValkeyServer(self.directory / "valkey")
+            self.postgres = PostgresServer(self.directory / POSTGRES_DIRECTORY)
+            self.kafka = KafkaBroker(self.directory / "kafka")
+            self._ending = ending.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ending.close()
+
+    def start(self, tell: Callable[[str], None]) -> None:
+        """Start the servers one after the other, telling which is ready and where."""
+        self._ending.callback(self.valkey.stop)
+        self.valkey.start()
+        tell(f"Valkey (Redis's protocol) on port {self.valkey.port}")
+        self._ending.callback(self.postgres.stop)
+        self.postgres.start()
+        tell(f"PostgreSQL on port {self.postgres.port}")
+        self._ending.callback(self.kafka.stop)
+        self.kafka.start()
+        tell(f"Kafka's protocol on port {self.kafka.port}")
+
+    def settings(self) -> dict[str, str]:
+        """Return the environment in which the service finds the servers."""
+        return {
+            "BCS_REDIS_URL": self.valkey.url,
+            "BCS_DATABASE_URL": self.postgres.url,
+            "BCS_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "BCS_KAFKA_ENABLE_IDEMPOTENCE": "false",  # this broker does not know it
+        }
+
+    def _lock(self, ending: ExitStack) -> None:
+        lock = ending.enter_context((self.directory / "lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise LocalServerError(f"Another `bcs local` uses {self.directory}.") from exc
+
+
+def remove_stack_data(directory: Path) -> None:
+    """Remove what stacks left in the directory, and what stands elsewhere for a part of it."""
+    PostgresServer.remove_data_of(directory / POSTGRES_DIRECTORY)
+    shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,71 @@
+"""How the service is doing, for people and for orchestrators."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from dishka import FromDishka
+from quart import Blueprint
+from quart_dishka import inject
+
+from service_libs.health import HealthMonitor, ServiceStatus
+
+blueprint = Blueprint("health", __name__)
+
+NOT_IN_USE = "disabled"
+
+Answer = tuple[dict[str, Any], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AboutService:
+    """What of the service never changes while it runs; those not in use are told, too."""
+
+    service: str
+    version: str
+    environment: str
+    dependencies: Sequence[str]
+    tasks: Sequence[str]
+
+
+@blueprint.get("/healthz")
+@inject
+async def healthz(monitor: FromDishka[HealthMonitor], about: FromDishka[AboutService]) -> Answer:
+    """Tell how the service, its dependencies and its tasks are doing."""
+    status = monitor.status
+    body = {
+        "service": about.service,
+        "status": status.value,
+        "version": about.version,
+        "environment": about.environment,
+        "dependencies": {name: _dependency(monitor, name) for name in about.dependencies},
+        "tasks": {name: monitor.tasks.get(name, NOT_IN_USE) for name in about.tasks},
+        "causes": list(monitor.causes),
+        **monitor.progress,
+    }
+    return body, _status_code(is_good=status is not ServiceStatus.UNHEALTHY)
+
+
+@blueprint.get("/readyz")
+@inject
+async def readyz(monitor: FromDishka[HealthMonitor]) -> Answer:
+    """Tell whether `define` can be answered."""
+    return {"ready": monitor.is_ready}, _status_code(is_good=monitor.is_ready)
+
+
+@blueprint.get("/livez")
+@inject
+async def livez(monitor: FromDishka[HealthMonitor]) -> Answer:
+    """Tell whether the process is alive: whether starting it again would help."""
+    return {"alive": monitor.is_alive}, _status_code(is_good=monitor.is_alive)
+
+
+def _dependency(monitor: HealthMonitor, name: str) -> dict[str, str]:
+    if health := monitor.dependencies.get(name):
+        return {"status": health.status.value, "message": health.message}
+    return {"status": NOT_IN_USE, "message": "Not in use with these settings."}
+
+
+def _status_code(*, is_good: bool) -> int:
+    return HTTPStatus.OK if is_good else HTTPStatus.SERVICE_UNAVAILABLE

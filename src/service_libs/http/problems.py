@@ -1,0 +1,147 @@
+"""Errors as callers see them: one shape of body, whatever went wrong.
+
+No body ever has a stack trace, a driver's message, a path or a secret: the detail of our own errors
+is written for callers, and every other error is only logged.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+
+import structlog
+from pydantic import ValidationError
+from quart import Quart, Response, g
+from werkzeug.exceptions import BadRequest, HTTPException
+
+from common_core.problem import PROBLEM_TYPE, FieldError, Problem
+from service_libs.breakers import CircuitBreakers
+from service_libs.exceptions import (
+    OverloadedError,
+    ServiceError,
+    StoreUnavailableError,
+)
+from service_libs.http.correlation import correlation_id
+
+logger = structlog.get_logger(__name__)
+
+RETRY_AFTER_SECONDS = 2  # as often as dependencies are asked whether they are back
+
+Statuses = Mapping[type[ServiceError], HTTPStatus]
+
+CODE_BY_STATUS: Mapping[int, str] = {
+    HTTPStatus.BAD_REQUEST: "invalid_request",
+    HTTPStatus.UNAUTHORIZED: "unauthorized",
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.REQUEST_TIMEOUT: "request_timeout",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
+}
+
+
+class InvalidRequestError(BadRequest):
+    """The request is not JSON, or fields are missing or out of their limits."""
+
+    def __init__(self, faults: list[FieldError]) -> None:
+        super().__init__()
+        self.faults = faults
+
+
+@contextmanager
+def refusing_invalid_fields() -> Iterator[None]:
+    """Make what pydantic says of a caller's data the caller's fault; elsewhere it is ours.
+
+    Raises:
+        InvalidRequestError: the data is invalid.
+    """
+    try:
+        yield
+    except ValidationError as exc:
+        faults = exc.errors(include_url=False, include_context=False, include_input=False)
+        raise InvalidRequestError(
+            [
+                FieldError(field=".".join(map(str, fault["loc"])) or "body", message=fault["msg"])
+                for fault in faults
+            ]
+        ) from exc
+
+
+def register_error_handlers(app: Quart, service: str, statuses: Statuses) -> None:
+    """Answer every error of the app with a problem.
+
+    Args:
+        app: the application.
+        service: names the service in the types of its problems.
+        statuses: which status tells of which error, and of those derived from it.
+    """
+    handlers = _ErrorHandlers(service, statuses)
+    app.register_error_handler(InvalidRequestError, handlers.answer_invalid_request)
+    app.register_error_handler(HTTPException, handlers.answer_http_error)
+    app.register_error_handler(Exception, handlers.answer_error)
+
+
+class _ErrorHandlers:
+    def __init__(self, service: str, statuses: Statuses) -> None:
+        self._service = service
+        self._statuses = statuses
+
+    async def answer_invalid_request(self, error: InvalidRequestError) -> Response:
+        detail = type(error).__doc__ or ""
+        status = HTTPStatus.BAD_REQUEST
+        return self._problem(status, "invalid_request", detail, errors=error.faults)
+
+    async def answer_http_error(self, error: HTTPException) -> Response:
+        status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+        code = CODE_BY_STATUS.get(status, "http_error")
+        response = self._problem(status, code, status.description or status.phrase)
+        for name, value in error.get_headers():
+            if name != "Content-Type":
+                response.headers[name] = value
+        return response
+
+    async def answer_error(self, error: Exception) -> Response:
+        """Answer an error of the service; the last handler, for whatever nobody foresaw."""
+        status = self._status_of(error)
+        if status is HTTPStatus.INTERNAL_SERVER_ERROR or not isinstance(error, ServiceError):
+            logger.error("request_failed", exc_info=error)
+            detail = "A fault of the service; its log has more under the correlation id."
+            return self._problem(HTTPStatus.INTERNAL_SERVER_ERROR, ServiceError.code, detail)
+        g.is_refused_for_load = isinstance(error, OverloadedError)
+        if not g.is_refused_for_load:
+            logger.warning(
+                "request_refused", status=status.value, code=error.code, reason=str(error)
+            )
+        response = self._problem(status, error.code, str(error))
+        if status is HTTPStatus.SERVICE_UNAVAILABLE:
+            response.headers["Retry-After"] = str(await _seconds_to_wait(error))
+        return response
+
+    def _status_of(self, error: BaseException) -> HTTPStatus:
+        """Return the status that tells of the error: a fault of ours unless the table has it."""
+        for kind in type(error).__mro__:
+            if status := self._statuses.get(kind):
+                return status
+        return HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def _problem(
+        self, status: HTTPStatus, code: str, detail: str, errors: list[FieldError] | None = None
+    ) -> Response:
+        problem = Problem(
+            type=f"urn:{self._service}:problem:{code}",
+            title=status.phrase,
+            status=status.value,
+            detail=detail,
+            code=code,
+            correlation_id=correlation_id(),
+            errors=errors,
+        )
+        body = problem.model_dump_json(exclude_none=True)
+        return Response(body, status=status.value, content_type=PROBLEM_TYPE)
+
+
+async def _seconds_to_wait(error: ServiceError) -> int:
+    """Return after how many seconds the same question may be answered, and not before."""
+    if isinstance(error, StoreUnavailableError):
+        breakers = await g.dishka_container.get(CircuitBreakers)
+        return breakers.retry_after_seconds or RETRY_AFTER_SECONDS
+    return RETRY_AFTER_SECONDS

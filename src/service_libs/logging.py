@@ -1,0 +1,138 @@
+"""Logging: one line an event, JSON unless a person reads along at a terminal.
+
+Our own events and the records of the libraries go the same way, so that one format leaves the
+process.
+"""
+
+import io
+import logging
+import math
+import re
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+from common_core.printable import escaped, escaped_block
+
+# The last defence: no setting with a password is ever logged, but a driver may quote its address.
+_PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]+@")
+_CHATTY = ("aiokafka", "hypercorn.error", "sqlalchemy.engine")
+
+_REPETITION_SECONDS = 30
+_MAX_REMEMBERED = 100  # messages
+
+
+class RepetitionFilter(logging.Filter):
+    """Lets a library's message through once in a while: aiokafka tells every failed connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_at: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is one of ours, or has not been told lately."""
+        if not record.name.startswith(_CHATTY):
+            return True
+        key = (record.name, record.getMessage())
+        if record.created - self._told_at.get(key, -math.inf) < _REPETITION_SECONDS:
+            return False
+        if len(self._told_at) >= _MAX_REMEMBERED:
+            self._told_at.clear()
+        self._told_at[key] = record.created
+        return True
+
+
+class DemotionFilter(logging.Filter):
+    """Makes warnings of aiokafka's errors: it tries again, as it does with a broker that starts.
+
+    What needs a person is said by us, who know for how long it has lasted.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return that the record is told; a traceback stays an error."""
+        is_theirs = record.name.startswith("aiokafka") and not record.exc_info
+        if is_theirs and record.levelno > logging.WARNING:
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+
+def configure_logging(level: str, stream: TextIO | None = None) -> None:
+    """Send all logging of the process to the stream (standard output) from this level on."""
+    stream = stream or sys.stdout
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(RepetitionFilter())
+    handler.addFilter(DemotionFilter())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_rendering(is_terminal=stream.isatty()),
+            ],
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _rendering(*, is_terminal: bool) -> list[Processor]:
+    if is_terminal:
+        # Tracebacks without the values of variables: any of them may be a secret.
+        readable = structlog.dev.ConsoleRenderer(exception_formatter=_plain_traceback)
+        return [_escape_values, readable, _mask_passwords]
+    return [
+        structlog.processors.format_exc_info,
+        _lead_with_what_is_read_first,
+        structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+        _escape_line,
+        _mask_passwords,
+    ]
+
+
+def _lead_with_what_is_read_first(
+    _logger: WrappedLogger, _method: str, event: EventDict
+) -> EventDict:
+    first = ("timestamp", "level", "event")
+    return {name: event[name] for name in first if name in event} | dict(event)
+
+
+def _escape_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape before the renderer adds colours, which are control characters, too."""
+    return {
+        escaped(name): escaped(value) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
+
+
+def _escape_line(_logger: WrappedLogger, _method: str, rendered: EventDict | str) -> str:
+    """Escape what JSON may have as it is; it can only stand in strings."""
+    return escaped(str(rendered))
+
+
+def _plain_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    stream.write(escaped_block(plain.getvalue()))
+
+
+def _mask_passwords(_logger: WrappedLogger, _method: str, rendered: EventDict | str) -> str:
+    return _PASSWORD_IN_URL.sub(r"\1:***@", str(rendered))

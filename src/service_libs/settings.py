@@ -1,0 +1,116 @@
+"""What the settings of all services have in common: their types, and how they are read.
+
+Settings build nothing; nothing else reads the environment.
+"""
+
+import os
+import re
+from collections.abc import Collection
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings
+from pydantic_settings import SettingsError as UnreadableSettingError
+
+from service_libs.exceptions import SettingsError
+from service_libs.variables import find_unknown
+
+MAX_PORT = 65535
+MEBIBYTE = 1024 * 1024
+CALLERS_MARGIN_SECONDS = 5  # before callers give up, they have an answer
+DEFAULT_SECRETS_DIR = Path("/run/secrets")
+
+_BROKER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
+
+SettingsType = TypeVar("SettingsType", bound=BaseSettings)
+
+
+class Environment(StrEnum):
+    """Where the service runs."""
+
+    TESTING = "testing"
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+def _check_brokers(value: str) -> str:
+    for address in value.split(","):
+        match = _BROKER.fullmatch(address.strip())
+        if match is None or not 1 <= int(match["port"]) <= MAX_PORT:
+            raise PydanticCustomError("brokers", "not host:port[,host:port...], ports 1 to 65535")
+    return value
+
+
+def _check_not_blank(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().strip():
+        raise PydanticCustomError("blank", "empty: give a token, or unset it to ask for none")
+    return value
+
+
+Seconds = Annotated[float, Field(gt=0)]
+Brokers = Annotated[str, AfterValidator(_check_brokers)]
+Token = Annotated[SecretStr, AfterValidator(_check_not_blank)]
+
+
+def load(
+    settings_type: type[SettingsType],
+    *,
+    refuse_unknown: bool = False,
+    read_elsewhere: Collection[str] = (),
+) -> SettingsType:
+    """Return the settings, from variables, and from files in a secrets directory.
+
+    Args:
+        settings_type: the settings, with the prefix of their variables.
+        refuse_unknown: whether a name with the prefix that is no setting is a bad setting, too.
+        read_elsewhere: names with the prefix that others read: a composition's, for example.
+
+    Raises:
+        SettingsError: a setting is bad; its message is one line that names each, without its value.
+    """
+    prefix = settings_type.model_config["env_prefix"]
+    secrets = _secrets_dir(f"{prefix}SECRETS_DIR")
+    faults = _find_unknown(settings_type, secrets, read_elsewhere) if refuse_unknown else []
+    try:
+        settings = settings_type(_secrets_dir=secrets)
+    except ValidationError as exc:
+        faults += [
+            f"{prefix}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()
+        ]
+    except UnreadableSettingError:
+        faults.append(f"{prefix}SECRETS_DIR: a file in {secrets} cannot be read")
+    else:
+        if not faults:
+            return settings
+    raise SettingsError("; ".join(faults))
+
+
+def _find_unknown(
+    settings_type: type[BaseSettings], secrets: Path | None, read_elsewhere: Collection[str]
+) -> list[str]:
+    """Return what nobody reads: variables, and secrets, whose loss would be the worse one."""
+    prefix = settings_type.model_config["env_prefix"]
+    names = [f"{prefix}{name.upper()}" for name in settings_type.model_fields]
+    files = {path.name: "" for path in secrets.iterdir()} if secrets else {}
+    return [
+        fault
+        for given in (os.environ, files)
+        for fault in find_unknown(given, names, prefix=prefix, read_elsewhere=read_elsewhere)
+    ]
+
+
+def _secrets_dir(variable: str) -> Path | None:
+    """Return where secrets are; a directory that is named must be there, or a token would be lost.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    named = os.environ.get(variable)
+    if named is None:
+        return DEFAULT_SECRETS_DIR if DEFAULT_SECRETS_DIR.is_dir() else None
+    if not named or not Path(named).is_dir():
+        raise SettingsError(f"{variable}: not a directory")
+    return Path(named)

@@ -1,0 +1,165 @@
+from batch_conductor_service.models import BatchId
+from batch_conductor_service.operating.auditing import Auditor, AuditPolicy
+from batch_conductor_service.operating.repairing import RebuildPolicy, Repairer
+from tests.support.auditing import Stores, archived, cached
+from tests.support.builders import evidence, update
+from tests.support.pipelines import DEPENDENCIES
+
+POLICY = AuditPolicy(page_size=2, pause_seconds=0)
+A, B, C, D, E = map(BatchId, "abcde")
+
+
+def auditor_of(stores: Stores) -> Auditor:
+    return Auditor(stores.cache, stores.records, stores, DEPENDENCIES, POLICY)
+
+
+def repairer_of(stores: Stores) -> Repairer:
+    policy = RebuildPolicy(tries=3, pause_seconds=0)
+    return Repairer(auditor_of(stores), stores.cache, stores.records, stores, policy)
+
+
+async def listed(auditor: Auditor, *batches: BatchId) -> list[list[BatchId]]:
+    return [list(page) async for page in auditor.list_batches(batches)]
+
+
+async def test_all_batches_that_either_side_knows_are_listed_once_page_by_page() -> None:
+    stores = Stores()
+    stores.postgres = {batch: archived(update(batch)) for batch in (A, B, C)}
+    stores.redis = {batch: cached(update(batch)) for batch in (B, D, E)}
+
+    assert await listed(auditor_of(stores)) == [[A, B], [C], [D, E]]
+
+
+async def test_named_batches_are_listed_once_each() -> None:
+    assert await listed(auditor_of(Stores()), C, A, C, B) == [[C, A], [B]]
+
+
+async def test_without_postgres_all_that_redis_knows_are_listed_and_compared() -> None:
+    stores = Stores()
+    stores.redis = {A: cached(update("a")), B: cached(update("b"), "lost")}
+    auditor = Auditor(stores.cache, None, None, DEPENDENCIES, POLICY)
+
+    assert await listed(auditor) == [[A, B]]
+    assert [one.batch_id for one in (await auditor.audit([A, B])).differing] == [B]
+
+
+async def test_batches_that_agree_are_looked_at_once() -> None:
+    stores = Stores()
+    stores.redis[A] = cached(update("a", evidence("e1")))
+    stores.postgres = {
+        A: archived(update("a", evidence("e1"))),
+        B: archived(update("b", evidence("e1"))),
+    }
+
+    page = await auditor_of(stores).audit([A, B, C])
+
+    assert (page.audited, page.doubted, page.unknown, page.differing) == (3, 1, (C,), ())
+    assert stores.looks == 1
+
+
+async def test_a_difference_that_stays_is_told() -> None:
+    stores = Stores()
+    stores.redis[A] = cached(update("a", evidence("e1")))
+
+    [found] = (await auditor_of(stores).audit([A])).differing
+
+    assert found.batch_id == A
+    assert stores.looks == 2
+
+
+async def test_a_difference_that_is_gone_at_the_second_look_is_not_told() -> None:
+    stores = Stores()
+    stores.redis[A] = cached(update("a", evidence("e1")))
+
+    def arrive() -> None:
+        if stores.looks == 2:
+            stores.postgres[A] = archived(update("a", evidence("e1")))
+
+    stores.on_look = arrive
+
+    assert (await auditor_of(stores).audit([A])).differing == ()
+
+
+async def test_a_difference_that_has_become_another_is_not_told() -> None:
+    """Each look sees a moment of a batch that is being written."""
+    stores = Stores()
+
+    def write_on() -> None:
+        stores.redis[A] = cached(update("a", evidence(f"e{stores.looks}")))
+
+    stores.on_look = write_on
+
+    assert (await auditor_of(stores).audit([A])).differing == ()
+
+
+async def test_what_is_on_its_way_is_not_told() -> None:
+    stores = Stores()
+    stores.redis[A] = cached(update("a", evidence("e1")))
+    stores.queued = [update("a", evidence("e1")), update("b", evidence("e1"))]
+
+    assert (await auditor_of(stores).audit([A])).differing == ()
+
+
+async def test_a_repair_brings_both_sides_together() -> None:
+    stores = Stores()
+    stores.redis = {A: cached(update("a", evidence("e1")))}
+    stores.postgres = {A: archived(update("a", evidence("e2")))}
+    found = (await auditor_of(stores).audit([A])).differing
+
+    left = await repairer_of(stores).repair(found)
+
+    assert left == ()
+    assert {e.essay_id for e in stores.redis[A].state.as_update().evidence} == {"e1", "e2"}
+
+
+async def test_a_repair_counts_anew_what_postgres_alone_has() -> None:
+    stores = Stores()
+    right = archived(update("a", evidence("e1")))
+    stores.postgres = {A: type(right)(state=right.state)}
+    found = (await auditor_of(stores).audit([A])).differing
+
+    left = await repairer_of(stores).repair(found)
+
+    assert len(found) == 1
+    assert left == ()
+    assert stores.postgres[A].counts == right.counts
+    assert stores.redis == {}
+
+
+async def test_a_rebuild_merges_what_postgres_redis_and_the_queue_know() -> None:
+    stores = Stores()
+    stores.redis = {A: cached(update("a", evidence("e1")), is_current=False)}
+    stores.postgres = {
+        A: archived(update("a", evidence("e2"))),
+        B: archived(update("b", evidence("e1"))),
+    }
+    stores.queued = [update("a", evidence("e3"))]
+    repairer = repairer_of(stores)
+    before = await repairer.look([A, B])
+
+    after = await repairer.rebuild([A, B])
+
+    assert (before.made_whole, before.left) == (0, (A, B))
+    assert (after.made_whole, after.left) == (2, ())
+    assert {e.essay_id for e in stores.redis[A].state.as_update().evidence} == {"e1", "e2", "e3"}
+    assert stores.redis[B].state.as_update() == update("b", evidence("e1"))
+
+
+async def test_a_batch_that_waits_for_postgres_is_tried_again() -> None:
+    stores = Stores()
+    stores.postgres = {A: archived(update("a", evidence("e1")))}
+    stores.waiting_writes = 2
+
+    page = await repairer_of(stores).rebuild([A])
+
+    assert (page.made_whole, page.left) == (1, ())
+
+
+async def test_a_batch_that_waits_too_long_is_left_in_doubt() -> None:
+    stores = Stores()
+    stores.postgres = {A: archived(update("a", evidence("e1")))}
+    stores.waiting_writes = 3
+
+    page = await repairer_of(stores).rebuild([A])
+
+    assert (page.made_whole, page.left) == (0, (A,))

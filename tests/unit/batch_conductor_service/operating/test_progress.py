@@ -1,0 +1,111 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from batch_conductor_service.config import Settings
+from batch_conductor_service.kafka_consumer import EventConsumer
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.operating.progress import ConsumerProgress, QueueProgress
+from batch_conductor_service.port_values import QueueBacklog
+from batch_conductor_service.providers.policies import consumer_policy
+from local_stack.ports import find_free_port
+from service_libs.exceptions import StoreUnavailableError
+from service_libs.health import HealthMonitor
+from service_libs.protocols import ClockProtocol, ProgressProtocol
+from service_libs.supervisor import Supervisor
+from tests.support.builders import NOON
+from tests.support.consuming import ControlledQueue, ControlledRepository
+from tests.support.membership import consumer_with
+from tests.support.waiting import eventually
+
+
+class SettableClock:
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def now(self) -> datetime:
+        return self.time
+
+
+class AgeingQueue(ControlledQueue):
+    """A queue whose oldest entry is as old as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.age_seconds = 0.0
+
+    async def get_backlog(self) -> QueueBacklog:
+        if self.failures:
+            raise StoreUnavailableError
+        return QueueBacklog(depth=1, oldest_age_seconds=self.age_seconds)
+
+
+def monitor_of(progress: ProgressProtocol) -> HealthMonitor:
+    metrics = Metrics(CollectorRegistry())
+    return HealthMonitor([], Supervisor([], metrics), metrics, progress=[progress])
+
+
+@contextlib.asynccontextmanager
+async def consumer_without_a_broker(clock: ClockProtocol) -> AsyncIterator[EventConsumer]:
+    settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{find_free_port()}")
+    policy = consumer_policy(settings)
+    consumer = consumer_with(policy, ControlledRepository(), clock=clock)
+    run = asyncio.create_task(consumer.run())
+    await asyncio.sleep(0.05)
+    yield consumer
+    consumer.stop()
+    await run
+
+
+async def test_a_consumer_that_finds_no_broker_for_a_while_degrades_the_service() -> None:
+    async with consumer_without_a_broker(SettableClock()) as consumer:
+        monitor = monitor_of(ConsumerProgress(consumer, grace_seconds=0.5))
+        assert monitor.status == "healthy"
+
+        async def is_degraded() -> bool:
+            return monitor.status == "degraded"
+
+        await eventually(is_degraded, what="the end of the grace")
+        assert monitor.progress == {
+            "consumer": {"state": "connecting", "since": NOON.isoformat(), "last_progress_at": None}
+        }
+
+
+async def test_a_clock_that_jumps_makes_no_consumer_late() -> None:
+    clock = SettableClock()
+    async with consumer_without_a_broker(clock) as consumer:
+        monitor = monitor_of(ConsumerProgress(consumer))
+
+        clock.time += timedelta(hours=1)
+
+        assert monitor.status == "healthy"
+
+
+@pytest.mark.parametrize(("age_seconds", "status"), [(299, "healthy"), (301, "degraded")])
+async def test_a_change_that_waits_for_minutes_degrades_the_service(
+    age_seconds: float, status: str
+) -> None:
+    queue = AgeingQueue()
+    queue.age_seconds = age_seconds
+    monitor = monitor_of(QueueProgress(queue))
+
+    await monitor.check()
+
+    assert monitor.status == status
+    assert monitor.progress["persistence_queue"]["oldest_age_seconds"] == age_seconds
+
+
+async def test_a_queue_that_cannot_be_asked_is_as_it_was() -> None:
+    queue = AgeingQueue()
+    queue.age_seconds = 301
+    monitor = monitor_of(QueueProgress(queue))
+    await monitor.check()
+    queue.failures = 1
+
+    await monitor.check()
+
+    assert monitor.status == "degraded"
