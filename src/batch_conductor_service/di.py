@@ -15,7 +15,6 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.operating.drift_sampling import RecentBatches
 from batch_conductor_service.protocols import (
     AnnouncementDropsProtocol,
-    DlqProducerProtocol,
     PipelineGeneratorProtocol,
     PipelineResolutionServiceProtocol,
     PipelineRulesProtocol,
@@ -55,6 +54,7 @@ from service_libs.metrics import ServiceMetrics
 from service_libs.protocols import (
     BackgroundTaskProtocol,
     ClockProtocol,
+    DlqProducerProtocol,
     HealthProbeProtocol,
     ProgressProtocol,
 )

@@ -1,7 +1,7 @@
 """The errors that are this service's own; what every service has stands in `service_libs`."""
 
 from common_core.printable import escaped
-from service_libs.exceptions import HaltError, ServiceError
+from service_libs.exceptions import ServiceError
 
 
 class GiveWayError(Exception):
@@ -47,9 +47,3 @@ class PipelineConfigurationError(ServiceError):
         super().__init__(
             "\n".join([f"{source}: {len(faults)} fault(s)", *(f"  {f}" for f in faults)])
         )
-
-
-class DeadLetterLimitError(HaltError):
-    """Most records would be dead-lettered, so consumption stopped."""
-
-    code = "dead_letter_limit"

@@ -12,19 +12,16 @@ from typing import Any, TypeVar
 import structlog
 
 from batch_conductor_service.consuming.checkpoints import Checkpoints
-from batch_conductor_service.consuming.condition import (
-    ConditionRecorder,
-    ConsumerCondition,
-    ConsumerState,
-)
 from batch_conductor_service.consuming.durability import DurabilityTracker
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.own_freshness import OwnFreshness
-from batch_conductor_service.consuming.patience import Patience, PollAbandonedError
 from batch_conductor_service.consuming.policy import ConsumerPolicy
-from batch_conductor_service.domain.freshness import Partition, PartitionFreshness
+from batch_conductor_service.domain.freshness import PartitionFreshness
+from common_core.records import Partition
 from service_libs.backoff import Backoff
 from service_libs.exceptions import BrokerUnavailableError, HaltError, TransientError
+from service_libs.kafka.condition import ConditionRecorder, ConsumerCondition, ConsumerState
+from service_libs.kafka.patience import Patience, PollAbandonedError
 from service_libs.kafka.records import PartitionsLostError, Poll
 from service_libs.kafka.unreadable_records import UnreadablePollError, UnreadableRecords
 from service_libs.protocols import Connect, RecordSourceProtocol

@@ -93,14 +93,6 @@ class Metrics(ServiceMetrics):
             "Age of the oldest PhaseSkipped event that waits; 0 when none does.",
             registry=registry,
         )
-        # outcome: published, failed, dropped, already_held (read again by a replay: the topic has
-        # it). A steady rise of `failed` means the broker is away.
-        self.dlq_messages = Counter(
-            "bcs_dlq_messages_total",
-            "Dead letters by what became of them.",
-            ["topic", "reason", "outcome"],
-            registry=registry,
-        )
 
     def _events(self, registry: CollectorRegistry) -> None:
         # outcome: applied, dead_lettered.

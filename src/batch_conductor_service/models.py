@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from common_core.records import RecordPosition
+
 BatchId = NewType("BatchId", str)
 EssayId = NewType("EssayId", str)
 StepName = NewType("StepName", str)
@@ -103,15 +105,6 @@ class BatchRegistration:
     repeated_at: datetime
     essays_total: int
     essay_ids: tuple[EssayId, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordPosition:
-    """Where in Kafka an event was read."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,12 @@
 """What passes through the ports: what is read, queued, dead-lettered and asked. Pure values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate
+from common_core.records import Partition
 
 RedisCommand = tuple[str | int | bytes, ...]
 
@@ -71,37 +71,6 @@ class Watermark:
         """Whether Postgres has the effect of the entry."""
         milliseconds, sequence = entry_id.split("-")
         return (int(milliseconds), int(sequence)) <= self.held_through
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """What could not be handled, as it was, and why.
-
-    For a consumed record `payload`, `key` and `headers` are the original's, untouched. `reason` is
-    of a closed set, `error_info` has no secret.
-    """
-
-    base_topic: str
-    reason: str
-    error_type: str
-    error_message: str
-    payload: bytes | None
-    key: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
-    partition: int | None = None
-    offset: int | None = None
-    timestamp_ms: int | None = None
-    consumer_group: str | None = None
-    correlation_id: str | None = None
-    metadata: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupPosition:
-    """The first offset that the group has not committed, if any, and the first that there is."""
-
-    committed: int | None
-    beginning: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

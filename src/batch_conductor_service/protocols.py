@@ -14,7 +14,6 @@ from batch_conductor_service.domain.drift import ArchivedBatch, CachedBatch
 from batch_conductor_service.domain.freshness import (
     Freshness,
     GroupPromises,
-    Partition,
     PartitionFreshness,
     PartitionLag,
     TopicLook,
@@ -30,8 +29,6 @@ from batch_conductor_service.models import (
     StepName,
 )
 from batch_conductor_service.port_values import (
-    DeadLetter,
-    GroupPosition,
     IdleBatch,
     QueueBacklog,
     QueueEntry,
@@ -41,7 +38,9 @@ from batch_conductor_service.port_values import (
     SummaryReading,
     Watermark,
 )
+from common_core.records import Partition
 from service_libs.exceptions import TransientError
+from service_libs.kafka.records import GroupPosition
 
 
 class BatchStateRepositoryProtocol(Protocol):
@@ -151,18 +150,6 @@ class PersistenceQueueProtocol(Protocol):
 
     async def get_backlog(self) -> QueueBacklog:
         """Return how much waits."""
-        ...
-
-
-class DlqProducerProtocol(Protocol):
-    """Where dead letters go."""
-
-    async def publish(self, letter: DeadLetter) -> None:
-        """Publish and await the acknowledgement.
-
-        Raises:
-            BrokerUnavailableError: not acknowledged in time; the letter may yet arrive.
-        """
         ...
 
 

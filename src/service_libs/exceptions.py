@@ -96,6 +96,12 @@ class HaltError(ServiceError):
         self.details = details or {}
 
 
+class DeadLetterLimitError(HaltError):
+    """Most records would be dead-lettered, so consumption stopped."""
+
+    code = "dead_letter_limit"
+
+
 class UnreadableRecordError(HaltError):
     """A record cannot be read from its partition, so consumption stopped."""
 

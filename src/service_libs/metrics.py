@@ -13,6 +13,7 @@ class ServiceMetrics:
         self._http(registry, prefix)
         self._dependencies(registry, prefix)
         self._tasks(registry, prefix)
+        self._dead_letters(registry, prefix)
 
     def _http(self, registry: CollectorRegistry, prefix: str) -> None:
         # Requests answered; `endpoint` is the route's pattern.
@@ -52,5 +53,15 @@ class ServiceMetrics:
             f"{prefix}_task_restarts_total",
             "Background tasks started again after they died.",
             ["task"],
+            registry=registry,
+        )
+
+    def _dead_letters(self, registry: CollectorRegistry, prefix: str) -> None:
+        # outcome: published, failed, dropped, already_held (read again by a replay: the topic has
+        # it). A steady rise of `failed` means the broker is away.
+        self.dlq_messages = Counter(
+            f"{prefix}_dlq_messages_total",
+            "Dead letters by what became of them.",
+            ["topic", "reason", "outcome"],
             registry=registry,
         )

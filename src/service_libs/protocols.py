@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from common_core.records import Partition
 from service_libs.kafka.reading_progress import ReadingProgress
-from service_libs.kafka.records import Partition, Poll
+from service_libs.kafka.records import DeadLetter, Poll
 
 
 class BackgroundTaskProtocol(Protocol):
@@ -143,6 +144,18 @@ class RecordSourceProtocol(Protocol):
 
     async def is_stuck(self) -> bool:
         """Whether there is something to read; for when nothing is read."""
+        ...
+
+
+class DlqProducerProtocol(Protocol):
+    """Where dead letters go."""
+
+    async def publish(self, letter: DeadLetter) -> None:
+        """Publish and await the acknowledgement.
+
+        Raises:
+            BrokerUnavailableError: not acknowledged in time; the letter may yet arrive.
+        """
         ...
 
 

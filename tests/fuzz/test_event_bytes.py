@@ -12,18 +12,19 @@ from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.phase_tracking import to_update
-from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
+from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.events.decoding import InvalidReason, decode_event
 from batch_conductor_service.events.subjects import find_subject
-from batch_conductor_service.implementations.kafka.dead_letter_format import original_record, wrap
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.models import BatchId, BatchUpdate, RecordPosition, StepName
+from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from batch_conductor_service.persisting.codec import decode_update, encode_update
+from common_core.records import RecordPosition
 from common_core.topics import consumed_topics
 from service_libs.clock import SystemClock
 from service_libs.exceptions import InvalidMessageError
+from service_libs.kafka.policy import DeadLetterLimit
 from service_libs.kafka.records import ConsumedRecord, Record
 from tests.support.builders import (
     RecordedEvent,
@@ -34,6 +35,7 @@ from tests.support.builders import (
 )
 from tests.support.consuming import ControlledDlq, ControlledRepository
 from tests.support.fuzzing import STRANGE_JSON, json_values, mutated_json, tries
+from tests.support.letters import LETTERS
 from tests.support.pipelines import DEPENDENCIES
 
 VALID = (
@@ -174,8 +176,8 @@ async def test_a_poll_with_strange_records_is_handled_to_its_end(
     }
     for letter in dlq.letters:
         assert InvalidReason(letter.reason)
-        message = wrap(letter, datetime.now(UTC))
-        original = original_record(message.value, message.headers)
+        message = LETTERS.wrap(letter, datetime.now(UTC))
+        original = LETTERS.original_record(message.value, message.headers)
         assert letter.offset is not None
         assert (original.value, original.key) == (
             by_offset[letter.offset].value,

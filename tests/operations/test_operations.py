@@ -15,8 +15,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
-from batch_conductor_service.implementations.kafka.group import KafkaConsumerGroup
 from common_core.topics import consumed_topics
+from service_libs.kafka.group import KafkaConsumerGroup
 from tests.support.builders import essay_names, registered, spellchecked
 from tests.support.neighbours import ask, send, sender
 from tests.support.servers import plain_url

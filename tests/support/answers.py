@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.consuming.group_freshness import AlwaysFresh
 from batch_conductor_service.consuming.handling import PollHandler
-from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
+from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
@@ -28,6 +28,7 @@ from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelin
 from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
 from common_core.verdicts import Reason, Verdict
 from service_libs.exceptions import StoreUnavailableError, TransientError
+from service_libs.kafka.policy import DeadLetterLimit
 from service_libs.kafka.records import ConsumedRecord
 from tests.support.consuming import ControlledDlq
 from tests.support.oracle.histories import GRAPH, History

@@ -19,10 +19,10 @@ from batch_conductor_service.models import (
     OutcomeVerdict,
     PhaseOutcome,
     ProcessingStepStatus,
-    RecordPosition,
     StepEvidence,
     StepName,
 )
+from common_core.records import RecordPosition
 from common_core.topics import EventName, topic_name
 
 # Lately, as records are: a broker deletes what is old, and a record's own time is believed.

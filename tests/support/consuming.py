@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Sequence
 
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
-from batch_conductor_service.models import BatchId, BatchUpdate, RecordPosition
-from batch_conductor_service.port_values import DeadLetter, QueueBacklog, QueueEntry, Watermark
+from batch_conductor_service.models import BatchId, BatchUpdate
+from batch_conductor_service.port_values import QueueBacklog, QueueEntry, Watermark
+from common_core.records import RecordPosition
 from service_libs.exceptions import (
     BrokerUnavailableError,
     RefusedUpdateError,
     StoreUnavailableError,
 )
+from service_libs.kafka.records import DeadLetter
 from tests.support.pipelines import DEPENDENCIES
 
 

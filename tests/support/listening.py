@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.consuming.broker_watch import BrokerWatch, WatchPolicy
 from batch_conductor_service.consuming.group_freshness import FreshnessExchange, GroupFreshness
-from batch_conductor_service.consuming.policy import DeadLetterLimit
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.implementations.kafka.broker_look import KafkaBrokerLook
 from batch_conductor_service.metrics import Metrics
@@ -25,6 +24,7 @@ from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRule
 from service_libs.clock import SystemClock
 from service_libs.exceptions import HaltError
 from service_libs.health import HealthMonitor
+from service_libs.kafka.policy import DeadLetterLimit
 from service_libs.protocols import BackgroundTaskProtocol
 from service_libs.supervisor import Supervisor
 from tests.support.consuming import ControlledQueue, ControlledRepository

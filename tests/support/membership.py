@@ -6,7 +6,6 @@ from typing import TypedDict, Unpack
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.consuming.checkpoints import Checkpoints
-from batch_conductor_service.consuming.condition import ConditionRecorder
 from batch_conductor_service.consuming.durability import DurabilityTracker
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy
@@ -14,15 +13,15 @@ from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
-    DlqProducerProtocol,
     PersistenceQueueProtocol,
     ReplayRequestsProtocol,
 )
 from batch_conductor_service.providers.metric_labels import show_consumer_state
 from common_core.topics import consumed_topics
 from service_libs.clock import SystemClock
+from service_libs.kafka.condition import ConditionRecorder
 from service_libs.kafka.record_source import KafkaRecordSource
-from service_libs.protocols import ClockProtocol, Connect
+from service_libs.protocols import ClockProtocol, Connect, DlqProducerProtocol
 from tests.support.consuming import ControlledDlq, ControlledRepository
 from tests.support.kafka import unique
 from tests.support.pipelines import DEPENDENCIES

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.config import Settings
 from batch_conductor_service.consuming.handling import PollHandler
-from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
+from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
@@ -20,6 +20,7 @@ from batch_conductor_service.protocols import (
     PipelineResolutionServiceProtocol,
 )
 from batch_conductor_service.startup_setup import build_container
+from service_libs.kafka.policy import DeadLetterLimit
 from service_libs.kafka.records import ConsumedRecord, Record
 from service_libs.settings import Environment
 from tests.support.builders import (

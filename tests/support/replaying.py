@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.port_values import ReplayRequest
+from common_core.records import Partition
 from service_libs.exceptions import StoreUnavailableError
 
 

@@ -10,8 +10,8 @@ import click
 
 from batch_conductor_service.cli.operating import NOTHING_DIFFERS, SOMETHING_DIFFERS, opened
 from batch_conductor_service.config import Settings, load_settings
-from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.operating.replaying import PartitionReplay, Replayer, ReplayResult
+from common_core.records import Partition
 from common_core.topics import consumed_topics
 
 if TYPE_CHECKING:

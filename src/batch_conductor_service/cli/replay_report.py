@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from batch_conductor_service.cli.operating import make_console
-from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.operating.replaying import PartitionReplay, ReplayResult
+from common_core.records import Partition
 
 
 class ReplayReport(Protocol):

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from batch_conductor_service.domain.freshness import Partition, PartitionLag, TopicLook
+from batch_conductor_service.domain.freshness import PartitionLag, TopicLook
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import BrokerLookProtocol
+from common_core.records import Partition
 from common_core.topics import consumed_topics
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.protocols import ClockProtocol

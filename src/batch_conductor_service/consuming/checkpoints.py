@@ -4,7 +4,6 @@ import asyncio
 
 import structlog
 
-from batch_conductor_service.consuming.condition import ConditionRecorder, ConsumerState
 from batch_conductor_service.consuming.deleted_records import RetentionWatch
 from batch_conductor_service.consuming.durability import DurabilityTracker, QueueReplacedError
 from batch_conductor_service.consuming.policy import ConsumerPolicy
@@ -12,6 +11,7 @@ from batch_conductor_service.consuming.rewinding import Rewinder
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import ReplayRequestsProtocol
 from service_libs.exceptions import TransientError
+from service_libs.kafka.condition import ConditionRecorder, ConsumerState
 from service_libs.kafka.records import PartitionsLostError
 from service_libs.protocols import RecordSourceProtocol
 

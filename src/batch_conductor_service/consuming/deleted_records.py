@@ -5,8 +5,8 @@ import time
 
 import structlog
 
-from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.metrics import Metrics
+from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.protocols import RecordSourceProtocol
 

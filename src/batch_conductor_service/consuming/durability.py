@@ -8,9 +8,8 @@ proves anything any more: Redis came back without its tail, or empty, or is anot
 from collections.abc import Iterable, Mapping
 
 from batch_conductor_service.consuming.offset_ledger import OffsetLedger
-from batch_conductor_service.domain.freshness import Partition
-from batch_conductor_service.models import RecordPosition
 from batch_conductor_service.protocols import PersistenceQueueProtocol
+from common_core.records import Partition, RecordPosition
 from service_libs.exceptions import ServiceError
 
 

@@ -18,7 +18,6 @@ from batch_conductor_service.domain.freshness import (
     NOTHING_KNOWN,
     Freshness,
     GroupPromises,
-    Partition,
     PartitionFreshness,
     TopicLook,
     find_behind,
@@ -26,6 +25,7 @@ from batch_conductor_service.domain.freshness import (
     join_freshness,
 )
 from batch_conductor_service.protocols import FreshnessBoardProtocol, FreshnessSourceProtocol
+from common_core.records import Partition
 from service_libs.exceptions import TransientError
 from service_libs.protocols import ClockProtocol
 

@@ -9,8 +9,6 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from batch_conductor_service.consuming.dead_letters import reason_of, to_dead_letter
-from batch_conductor_service.consuming.invalid_records import InvalidRecordWindow
 from batch_conductor_service.consuming.phase_tracking import (
     group_by_batch,
     to_unreadable_update,
@@ -22,13 +20,16 @@ from batch_conductor_service.domain.statement_times import bound_in_time, bounds
 from batch_conductor_service.events.decoding import decode_event
 from batch_conductor_service.events.subjects import find_subject
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.models import BatchUpdate, RecordPosition
-from batch_conductor_service.protocols import BatchStateRepositoryProtocol, DlqProducerProtocol
+from batch_conductor_service.models import BatchUpdate
+from batch_conductor_service.protocols import BatchStateRepositoryProtocol
+from common_core.records import RecordPosition
 from common_core.topics import find_event
 from service_libs.exceptions import InvalidMessageError, RefusedUpdateError, ServiceError
 from service_libs.failpoints import failpoint
+from service_libs.kafka.dead_letters import reason_of, to_dead_letter
+from service_libs.kafka.invalid_records import InvalidRecordWindow
 from service_libs.kafka.records import Record
-from service_libs.protocols import ClockProtocol
+from service_libs.protocols import ClockProtocol, DlqProducerProtocol
 
 logger = structlog.get_logger(__name__)
 

@@ -7,9 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
 
-from batch_conductor_service.domain.freshness import Partition
-from batch_conductor_service.models import RecordPosition
 from batch_conductor_service.port_values import Watermark
+from common_core.records import Partition, RecordPosition
 
 
 class OffsetLedger:

@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from batch_conductor_service.consuming.durability import DurabilityTracker
-from batch_conductor_service.domain.freshness import Partition, PartitionFreshness
+from batch_conductor_service.domain.freshness import PartitionFreshness
+from common_core.records import Partition
 from service_libs.kafka.reading_progress import ReadingProgress
 
 

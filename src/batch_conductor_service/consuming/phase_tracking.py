@@ -29,7 +29,6 @@ from batch_conductor_service.models import (
     OutcomeVerdict,
     PhaseOutcome,
     ProcessingStepStatus,
-    RecordPosition,
     StepEvidence,
     StepName,
 )
@@ -39,6 +38,7 @@ from common_core.events import (
     ELSBatchPhaseOutcomeV1,
     SpellcheckPhaseCompletedV1,
 )
+from common_core.records import RecordPosition
 from common_core.topics import EventName
 
 SPELLCHECK = StepName("spellcheck")

@@ -2,20 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from service_libs.kafka.policy import SourcePolicy
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterLimit:
-    """When so many records are invalid that the fault is more likely ours than theirs.
-
-    Of the latest `window` records, at least `min_invalid_records` and more than `max_invalid_ratio`
-    of them; a ratio of 1 is never exceeded.
-    """
-
-    max_invalid_ratio: float = 0.5
-    min_invalid_records: int = 100
-    window: int = 500
+from service_libs.kafka.policy import DeadLetterLimit, SourcePolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,8 @@
 import structlog
 
 from batch_conductor_service.consuming.durability import DurabilityTracker
-from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.protocols import ReplayRequestsProtocol
+from common_core.records import Partition
 from service_libs.protocols import RecordSourceProtocol
 
 logger = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-Partition = tuple[str, int]  # topic, number
+from common_core.records import Partition
 
 # Two machines' clocks are never quite the same. What is said to be later than this is not believed.
 CLOCK_TOLERANCE = timedelta(seconds=1)

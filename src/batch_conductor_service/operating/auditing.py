@@ -9,11 +9,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.drift import (
-    ArchivedBatch,
-    BatchComparison,
-    compare,
-)
+from batch_conductor_service.domain.drift import ArchivedBatch, BatchComparison, compare
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.protocols import (

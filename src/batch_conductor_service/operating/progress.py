@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from batch_conductor_service.consuming.broker_watch import BrokerWatch
-from batch_conductor_service.consuming.condition import ConsumerCondition, ConsumerState
 from batch_conductor_service.consuming.group_freshness import GroupFreshness
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.port_values import QueueBacklog
 from batch_conductor_service.protocols import PersistenceQueueProtocol
+from service_libs.kafka.condition import ConsumerCondition, ConsumerState
 
 CONSUMER_GRACE_SECONDS = 30  # longer than a rebalance, or than a broker that starts again
 QUEUE_GRACE_SECONDS = 300  # for the oldest change to reach Postgres

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from batch_conductor_service.domain.freshness import Partition
-from batch_conductor_service.port_values import GroupPosition
 from batch_conductor_service.protocols import ConsumerGroupProtocol, ReplayRequestsProtocol
+from common_core.records import Partition
 from service_libs.exceptions import ServiceError
+from service_libs.kafka.records import GroupPosition
 
 LOOK_SECONDS = 0.2  # between two looks at who has obeyed
 

@@ -7,17 +7,11 @@ from dishka import AnyOf, Provider, Scope, provide
 
 from batch_conductor_service.config import Settings
 from batch_conductor_service.consuming.checkpoints import Checkpoints
-from batch_conductor_service.consuming.condition import ConditionRecorder
 from batch_conductor_service.consuming.durability import DurabilityTracker
 from batch_conductor_service.consuming.group_freshness import AlwaysFresh
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
-from batch_conductor_service.implementations.kafka.held_letters import (
-    HeldDeadLetters,
-    OnceOnlyDlqProducer,
-)
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
 from batch_conductor_service.implementations.memory.dlq_producer import (
     NoOpDlqProducerImpl,
@@ -26,25 +20,27 @@ from batch_conductor_service.implementations.memory.dlq_producer import (
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.operating.drift_sampling import NotingRepository
-from batch_conductor_service.protocols import (
-    DlqProducerProtocol,
-    FreshnessProtocol,
-    SkipEventPublisherProtocol,
-)
+from batch_conductor_service.protocols import FreshnessProtocol, SkipEventPublisherProtocol
 from batch_conductor_service.providers.metric_labels import show_consumer_state
 from batch_conductor_service.providers.policies import consumer_policy
 from common_core.topics import consumed_topics
+from service_libs.kafka.condition import ConditionRecorder
+from service_libs.kafka.dead_letter_format import DeadLetterFormat
+from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
 from service_libs.kafka.health import KafkaProbe
+from service_libs.kafka.held_letters import HeldDeadLetters, OnceOnlyDlqProducer
 from service_libs.kafka.producer import KafkaProducerClient
 from service_libs.kafka.record_source import KafkaRecordSource
 from service_libs.protocols import (
     BackgroundTaskProtocol,
     ClockProtocol,
     Connect,
+    DlqProducerProtocol,
     HealthProbeProtocol,
 )
 
 CLIENT_ID = "batch-conductor-service"
+LETTERS = DeadLetterFormat(service="batch_conductor_service", prefix="bcs_dlq-")
 
 
 class KafkaProvider(Provider):
@@ -52,7 +48,6 @@ class KafkaProvider(Provider):
 
     scope = Scope.APP
 
-    dlq = provide(KafkaDlqProducerImpl, provides=DlqProducerProtocol)
     skips = provide(KafkaSkipEventPublisher, provides=SkipEventPublisherProtocol)
     probe = provide(KafkaProbe, provides=HealthProbeProtocol)
 
@@ -66,6 +61,12 @@ class KafkaProvider(Provider):
         )
         yield producer
         await producer.stop()
+
+    @provide
+    def dlq(
+        self, producer: KafkaProducerClient, metrics: Metrics, clock: ClockProtocol
+    ) -> DlqProducerProtocol:
+        return KafkaDlqProducerImpl(producer, LETTERS, metrics, clock)
 
 
 class ConsumingProvider(Provider):
@@ -97,6 +98,7 @@ class ConsumingProvider(Provider):
         held = HeldDeadLetters(
             settings.kafka_bootstrap_servers,
             settings.kafka_consumer_group_id,
+            LETTERS,
             request_timeout_seconds=settings.kafka_request_timeout_seconds,
         )
         return OnceOnlyDlqProducer(dlq, held, metrics)

@@ -11,7 +11,6 @@ from itertools import product
 
 from prometheus_client import Counter, Histogram
 
-from batch_conductor_service.consuming.condition import ConsumerState
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.events.decoding import InvalidReason
 from batch_conductor_service.exceptions import PrerequisiteMissingError, UnknownPipelineError
@@ -31,6 +30,7 @@ from service_libs.exceptions import (
     ServiceError,
     StoreUnavailableError,
 )
+from service_libs.kafka.condition import ConsumerState
 
 VERSION = version("batch-conductor-service")
 UNKNOWN = "unknown"  # a pipeline that the file does not have, an event of no topic of ours

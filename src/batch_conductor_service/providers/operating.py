@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.implementations.kafka.group import KafkaConsumerGroup
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -41,6 +40,7 @@ from batch_conductor_service.providers.policies import (
     sampling_policy,
 )
 from batch_conductor_service.providers.stores import RedisAddress
+from service_libs.kafka.group import KafkaConsumerGroup
 from service_libs.protocols import BackgroundTaskProtocol
 
 

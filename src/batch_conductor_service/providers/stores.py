@@ -41,7 +41,6 @@ from batch_conductor_service.protocols import (
     AtomicRedisClientProtocol,
     BatchStateArchiveProtocol,
     BatchStateRepositoryProtocol,
-    DlqProducerProtocol,
     FreshnessBoardProtocol,
     PersistenceQueueProtocol,
 )
@@ -51,6 +50,7 @@ from service_libs.postgres.health import PostgresProbe
 from service_libs.protocols import (
     BackgroundTaskProtocol,
     ClockProtocol,
+    DlqProducerProtocol,
     HealthProbeProtocol,
     ProgressProtocol,
 )

@@ -11,14 +11,10 @@ import structlog
 
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.events.phase_skipped import phase_skipped_events
-from batch_conductor_service.protocols import (
-    AnnouncementDropsProtocol,
-    DlqProducerProtocol,
-    SkipEventPublisherProtocol,
-)
+from batch_conductor_service.protocols import AnnouncementDropsProtocol, SkipEventPublisherProtocol
 from batch_conductor_service.resolving.failure_letters import FailureLetters, LetterPolicy
 from batch_conductor_service.resolving.skip_queue import SkipPolicy, SkipQueue
-from service_libs.protocols import ClockProtocol
+from service_libs.protocols import ClockProtocol, DlqProducerProtocol
 
 logger = structlog.get_logger(__name__)
 

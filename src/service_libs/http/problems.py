@@ -15,11 +15,7 @@ from werkzeug.exceptions import BadRequest, HTTPException
 
 from common_core.problem import PROBLEM_TYPE, FieldError, Problem
 from service_libs.breakers import CircuitBreakers
-from service_libs.exceptions import (
-    OverloadedError,
-    ServiceError,
-    StoreUnavailableError,
-)
+from service_libs.exceptions import OverloadedError, ServiceError, StoreUnavailableError
 from service_libs.http.correlation import correlation_id
 
 logger = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from service_libs.kafka.records import Partition
+from common_core.records import Partition
 
 CONFIRMATIONS = 3  # that a broker tells the end of its log exactly, before it is believed
 

@@ -15,6 +15,7 @@ from aiokafka.errors import (
     UnsupportedCodecError,
 )
 
+from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.failpoints import failpoint
 from service_libs.kafka.closing import close_in_order, close_in_parts
@@ -22,7 +23,7 @@ from service_libs.kafka.fetch_answers import watch_fetches
 from service_libs.kafka.policy import SourcePolicy
 from service_libs.kafka.polling import collect
 from service_libs.kafka.reading_progress import FetchAnswer, ReadingProgress
-from service_libs.kafka.records import Partition, PartitionsLostError, Poll
+from service_libs.kafka.records import PartitionsLostError, Poll
 from service_libs.kafka.troubles import describe_trouble
 from service_libs.kafka.unreadable_records import UnreadablePollError
 from service_libs.protocols import ClockProtocol, OnRevoked

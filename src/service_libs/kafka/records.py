@@ -1,11 +1,10 @@
 """What is read from Kafka, whatever reads it. Knows no driver."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 from service_libs.exceptions import TransientError
-
-Partition = tuple[str, int]  # topic, number
 
 
 class PartitionsLostError(TransientError):
@@ -48,3 +47,34 @@ class Poll(NamedTuple):
 
     records: Sequence[Record]
     assignment: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """What could not be handled, as it was, and why.
+
+    For a consumed record `payload`, `key` and `headers` are the original's, untouched. `reason` is
+    of a closed set, `error_info` has no secret.
+    """
+
+    base_topic: str
+    reason: str
+    error_type: str
+    error_message: str
+    payload: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+    partition: int | None = None
+    offset: int | None = None
+    timestamp_ms: int | None = None
+    consumer_group: str | None = None
+    correlation_id: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPosition:
+    """The first offset that the group has not committed, if any, and the first that there is."""
+
+    committed: int | None
+    beginning: int

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
+from common_core.records import Partition
 from service_libs.exceptions import TransientError, UnreadableRecordError
-from service_libs.kafka.records import Partition
 
 MAX_FAILURES = 3  # at one offset; a transfer does not go wrong thrice in a row
 

@@ -9,14 +9,15 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.consuming.condition import ConsumerState
-from batch_conductor_service.consuming.policy import ConsumerPolicy, DeadLetterLimit
-from batch_conductor_service.exceptions import DeadLetterLimitError
+from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import PersistenceQueueProtocol
 from common_core.topics import EventName, topic_name
 from local_stack.kafka import KafkaBroker
+from service_libs.exceptions import DeadLetterLimitError
+from service_libs.kafka.condition import ConsumerState
+from service_libs.kafka.policy import DeadLetterLimit
 from tests.support.builders import RecordedEvent, spellchecked
 from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
 from tests.support.kafka import (

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from batch_conductor_service.consuming.condition import ConsumerState
 from common_core.topics import EventName, topic_name
 from local_stack.kafka import KafkaBroker
 from local_stack.ports import find_free_port
 from service_libs.clock import SystemClock
+from service_libs.kafka.condition import ConsumerState
 from service_libs.kafka.record_source import KafkaRecordSource
 from service_libs.protocols import RecordSourceProtocol
 from tests.support.builders import spellchecked

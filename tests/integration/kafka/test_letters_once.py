@@ -7,17 +7,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.consuming.policy import ConsumerPolicy
-from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
-from batch_conductor_service.implementations.kafka.held_letters import (
-    HeldDeadLetters,
-    OnceOnlyDlqProducer,
-)
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.port_values import DeadLetter
 from common_core.topics import EventName, dlq_topic_name, topic_name
 from local_stack.kafka import KafkaBroker
 from service_libs.clock import SystemClock
+from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
+from service_libs.kafka.held_letters import HeldDeadLetters, OnceOnlyDlqProducer
 from service_libs.kafka.producer import KafkaProducerClient
+from service_libs.kafka.records import DeadLetter
 from tests.support.builders import RecordedEvent, spellchecked
 from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
 from tests.support.kafka import (
@@ -28,6 +25,7 @@ from tests.support.kafka import (
     unique,
     until,
 )
+from tests.support.letters import LETTERS
 from tests.support.membership import consumer_with
 from tests.support.replaying import MemoryReplayRequests
 
@@ -58,12 +56,14 @@ class Bench:
         client = KafkaProducerClient(
             self.servers, client_id="test", enable_idempotence=False, request_timeout_seconds=10
         )
-        producer = KafkaDlqProducerImpl(client, metrics, SystemClock())
+        producer = KafkaDlqProducerImpl(client, LETTERS, metrics, SystemClock())
         return OnceOnlyDlqProducer(producer, self.held(), metrics), client
 
     def held(self) -> HeldDeadLetters:
         """Return what a process that has just started knows."""
-        return HeldDeadLetters(self.servers, self.policy.group_id, request_timeout_seconds=10)
+        return HeldDeadLetters(
+            self.servers, self.policy.group_id, LETTERS, request_timeout_seconds=10
+        )
 
     async def consume_to(self, offset: int, *, from_offset: int | None = None) -> float:
         """Have a new member read up to there, from an earlier offset; return what it held back."""
@@ -178,7 +178,7 @@ async def test_letters_that_are_not_ours_are_passed_by(bench: Bench) -> None:
 
 async def test_where_letters_cannot_be_read_they_are_sent() -> None:
     metrics, letters = Metrics(CollectorRegistry()), ControlledDlq()
-    held = HeldDeadLetters("127.0.0.1:1", "group", request_timeout_seconds=0.5)
+    held = HeldDeadLetters("127.0.0.1:1", "group", LETTERS, request_timeout_seconds=0.5)
 
     await OnceOnlyDlqProducer(letters, held, metrics).publish(LETTER)
 

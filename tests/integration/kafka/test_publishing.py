@@ -13,25 +13,23 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
-from batch_conductor_service.implementations.kafka.dead_letter_format import (
-    original_record,
-    subject_of,
-)
-from batch_conductor_service.implementations.kafka.dlq_producer import KafkaDlqProducerImpl
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import StepName
-from batch_conductor_service.port_values import DeadLetter
 from common_core.topics import EventName, dlq_topic_name, topic_name
 from local_stack.kafka import KafkaBroker
 from local_stack.ports import find_free_port
 from service_libs.clock import SystemClock
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka import producer as producer_module
+from service_libs.kafka.dead_letter_format import subject_of
+from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
 from service_libs.kafka.health import KafkaProbe
 from service_libs.kafka.producer import KafkaProducerClient, MessageTooLargeError
+from service_libs.kafka.records import DeadLetter
 from tests.support.kafka import create_topics, read_records, unique
+from tests.support.letters import LETTERS
 from tests.support.resolutions import resolution_of
 
 TOPIC_LIMIT = 4000  # bytes
@@ -83,7 +81,9 @@ async def test_the_original_is_had_back_from_its_dead_letter(
     letter = letter_for(topic, payload)
     try:
         with capture_logs() as logs:
-            await KafkaDlqProducerImpl(producer, Metrics(registry), SystemClock()).publish(letter)
+            await KafkaDlqProducerImpl(producer, LETTERS, Metrics(registry), SystemClock()).publish(
+                letter
+            )
     finally:
         await producer.stop()
 
@@ -91,7 +91,7 @@ async def test_the_original_is_had_back_from_its_dead_letter(
     assert (line["topic"], line["partition"], line["offset"]) == (topic, 0, 7)
     assert line.items() >= subject_of(letter).items()
     record = (await read_records(kafka_bootstrap_servers, f"{topic}.DLQ", 1))[0]
-    original = original_record(record.value or b"", record.headers)
+    original = LETTERS.original_record(record.value or b"", record.headers)
     labels = {"topic": f"{topic}.DLQ", "reason": "not_json", "outcome": "published"}
     assert record.key == b"\x00key"
     assert original == (topic, b"\x00key", payload, [("trace", b"\xff")])
@@ -128,14 +128,14 @@ async def test_a_document_too_large_for_its_topic_is_sent_as_the_original(
     )
     letter = letter_for(topic, b"\xfe" * NarrowProducer.LIMIT)
     try:
-        dlq = KafkaDlqProducerImpl(producer, Metrics(CollectorRegistry()), SystemClock())
+        dlq = KafkaDlqProducerImpl(producer, LETTERS, Metrics(CollectorRegistry()), SystemClock())
         await dlq.publish(letter)
     finally:
         await producer.stop()
 
     record = (await read_records(kafka_bootstrap_servers, f"{topic}.DLQ", 1))[0]
     assert record.value == letter.payload
-    original = original_record(record.value or b"", record.headers)
+    original = LETTERS.original_record(record.value or b"", record.headers)
     assert original == (topic, b"\x00key", letter.payload, [("trace", b"\xff")])
 
 
@@ -150,7 +150,7 @@ async def test_a_record_too_large_for_its_dead_letter_is_told_of_and_holds_nothi
     )
     monkeypatch.setattr(producer_module, "MAX_REQUEST_BYTES", 2 * TOPIC_LIMIT)
     producer = producer_to(kafka_bootstrap_servers)
-    dlq = KafkaDlqProducerImpl(producer, Metrics(CollectorRegistry()), SystemClock())
+    dlq = KafkaDlqProducerImpl(producer, LETTERS, Metrics(CollectorRegistry()), SystemClock())
     try:
         with capture_logs() as logs:
             # Too large for the producer; and, as chance does not compress, for the topic.
@@ -164,7 +164,7 @@ async def test_a_record_too_large_for_its_dead_letter_is_told_of_and_holds_nothi
     document = json.loads(first.value or b"")
     assert document["payload_encoding"] == "omitted"
     assert document["additional_metadata"]["original_offset"] == 7
-    assert original_record(last.value or b"", last.headers).value == b"small"
+    assert LETTERS.original_record(last.value or b"", last.headers).value == b"small"
     assert "dead_letter_without_payload" in [e["event"] for e in logs if e["log_level"] == "error"]
 
 
@@ -207,7 +207,7 @@ async def test_without_a_broker_everything_fails_fast_and_is_counted() -> None:
     producer = producer_to(f"127.0.0.1:{find_free_port()}", timeout_seconds=1)
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    dlq = KafkaDlqProducerImpl(producer, metrics, SystemClock())
+    dlq = KafkaDlqProducerImpl(producer, LETTERS, metrics, SystemClock())
     skips = KafkaSkipEventPublisher(producer, metrics)
     events = skips_of("b1", "nlp", "spellcheck")
     try:

@@ -10,10 +10,10 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from batch_conductor_service.consuming.condition import ConsumerState
 from common_core.topics import EventName, topic_name
 from local_stack.kafka import KafkaBroker
 from service_libs.exceptions import UnreadableRecordError
+from service_libs.kafka.condition import ConsumerState
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledRepository
 from tests.support.kafka import create_consumed_topics, running, until

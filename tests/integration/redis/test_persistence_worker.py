@@ -19,9 +19,9 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from batch_conductor_service.persisting.codec import decode_update
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
-from batch_conductor_service.port_values import DeadLetter
 from local_stack.postgres import PostgresServer
 from service_libs.exceptions import BrokerUnavailableError, StoreUnavailableError
+from service_libs.kafka.records import DeadLetter
 from tests.support.builders import essay_names, evidence, outcome, registration, update
 from tests.support.database import migrate, open_engine
 from tests.support.pipelines import DEPENDENCIES

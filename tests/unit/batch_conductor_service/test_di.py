@@ -17,7 +17,12 @@ from batch_conductor_service.implementations.redis.batch_state import (
 from batch_conductor_service.startup_setup import build_container, check_configuration
 from service_libs.exceptions import SettingsError
 from service_libs.health import HealthMonitor
-from service_libs.protocols import BackgroundTaskProtocol, ClockProtocol, HealthProbeProtocol
+from service_libs.protocols import (
+    BackgroundTaskProtocol,
+    ClockProtocol,
+    DlqProducerProtocol,
+    HealthProbeProtocol,
+)
 from service_libs.settings import Environment
 from service_libs.supervisor import Supervisor
 
@@ -26,7 +31,7 @@ PIPELINES = Path(__file__).parents[3] / "pipelines.yaml"
 ALWAYS_THERE = (
     protocols.BatchStateRepositoryProtocol,
     ClockProtocol,
-    protocols.DlqProducerProtocol,
+    DlqProducerProtocol,
     protocols.PersistenceQueueProtocol | None,
     protocols.PipelineGeneratorProtocol,
     protocols.PipelineResolutionServiceProtocol,

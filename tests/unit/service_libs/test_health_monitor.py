@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.exceptions import DeadLetterLimitError
 from batch_conductor_service.metrics import Metrics
-from service_libs.exceptions import StoreUnavailableError
+from service_libs.exceptions import DeadLetterLimitError, StoreUnavailableError
 from service_libs.health import HealthMonitor, ProbePolicy
 from service_libs.supervisor import RestartPolicy, Supervisor
 from tests.support.tasks import ScriptedTask, SwitchableProbe

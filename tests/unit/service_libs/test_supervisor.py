@@ -4,10 +4,9 @@ import contextlib
 import pytest
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.exceptions import DeadLetterLimitError
 from batch_conductor_service.metrics import Metrics
 from service_libs import supervisor as supervisor_module
-from service_libs.exceptions import TransientError, UnreadableRecordError
+from service_libs.exceptions import DeadLetterLimitError, TransientError, UnreadableRecordError
 from service_libs.supervisor import RestartPolicy, Supervisor
 from tests.support.tasks import ScriptedTask
 from tests.support.waiting import eventually

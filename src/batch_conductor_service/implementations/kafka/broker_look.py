@@ -15,7 +15,8 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from batch_conductor_service.domain.freshness import Partition, PartitionLag, TopicLook
+from batch_conductor_service.domain.freshness import PartitionLag, TopicLook
+from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.protocols import ClockProtocol
 

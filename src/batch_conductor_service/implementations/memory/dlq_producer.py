@@ -6,8 +6,8 @@ from uuid import UUID
 import structlog
 
 from batch_conductor_service.events.phase_skipped import OutgoingEvent
-from batch_conductor_service.port_values import DeadLetter
 from service_libs.exceptions import TransientError
+from service_libs.kafka.records import DeadLetter
 
 logger = structlog.get_logger(__name__)
 

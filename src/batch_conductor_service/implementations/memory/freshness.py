@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from batch_conductor_service.domain.freshness import GroupPromises, Partition, PartitionFreshness
+from batch_conductor_service.domain.freshness import GroupPromises, PartitionFreshness
+from common_core.records import Partition
 
 
 class MemoryFreshnessBoard:

@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Mapping, Sequence
 
-from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_reading import dict_of
 from batch_conductor_service.port_values import RedisCommand, ReplayRequest
@@ -12,6 +11,7 @@ from batch_conductor_service.protocols import (
     Compose,
     RedisReaderProtocol,
 )
+from common_core.records import Partition
 from service_libs.exceptions import StoreUnavailableError
 
 TTL_SECONDS = 3600

@@ -1,7 +1,7 @@
 import pytest
 
 from batch_conductor_service.consuming.durability import DurabilityTracker, QueueReplacedError
-from batch_conductor_service.models import RecordPosition
+from common_core.records import RecordPosition
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.consuming import ControlledQueue
 

@@ -11,13 +11,8 @@ from batch_conductor_service.consuming.phase_tracking import group_by_batch, to_
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.events.decoding import decode_event
-from batch_conductor_service.models import (
-    BatchCompletionSummary,
-    BatchId,
-    BatchUpdate,
-    RecordPosition,
-    StepName,
-)
+from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate, StepName
+from common_core.records import RecordPosition
 from tests.support.builders import (
     RecordedEvent,
     assessed,

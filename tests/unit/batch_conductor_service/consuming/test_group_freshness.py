@@ -13,11 +13,11 @@ from batch_conductor_service.consuming.group_freshness import (
 from batch_conductor_service.domain.freshness import (
     NOTHING_KNOWN,
     GroupPromises,
-    Partition,
     PartitionFreshness,
     TopicLook,
 )
 from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
+from common_core.records import Partition
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.builders import NOON
 from tests.support.clocks import SettableClock

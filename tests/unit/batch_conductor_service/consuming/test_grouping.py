@@ -2,7 +2,8 @@
 
 from batch_conductor_service.consuming.phase_tracking import group_by_batch, to_update
 from batch_conductor_service.events.decoding import decode_event
-from batch_conductor_service.models import BatchUpdate, RecordPosition
+from batch_conductor_service.models import BatchUpdate
+from common_core.records import RecordPosition
 from tests.support.builders import (
     RecordedEvent,
     evidence,

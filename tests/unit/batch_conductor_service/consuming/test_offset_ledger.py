@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_conductor_service.consuming.offset_ledger import OffsetLedger
-from batch_conductor_service.models import RecordPosition
 from batch_conductor_service.port_values import Watermark
+from common_core.records import RecordPosition
 
 A, B = ("topic-a", 0), ("topic-b", 1)
 

@@ -11,8 +11,8 @@ from batch_conductor_service.models import (
     BatchUpdate,
     OutcomeVerdict,
     PhaseOutcome,
-    RecordPosition,
 )
+from common_core.records import RecordPosition
 from common_core.topics import EventName
 from tests.support.builders import (
     RecordedEvent,

@@ -11,9 +11,9 @@ from batch_conductor_service.models import (
     UNREADABLE,
     BatchUpdate,
     PhaseOutcome,
-    RecordPosition,
     StepName,
 )
+from common_core.records import RecordPosition
 from common_core.topics import EventName
 from tests.support.builders import evidence, minutes, outcome, registration, update
 

@@ -4,12 +4,12 @@ import pytest
 
 from batch_conductor_service.domain.freshness import (
     NOTHING_KNOWN,
-    Partition,
     PartitionFreshness,
     TopicLook,
     find_behind,
     join_freshness,
 )
+from common_core.records import Partition
 from tests.support.builders import NOON
 
 ONE, OTHER = ("one", 0), ("other", 1)

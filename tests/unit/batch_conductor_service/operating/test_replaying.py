@@ -5,7 +5,6 @@ from datetime import datetime
 
 import pytest
 
-from batch_conductor_service.domain.freshness import Partition
 from batch_conductor_service.operating.replaying import (
     PartitionReplay,
     Replayer,
@@ -14,7 +13,9 @@ from batch_conductor_service.operating.replaying import (
     ReplayResult,
     UnknownPartitionError,
 )
-from batch_conductor_service.port_values import GroupPosition, ReplayRequest
+from batch_conductor_service.port_values import ReplayRequest
+from common_core.records import Partition
+from service_libs.kafka.records import GroupPosition
 from tests.support.builders import NOON
 
 P0, P1, P2, NOWHERE = ("t", 0), ("t", 1), ("t", 2), ("u", 0)

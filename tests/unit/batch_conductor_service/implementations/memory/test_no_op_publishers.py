@@ -8,7 +8,7 @@ from batch_conductor_service.implementations.memory.dlq_producer import (
     NoOpDlqProducerImpl,
     NoOpSkipEventPublisher,
 )
-from batch_conductor_service.port_values import DeadLetter
+from service_libs.kafka.records import DeadLetter
 from tests.support.resolutions import resolution_of
 
 

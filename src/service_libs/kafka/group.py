@@ -9,9 +9,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, KafkaError
 
-from batch_conductor_service.domain.freshness import Partition
-from batch_conductor_service.port_values import GroupPosition
+from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
+from service_libs.kafka.records import GroupPosition
 
 
 class KafkaConsumerGroup:

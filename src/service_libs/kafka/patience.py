@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import structlog
 
-from batch_conductor_service.consuming.condition import ConditionRecorder, ConsumerState
 from service_libs.backoff import Backoff
 from service_libs.exceptions import TransientError
+from service_libs.kafka.condition import ConditionRecorder, ConsumerState
 
 logger = structlog.get_logger(__name__)
 

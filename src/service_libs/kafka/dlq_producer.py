@@ -2,17 +2,11 @@
 
 import structlog
 
-from batch_conductor_service.implementations.kafka.dead_letter_format import (
-    Message,
-    subject_of,
-    wrap,
-    wrap_original,
-    wrap_reference,
-)
-from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.port_values import DeadLetter
 from service_libs.exceptions import BrokerUnavailableError
+from service_libs.kafka.dead_letter_format import DeadLetterFormat, Message, subject_of
 from service_libs.kafka.producer import KafkaProducerClient, MessageTooLargeError
+from service_libs.kafka.records import DeadLetter
+from service_libs.metrics import ServiceMetrics
 from service_libs.protocols import ClockProtocol
 
 logger = structlog.get_logger(__name__)
@@ -22,14 +16,19 @@ class KafkaDlqProducerImpl:
     """Sends each dead letter to its own topic; there is no dead letter of a dead letter."""
 
     def __init__(
-        self, producer: KafkaProducerClient, metrics: Metrics, clock: ClockProtocol
+        self,
+        producer: KafkaProducerClient,
+        form: DeadLetterFormat,
+        metrics: ServiceMetrics,
+        clock: ClockProtocol,
     ) -> None:
         self._producer = producer
+        self._form = form
         self._metrics = metrics
         self._clock = clock
 
     async def publish(self, letter: DeadLetter) -> None:
-        message = wrap(letter, self._clock.now())
+        message = self._form.wrap(letter, self._clock.now())
         try:
             await self._send(letter, message)
         except BrokerUnavailableError as exc:
@@ -56,10 +55,10 @@ class KafkaDlqProducerImpl:
     async def _send_smaller(self, letter: DeadLetter) -> None:
         now = self._clock.now()
         try:
-            await self._producer.send(*wrap_original(letter, now))
+            await self._producer.send(*self._form.wrap_original(letter, now))
         except MessageTooLargeError:
             # A record that is too large for its dead letter would hold up all others for ever.
-            await self._producer.send(*wrap_reference(letter, now))
+            await self._producer.send(*self._form.wrap_reference(letter, now))
             logger.error(  # noqa: TRY400 - the cause is said, and is no fault of the code
                 "dead_letter_without_payload",
                 topic=letter.base_topic,

@@ -1,10 +1,6 @@
 import pytest
 
-from batch_conductor_service.consuming.condition import (
-    RUN_OF_TROUBLES_SECONDS,
-    ConditionRecorder,
-    ConsumerState,
-)
+from service_libs.kafka.condition import RUN_OF_TROUBLES_SECONDS, ConditionRecorder, ConsumerState
 from tests.support.clocks import SettableClock
 
 

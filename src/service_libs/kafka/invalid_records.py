@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from batch_conductor_service.consuming.policy import DeadLetterLimit
-from batch_conductor_service.exceptions import DeadLetterLimitError
-from batch_conductor_service.models import RecordPosition
+from common_core.records import RecordPosition
+from service_libs.exceptions import DeadLetterLimitError
+from service_libs.kafka.policy import DeadLetterLimit
 
 
 class InvalidRecordWindow:

@@ -1,8 +1,7 @@
 """From a record that cannot be applied to its dead letter. Pure."""
 
-from batch_conductor_service.port_values import DeadLetter
 from service_libs.exceptions import InvalidMessageError, ServiceError
-from service_libs.kafka.records import Record
+from service_libs.kafka.records import DeadLetter, Record
 
 
 def to_dead_letter(record: Record, error: ServiceError, group_id: str) -> DeadLetter:

@@ -2,10 +2,10 @@ from itertools import count
 
 import pytest
 
-from batch_conductor_service.consuming.invalid_records import InvalidRecordWindow
-from batch_conductor_service.consuming.policy import DeadLetterLimit
-from batch_conductor_service.exceptions import DeadLetterLimitError
-from batch_conductor_service.models import RecordPosition
+from common_core.records import RecordPosition
+from service_libs.exceptions import DeadLetterLimitError
+from service_libs.kafka.invalid_records import InvalidRecordWindow
+from service_libs.kafka.policy import DeadLetterLimit
 
 LIMIT = DeadLetterLimit(max_invalid_ratio=0.5, min_invalid_records=10, window=40)
 

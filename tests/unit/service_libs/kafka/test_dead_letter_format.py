@@ -9,17 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_conductor_service.implementations.kafka.dead_letter_format import (
-    MAX_DOCUMENT_BYTES,
-    OriginalRecord,
-    original_record,
-    subject_of,
-    wrap,
-    wrap_original,
-    wrap_reference,
-)
-from batch_conductor_service.port_values import DeadLetter
+from service_libs.kafka.dead_letter_format import MAX_DOCUMENT_BYTES, OriginalRecord, subject_of
+from service_libs.kafka.records import DeadLetter
 from tests.support.builders import DAY, NOON
+from tests.support.letters import LETTERS
 
 LETTER = DeadLetter(
     base_topic="topic",
@@ -86,12 +79,12 @@ def test_what_a_letter_is_about_is_told_where_it_is_known(
 def test_the_original_comes_back_exactly(letter: DeadLetter) -> None:
     expected = OriginalRecord("topic", letter.key, letter.payload, list(letter.headers))
 
-    for form in (wrap(letter, NOON), wrap_original(letter, NOON)):
-        assert original_record(form.value, form.headers) == expected
+    for form in (LETTERS.wrap(letter, NOON), LETTERS.wrap_original(letter, NOON)):
+        assert LETTERS.original_record(form.value, form.headers) == expected
 
 
 def test_the_document_and_the_headers_are_those_of_the_contract() -> None:
-    message = wrap(LETTER, NOON)
+    message = LETTERS.wrap(LETTER, NOON)
 
     assert message.topic == "topic.DLQ"
     assert message.key == b"key"
@@ -128,21 +121,21 @@ def test_the_document_and_the_headers_are_those_of_the_contract() -> None:
 
 def test_an_envelope_nested_deeper_than_can_be_written_is_passed_on_as_it_is() -> None:
     payload = b'{"data":' + b"[" * 500 + b"]" * 500 + b"}"
-    message = wrap(replace(LETTER, payload=payload), NOON)
+    message = LETTERS.wrap(replace(LETTER, payload=payload), NOON)
 
     assert payload in message.value
-    assert original_record(message.value, message.headers).value == payload
+    assert LETTERS.original_record(message.value, message.headers).value == payload
 
 
 def test_a_correlation_id_that_is_known_goes_before_that_of_the_payload() -> None:
-    message = wrap(replace(LETTER, correlation_id="c2"), NOON)
+    message = LETTERS.wrap(replace(LETTER, correlation_id="c2"), NOON)
 
     assert dict(message.headers)["bcs_dlq-correlation-id"] == b"c2"
 
 
 @pytest.mark.parametrize("payload", [b"\xff\xfe", b"not json", b'"a string"', b"", None])
 def test_without_an_object_there_is_no_envelope(payload: bytes | None) -> None:
-    document = json.loads(wrap(replace(LETTER, payload=payload), NOON).value)
+    document = json.loads(LETTERS.wrap(replace(LETTER, payload=payload), NOON).value)
 
     assert "failed_event_envelope" not in document
     assert ("payload_encoding" in document) is (payload == b"\xff\xfe")
@@ -161,7 +154,7 @@ def test_without_an_object_there_is_no_envelope(payload: bytes | None) -> None:
 def test_the_key_is_the_original_key_else_the_batch_id(
     key: bytes | None, payload: bytes | None, expected: bytes | None
 ) -> None:
-    assert wrap(replace(LETTER, key=key, payload=payload), NOON).key == expected
+    assert LETTERS.wrap(replace(LETTER, key=key, payload=payload), NOON).key == expected
 
 
 @pytest.mark.parametrize(
@@ -170,7 +163,7 @@ def test_the_key_is_the_original_key_else_the_batch_id(
 def test_the_redrive_count_of_the_record_is_carried_on(header: bytes, expected: bytes) -> None:
     letter = replace(LETTER, headers=(("bcs_dlq-redrive-count", header),))
 
-    assert dict(wrap(letter, NOON).headers)["bcs_dlq-redrive-count"] == expected
+    assert dict(LETTERS.wrap(letter, NOON).headers)["bcs_dlq-redrive-count"] == expected
 
 
 @pytest.mark.parametrize(
@@ -183,24 +176,24 @@ def test_the_redrive_count_of_the_record_is_carried_on(header: bytes, expected: 
     ],
 )
 def test_an_original_of_the_largest_size_fits(payload: bytes, *, has_envelope: bool) -> None:
-    message = wrap(replace(LETTER, payload=payload), NOON)
+    message = LETTERS.wrap(replace(LETTER, payload=payload), NOON)
 
     assert len(message.value) <= MAX_DOCUMENT_BYTES
     assert ("failed_event_envelope" in json.loads(message.value)) is has_envelope
-    assert original_record(message.value, message.headers).value == payload
+    assert LETTERS.original_record(message.value, message.headers).value == payload
 
 
 def test_an_original_too_large_for_any_document_is_sent_as_it_is() -> None:
     payload = b"\xff" * MAX_DOCUMENT_BYTES
 
-    assert wrap(replace(LETTER, payload=payload), NOON).value == payload
+    assert LETTERS.wrap(replace(LETTER, payload=payload), NOON).value == payload
 
 
 def test_without_the_record_a_dead_letter_is_small_and_says_where_the_record_is() -> None:
     huge = b"x" * 2**20
     payload = b'{"correlation_id": "%b"}' % huge
     letter = replace(LETTER, payload=payload, key=huge, headers=(("name", huge),))
-    message = wrap_reference(letter, NOON)
+    message = LETTERS.wrap_reference(letter, NOON)
 
     document = json.loads(message.value)
     metadata = document["additional_metadata"]
@@ -212,16 +205,16 @@ def test_without_the_record_a_dead_letter_is_small_and_says_where_the_record_is(
     assert metadata["payload_sha256"] == hashlib.sha256(payload).hexdigest()
     assert message.key is None
     with pytest.raises(ValueError, match="omitted"):
-        original_record(message.value, message.headers)
+        LETTERS.original_record(message.value, message.headers)
 
 
 def test_without_the_record_a_dead_letter_keeps_a_key_that_is_small() -> None:
-    assert wrap_reference(LETTER, NOON).key == LETTER.key
+    assert LETTERS.wrap_reference(LETTER, NOON).key == LETTER.key
 
 
 def test_the_error_is_one_line_of_bounded_size() -> None:
     letter = replace(LETTER, error_message="line\nline\x00" + "é" * 2000)
-    info = json.loads(wrap(letter, NOON).value)["error_info"]
+    info = json.loads(LETTERS.wrap(letter, NOON).value)["error_info"]
 
     assert info["message"].startswith("line line éé")
     assert len(json.dumps(info, ensure_ascii=False).encode()) <= 1024
@@ -230,4 +223,4 @@ def test_the_error_is_one_line_of_bounded_size() -> None:
 @pytest.mark.parametrize("value", [b"{}", b"[]", b'{"additional_metadata": 7}', b"\xff"])
 def test_what_is_no_dead_letter_is_refused(value: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        original_record(value, [])
+        LETTERS.original_record(value, [])

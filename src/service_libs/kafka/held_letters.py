@@ -15,17 +15,14 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from batch_conductor_service.implementations.kafka.dead_letter_format import (
-    HEADER_PREFIX,
-    original_record,
-)
-from batch_conductor_service.implementations.kafka.group import KafkaConsumerGroup
-from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.models import RecordPosition
-from batch_conductor_service.port_values import DeadLetter
-from batch_conductor_service.protocols import DlqProducerProtocol
+from common_core.records import RecordPosition
 from common_core.topics import dlq_topic_name
 from service_libs.exceptions import BrokerUnavailableError
+from service_libs.kafka.dead_letter_format import DeadLetterFormat
+from service_libs.kafka.group import KafkaConsumerGroup
+from service_libs.kafka.records import DeadLetter
+from service_libs.metrics import ServiceMetrics
+from service_libs.protocols import DlqProducerProtocol
 
 LOOK_SECONDS = 5  # between two looks into a topic: others write to it, too
 READ_SECONDS = 5  # longest look; what was not read by then counts as not held
@@ -40,7 +37,7 @@ class OnceOnlyDlqProducer:
     """`DlqProducerProtocol` for consumed records: none twice that its topic already holds."""
 
     def __init__(
-        self, producer: DlqProducerProtocol, held: "HeldDeadLetters", metrics: Metrics
+        self, producer: DlqProducerProtocol, held: "HeldDeadLetters", metrics: ServiceMetrics
     ) -> None:
         self._producer = producer
         self._held = held
@@ -65,12 +62,18 @@ class HeldDeadLetters:
     """What the topics hold, by the place of the original and the digest of its bytes."""
 
     def __init__(
-        self, bootstrap_servers: str, group_id: str, *, request_timeout_seconds: float
+        self,
+        bootstrap_servers: str,
+        group_id: str,
+        form: DeadLetterFormat,
+        *,
+        request_timeout_seconds: float,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._group = KafkaConsumerGroup(
             bootstrap_servers, group_id, request_timeout_seconds=request_timeout_seconds
         )
+        self._form = form
         self._digests: dict[RecordPosition, str] = {}
         self._read_to: dict[TopicPartition, int] = {}
         self._look_due: dict[str, float] = {}  # monotonic seconds, by topic
@@ -139,8 +142,8 @@ class HeldDeadLetters:
     def _note(self, records: Sequence[ConsumerRecord[bytes | None, bytes | None]]) -> None:
         for record in records:
             try:
-                position = _told_position(dict(record.headers))
-                digest = _told_digest(record.value or b"", record.headers)
+                position = self._told_position(dict(record.headers))
+                digest = self._told_digest(record.value or b"", record.headers)
             except (ValueError, KeyError, TypeError):
                 continue  # somebody else's letter
             self._digests.pop(position, None)
@@ -148,29 +151,29 @@ class HeldDeadLetters:
         while len(self._digests) > MAX_LETTERS:
             del self._digests[next(iter(self._digests))]
 
+    def _told_position(self, headers: dict[str, bytes]) -> RecordPosition:
+        told = {
+            name: headers[f"{self._form.prefix}original-{name}"]
+            for name in ("topic", "partition", "offset")
+        }
+        return RecordPosition(
+            topic=told["topic"].decode(),
+            partition=int(told["partition"]),
+            offset=int(told["offset"]),
+        )
+
+    def _told_digest(self, value: bytes, headers: Sequence[tuple[str, bytes]]) -> str:
+        try:
+            return _digest(self._form.original_record(value, headers).value)
+        except ValueError:  # of a record that was too large for its letter, the digest is told
+            told: str = orjson.loads(value)["additional_metadata"]["payload_sha256"]
+            return told
+
 
 def _position(letter: DeadLetter) -> RecordPosition | None:
     if letter.partition is None or letter.offset is None:
         return None
     return RecordPosition(topic=letter.base_topic, partition=letter.partition, offset=letter.offset)
-
-
-def _told_position(headers: dict[str, bytes]) -> RecordPosition:
-    told = {
-        name: headers[f"{HEADER_PREFIX}original-{name}"]
-        for name in ("topic", "partition", "offset")
-    }
-    return RecordPosition(
-        topic=told["topic"].decode(), partition=int(told["partition"]), offset=int(told["offset"])
-    )
-
-
-def _told_digest(value: bytes, headers: Sequence[tuple[str, bytes]]) -> str:
-    try:
-        return _digest(original_record(value, headers).value)
-    except ValueError:  # of a record that was too large for its letter, the digest is told
-        told: str = orjson.loads(value)["additional_metadata"]["payload_sha256"]
-        return told
 
 
 def _digest(payload: bytes | None) -> str:
