@@ -25,7 +25,7 @@ _STATES = {STATE_CLOSED: 0, STATE_HALF_OPEN: 1, STATE_OPEN: 2}
 T = TypeVar("T")
 
 
-class _Breaker:
+class Breaker:
     """The breaker of one dependency."""
 
     def __init__(self, name: str, timeout_seconds: float) -> None:
@@ -89,7 +89,7 @@ class CircuitBreakers:
         self._metrics = metrics
         timeouts = timeouts_seconds or {}
         self._breakers = {
-            name: _Breaker(name, timeouts.get(name, DEFAULT_TIMEOUT_SECONDS))
+            name: Breaker(name, timeouts.get(name, DEFAULT_TIMEOUT_SECONDS))
             for name in DEPENDENCIES
         }
         for breaker in self._breakers.values():
@@ -117,5 +117,5 @@ class CircuitBreakers:
             return None
         return max(1, math.ceil(min(waits)))
 
-    def _show(self, breaker: _Breaker) -> None:
+    def _show(self, breaker: Breaker) -> None:
         self._metrics.circuit_breaker_state.labels(breaker.name).set(breaker.state)
