@@ -5,13 +5,17 @@ from enum import StrEnum
 
 
 class EventName(StrEnum):
-    """The events that BCS consumes and publishes, named as their senders name the class."""
+    """The events between the services, named as their senders name the class."""
 
     SPELLCHECK_PHASE_COMPLETED = "SpellcheckPhaseCompletedV1"
     CJ_ASSESSMENT_COMPLETED = "CJAssessmentCompletedV1"
     ELS_BATCH_PHASE_OUTCOME = "ELSBatchPhaseOutcomeV1"
     BATCH_ESSAYS_REGISTERED = "BatchEssaysRegistered"
     PHASE_SKIPPED = "PhaseSkippedV1"
+    CLIENT_BATCH_PIPELINE_REQUEST = "ClientBatchPipelineRequestV1"
+    BATCH_ESSAYS_READY = "BatchEssaysReady"
+    BATCH_CONTENT_PROVISIONING_COMPLETED = "BatchContentProvisioningCompletedV1"
+    BATCH_PIPELINE_COMPLETED = "BatchPipelineCompletedV1"
 
 
 CONSUMED_EVENTS = (
@@ -31,6 +35,12 @@ _TOPICS: Mapping[EventName, str] = {
     EventName.ELS_BATCH_PHASE_OUTCOME: "huleedu.els.batch.phase.outcome.v1",
     EventName.BATCH_ESSAYS_REGISTERED: "huleedu.batch.essays.registered.v1",
     EventName.PHASE_SKIPPED: "huleedu.batch.phase.skipped.v1",
+    EventName.CLIENT_BATCH_PIPELINE_REQUEST: "huleedu.commands.batch.pipeline.v1",
+    EventName.BATCH_ESSAYS_READY: "huleedu.els.batch.essays.ready.v1",
+    EventName.BATCH_CONTENT_PROVISIONING_COMPLETED: (
+        "huleedu.batch.content.provisioning.completed.v1"
+    ),
+    EventName.BATCH_PIPELINE_COMPLETED: "huleedu.batch.pipeline.completed.v1",
 }
 _EVENTS: Mapping[str, EventName] = {topic: event for event, topic in _TOPICS.items()}
 

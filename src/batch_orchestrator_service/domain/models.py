@@ -1,0 +1,198 @@
+"""What BOS knows of one batch: the batch itself, its runs, and the texts that phases made. Pure.
+
+One value holds all of it, read and written under the lock of the batch.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+from batch_orchestrator_service.domain.states import PhaseStatus, RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a run was given beside its pipeline; at most one of the two."""
+
+    assignment_id: str | None = None
+    cms_prompt_ref: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One click: what a client asked for.
+
+    Attributes:
+        fingerprint: of the batch and the body; the same id with another one is another request.
+    """
+
+    request_id: UUID
+    batch_id: str
+    pipeline: str
+    user_id: str
+    correlation_id: UUID
+    fingerprint: str
+    is_retry: bool = False
+    retry_reason: str | None = None
+    prompt: Prompt = field(default_factory=Prompt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A batch, as its registration and its readiness said.
+
+    Attributes:
+        texts: essay -> original text; empty until the batch is ready.
+        expected: how many essays were registered; those that never came count as failed.
+    """
+
+    batch_id: str
+    user_id: str
+    course_code: str
+    expected: int
+    is_guest: bool
+    prompt_ref: Mapping[str, object] | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    is_ready: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A phase of a run.
+
+    Attributes:
+        pending: the essays that still needed it when the run was planned; None where not known.
+        dispatched: the essays that it was commanded for.
+        left_out: those that it was not, for they failed before or have no text.
+        attempt: which command of this phase that is, over all runs of the batch.
+    """
+
+    name: str
+    status: PhaseStatus
+    event_type: str
+    depends_on: tuple[str, ...] = ()
+    skip_reason: str | None = None
+    pending: frozenset[str] | None = None
+    dispatched: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    processed: tuple[str, ...] = ()
+    attempt: int = 0
+    dispatched_at: datetime | None = None
+    deadline_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The essays that were commanded and did not come through; none before the outcome."""
+        if self.ended_at is None:
+            return ()
+        done = set(self.processed)
+        return tuple(essay for essay in self.dispatched if essay not in done)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a pipeline over a batch, made by one click or by several.
+
+    Attributes:
+        correlation_id: the run's own, by which outcomes are known to be its.
+        reason: why it waits, or was refused.
+        tried_at: when it was first looked at: what it waits for must come within a time from then.
+        next_try_at: when it is to be looked at again.
+    """
+
+    run_id: UUID
+    pipeline: str
+    user_id: str
+    correlation_id: UUID
+    client_correlation_id: UUID
+    accepted_at: datetime
+    request_ids: tuple[UUID, ...] = ()
+    is_retry: bool = False
+    retry_reason: str | None = None
+    prompt: Prompt = field(default_factory=Prompt)
+    state: RunState = RunState.ACCEPTED
+    reason: str | None = None
+    pipeline_version: str | None = None
+    phases: tuple[Phase, ...] = ()
+    tried_at: datetime | None = None
+    next_try_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    def phase(self, name: str) -> Phase | None:
+        """Return the phase of that name, if the run has it."""
+        return next((phase for phase in self.phases if phase.name == name), None)
+
+    @property
+    def current(self) -> Phase | None:
+        """The phase whose outcome is awaited; there is at most one."""
+        return next((phase for phase in self.phases if phase.status.is_dispatched), None)
+
+    def with_phase(self, changed: Phase) -> "Run":
+        """Return the run with this phase in place of the one of its name."""
+        phases = tuple(changed if one.name == changed.name else one for one in self.phases)
+        return replace(self, phases=phases)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """The text that a phase made of an essay."""
+
+    text_id: str
+    made_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchState:
+    """All that is known of a batch.
+
+    Attributes:
+        runs: in the order in which they were accepted.
+        fingerprints: of every request that made or joined a run.
+        outputs: phase -> essay -> its newest text.
+        outcome_at: when the newest outcome of the batch was consumed.
+    """
+
+    batch_id: str
+    batch: Batch | None = None
+    runs: tuple[Run, ...] = ()
+    fingerprints: Mapping[UUID, str] = field(default_factory=dict)
+    outputs: Mapping[str, Mapping[str, Output]] = field(default_factory=dict)
+    outcome_at: datetime | None = None
+
+    @property
+    def open_run(self) -> Run | None:
+        """The run that is worked on; there is at most one."""
+        return next((run for run in self.runs if run.state.is_open), None)
+
+    @property
+    def waiting(self) -> Sequence[Run]:
+        """The runs that wait, the oldest first."""
+        return [run for run in self.runs if run.state is RunState.ACCEPTED]
+
+    def run(self, run_id: UUID) -> Run:
+        """Return the run.
+
+        Raises:
+            KeyError: the batch has none of that id.
+        """
+        for run in self.runs:
+            if run.run_id == run_id:
+                return run
+        raise KeyError(run_id)
+
+    def with_run(self, changed: Run) -> "BatchState":
+        """Return the state with this run in place of the one of its id, or as the newest."""
+        if all(run.run_id != changed.run_id for run in self.runs):
+            return replace(self, runs=(*self.runs, changed))
+        runs = tuple(changed if run.run_id == changed.run_id else run for run in self.runs)
+        return replace(self, runs=runs)
+
+    def commanded(self, phase: str) -> Iterator[Phase]:
+        """Return every command of that phase so far, over all runs."""
+        for run in self.runs:
+            one = run.phase(phase)
+            if one is not None and one.attempt:
+                yield one

@@ -1,0 +1,71 @@
+"""Which run of a batch is worked on next, and what becomes of one that cannot be planned. Pure.
+
+One run of a batch is open at a time; the others wait in the order in which they were accepted. What
+a run waits for, its batch or BCS, has a time from the first look at the run; then it is rejected.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from batch_orchestrator_service.domain.models import BatchState, Run
+from batch_orchestrator_service.domain.states import RejectionReason, RunState, WaitReason
+
+PATIENCE = timedelta(minutes=10)
+
+
+def begin(state: BatchState, now: datetime, lease: timedelta) -> tuple[BatchState, Run | None]:
+    """Open the oldest waiting run; return it where it is to be resolved now.
+
+    Whoever resolves it has the lease; a run whose resolver died is begun again after it.
+    """
+    run = state.open_run or next(iter(state.waiting), None)
+    if run is None or run.state is RunState.RUNNING or _is_held(run, now):
+        return state, None
+    run = replace(run, tried_at=run.tried_at or now)
+    if state.batch is None or not state.batch.is_ready:
+        waiting = _wait(run, WaitReason.BATCH_NOT_READY, now, now + PATIENCE)
+        return state.with_run(waiting), None
+    opened = replace(run, state=RunState.RESOLVING, next_try_at=now + lease)
+    return state.with_run(opened), opened
+
+
+def postpone(state: BatchState, run: Run, now: datetime, retry_at: datetime) -> BatchState:
+    """Have the run wait for BCS, or reject it when it has waited too long."""
+    return state.with_run(_wait(run, WaitReason.RESOLUTION_UNAVAILABLE, now, retry_at))
+
+
+def reject(state: BatchState, run: Run, reason: RejectionReason, now: datetime) -> BatchState:
+    """End a run that can never be planned. Nobody is told of it but who asks for its status."""
+    rejected = replace(run, state=RunState.REJECTED, reason=reason, ended_at=now, next_try_at=None)
+    return state.with_run(rejected)
+
+
+def awake(state: BatchState, now: datetime) -> BatchState:
+    """Have the oldest waiting run looked at now: its batch is ready, or the run before it ended."""
+    if state.open_run is not None or not state.waiting:
+        return state
+    return state.with_run(replace(state.waiting[0], next_try_at=now))
+
+
+def _wait(run: Run, reason: WaitReason, now: datetime, retry_at: datetime) -> Run:
+    began = run.tried_at or now
+    if now >= began + PATIENCE:
+        return replace(
+            run,
+            state=RunState.REJECTED,
+            reason=RejectionReason(reason.value),
+            ended_at=now,
+            next_try_at=None,
+        )
+    return replace(
+        run,
+        state=RunState.ACCEPTED,
+        reason=reason,
+        tried_at=began,
+        next_try_at=min(retry_at, began + PATIENCE),
+    )
+
+
+def _is_held(run: Run, now: datetime) -> bool:
+    """Whether it is not yet time for the run, or another resolver has it."""
+    return run.next_try_at is not None and run.next_try_at > now
