@@ -1,19 +1,7 @@
-"""From a record's bytes to what its sender meant, or to the reason why that cannot be known.
+"""The events that BCS consumes, from a record's bytes to what their senders meant."""
 
-No message repeats a value of the payload: it goes to logs and dead letters.
-"""
-
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-from typing import TypeVar
 
-import orjson
-from pydantic import BaseModel, ValidationError
-
-from common_core.envelope import BAD_IDENTIFIER, UNSTORABLE_TEXT, EventEnvelope
 from common_core.events import (
     BatchEssaysRegistered,
     CJAssessmentCompletedV1,
@@ -21,16 +9,8 @@ from common_core.events import (
     EventData,
     SpellcheckPhaseCompletedV1,
 )
-from common_core.topics import EventName, find_event, topic_name
-from service_libs.exceptions import InvalidMessageError
-
-MAX_NAMED_FAULTS = 5
-SCHEMA_VERSION = 1
-
-_VERSIONED = re.compile(r"(?P<base>.+?)\.?[vV](?P<version>[0-9]+)", re.ASCII)
-_WORDS = {"uuid_parsing": "not a UUID"}  # the library's would repeat a part of the value
-
-Model = TypeVar("Model", bound=BaseModel)
+from common_core.topics import EventName
+from service_libs.decoding import Decoded, decode
 
 DATA_MODELS: Mapping[EventName, type[EventData]] = {
     EventName.SPELLCHECK_PHASE_COMPLETED: SpellcheckPhaseCompletedV1,
@@ -39,30 +19,7 @@ DATA_MODELS: Mapping[EventName, type[EventData]] = {
     EventName.BATCH_ESSAYS_REGISTERED: BatchEssaysRegistered,
 }
 
-
-class InvalidReason(StrEnum):
-    """Why a record can never be applied; a closed set, part of the dead letters."""
-
-    EMPTY_VALUE = "empty_value"
-    NOT_UTF8 = "not_utf8"
-    NOT_JSON = "not_json"
-    UNKNOWN_EVENT = "unknown_event"
-    EVENT_TYPE_MISMATCH = "event_type_mismatch"
-    UNSUPPORTED_SCHEMA_VERSION = "unsupported_schema_version"
-    SCHEMA_VIOLATION = "schema_violation"
-    BAD_IDENTIFIER = BAD_IDENTIFIER
-    UNSTORABLE_TEXT = UNSTORABLE_TEXT
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodedEvent:
-    """A consumed event; `sent_at` and `event_id` are its envelope's, and a copy has others."""
-
-    name: EventName
-    event_id: str
-    correlation_id: str
-    sent_at: datetime
-    data: EventData
+DecodedEvent = Decoded[EventData]
 
 
 def decode_event(topic: str, payload: bytes | None) -> DecodedEvent:
@@ -71,88 +28,4 @@ def decode_event(topic: str, payload: bytes | None) -> DecodedEvent:
     Raises:
         InvalidMessageError: the payload is not one; its `reason` is an `InvalidReason`.
     """
-    name = find_event(topic)
-    model = DATA_MODELS.get(name) if name else None
-    if name is None or model is None:
-        raise _invalid(InvalidReason.UNKNOWN_EVENT, "no event is consumed from this topic")
-    parsed = _parse(payload)
-    _check_schema_version(parsed)
-    envelope = _validated(EventEnvelope, parsed, "envelope")
-    _check_event_type(name, envelope.event_type)
-    return DecodedEvent(
-        name=name,
-        event_id=str(envelope.event_id),
-        correlation_id=str(envelope.correlation_id),
-        sent_at=envelope.event_timestamp,
-        data=_validated(model, envelope.data, "data"),
-    )
-
-
-def _parse(payload: bytes | None) -> object:
-    """Parse JSON; NaN, lone surrogates and endless nesting are none."""
-    if not payload:
-        raise _invalid(InvalidReason.EMPTY_VALUE, "the record has no value")
-    try:
-        return orjson.loads(payload)
-    except orjson.JSONDecodeError as exc:
-        fault = exc
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        raise _invalid(InvalidReason.NOT_UTF8, "the value is not UTF-8") from None
-    raise _invalid(InvalidReason.NOT_JSON, f"the value is not JSON: {fault.msg}") from None
-
-
-def _check_event_type(name: EventName, spelling: str) -> None:
-    """Refuse another known event; spellings differ between senders, so the topic decides."""
-    for other in EventName:
-        if other is not name and spelling in (other.value, topic_name(other)):
-            raise _invalid(
-                InvalidReason.EVENT_TYPE_MISMATCH,
-                f"the topic of {name.value} has an event of type {other.value}",
-            )
-    bases = {_split_version(own)[0] for own in (name.value, topic_name(name))}
-    base, version = _split_version(spelling)
-    if base in bases and version != SCHEMA_VERSION:
-        raise _invalid(
-            InvalidReason.UNSUPPORTED_SCHEMA_VERSION,
-            f"{name.value} in another version than {SCHEMA_VERSION}",
-        )
-
-
-def _check_schema_version(parsed: object) -> None:
-    """Refuse another version before anything in it is judged by the rules of this one."""
-    version = parsed.get("schema_version") if isinstance(parsed, dict) else None
-    if type(version) is int and version != SCHEMA_VERSION:
-        raise _invalid(
-            InvalidReason.UNSUPPORTED_SCHEMA_VERSION,
-            f"an envelope in another version than {SCHEMA_VERSION}",
-        )
-
-
-def _split_version(spelling: str) -> tuple[str, int]:
-    """Return the name without its version, and the version; a name without one is the first."""
-    match = _VERSIONED.fullmatch(spelling)
-    return (match["base"], int(match["version"])) if match else (spelling, SCHEMA_VERSION)
-
-
-def _validated(model: type[Model], value: object, part: str) -> Model:
-    try:
-        return model.model_validate(value)
-    except ValidationError as exc:
-        errors = exc.errors(include_input=False, include_url=False, include_context=False)
-    kinds = {error["type"] for error in errors}
-    reason = InvalidReason.SCHEMA_VIOLATION
-    if kinds <= {BAD_IDENTIFIER, UNSTORABLE_TEXT}:
-        reason = InvalidReason(min(kinds))
-    faults = [
-        f"{'.'.join(map(str, (part, *error['loc'])))}: {_WORDS.get(error['type'], error['msg'])}"
-        for error in errors[:MAX_NAMED_FAULTS]
-    ]
-    if len(errors) > MAX_NAMED_FAULTS:
-        faults.append(f"and {len(errors) - MAX_NAMED_FAULTS} more")
-    raise _invalid(reason, "; ".join(faults)) from None
-
-
-def _invalid(reason: InvalidReason, message: str) -> InvalidMessageError:
-    return InvalidMessageError(message, reason=reason.value)
+    return decode(topic, payload, DATA_MODELS)

@@ -12,7 +12,6 @@ from itertools import product
 from prometheus_client import Counter, Histogram
 
 from batch_conductor_service.domain.pipelines import PipelineCatalog
-from batch_conductor_service.events.decoding import InvalidReason
 from batch_conductor_service.exceptions import PrerequisiteMissingError, UnknownPipelineError
 from batch_conductor_service.metrics import Metrics
 from common_core.topics import (
@@ -23,6 +22,7 @@ from common_core.topics import (
     dlq_topic_name,
 )
 from common_core.verdicts import Reason, Verdict
+from service_libs.decoding import InvalidReason
 from service_libs.exceptions import (
     DeadlineExceededError,
     OverloadedError,
