@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
-from batch_orchestrator_service.domain import accepting, advancing, resolving
+from batch_orchestrator_service.domain import accepting, advancing, registering, resolving
 from batch_orchestrator_service.domain.advancing import Command, Completion, Effect, Outcome, Step
 from batch_orchestrator_service.domain.models import Batch, BatchState, Phase, Prompt, Request, Run
+from batch_orchestrator_service.domain.registering import Registration
 from batch_orchestrator_service.domain.states import PhaseStatus
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -39,9 +40,22 @@ def batch_of(*essays: str, is_ready: bool = True, **changes: object) -> Batch:
         expected=len(essays),
         is_guest=False,
         texts={essay: f"original-{essay}" for essay in essays} if is_ready else {},
-        is_ready=is_ready,
+        has_ready_essays=is_ready,
     )
     return replace(batch, **changes)  # type: ignore[arg-type] # a test names what it changes
+
+
+def empty() -> BatchState:
+    """Return a batch that nobody has said anything of."""
+    return BatchState(batch_id="batch-1", batch=Batch(batch_id="batch-1"))
+
+
+def registration_of(
+    *essays: str, user: str = "teacher", expected: int | None = None
+) -> Registration:
+    """Return the registration of a class's batch."""
+    count = len(essays) if expected is None else expected
+    return Registration(user_id=user, course_code="ENG5", expected=count, is_guest=False)
 
 
 def request(
@@ -94,7 +108,7 @@ def planned(
 class Bench:
     """One batch. Whatever is done to it adds what it sends to the journal."""
 
-    state: BatchState = field(default_factory=lambda: BatchState(batch_id="batch-1"))
+    state: BatchState = field(default_factory=empty)
     now: datetime = NOON
     sent: list[Command | Completion] = field(default_factory=list)
 
@@ -108,6 +122,17 @@ class Bench:
         accepted = accepting.accept(self.state, one, self.now)
         self.state = accepted.state
         return accepted
+
+    def register(self, *essays: str, expected: int | None = None) -> list[Run]:
+        """Have the batch registered; return the runs of strangers."""
+        said = registration_of(*essays, expected=expected)
+        self.state, strange = registering.register(self.state, said, self.now)
+        return strange
+
+    def make_ready(self, *essays: str) -> None:
+        """Have the essays of the batch there."""
+        texts = {essay: f"original-{essay}" for essay in essays}
+        self.state = registering.take_ready_essays(self.state, texts, self.now)
 
     def begin(self) -> Run | None:
         """Open the next run, if there is one to be resolved."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from batch_orchestrator_service.domain import identity
-from batch_orchestrator_service.domain.models import Batch, BatchState, Request, Run
+from batch_orchestrator_service.domain.models import BatchState, Request, Run
 from batch_orchestrator_service.domain.states import RejectionReason, RunState, WaitReason
 
 MAX_WAITING = 10  # runs of one user and batch
@@ -36,10 +36,21 @@ class Accepted:
     run: Run | None
 
 
-def accept(state: BatchState, request: Request, now: datetime) -> Accepted:
-    """Take a request in. The same request again changes nothing."""
-    if state.batch is not None and state.batch.user_id != request.user_id:
+def accept(
+    state: BatchState, request: Request, now: datetime, *, is_taken_elsewhere: bool = False
+) -> Accepted:
+    """Take a request in. The same request again changes nothing.
+
+    Args:
+        state: what is known of the batch.
+        request: the click.
+        now: the time of day.
+        is_taken_elsewhere: whether a request over another batch has its id.
+    """
+    if state.batch.user_id not in {None, request.user_id}:
         return Accepted(state=state, decision=Decision.NOT_FOUND, run=None)
+    if is_taken_elsewhere:
+        return _refuse_reused(state, request, now)
     known = state.fingerprints.get(request.request_id)
     if known is not None:
         return _find_again(state, request, known, now)
@@ -53,26 +64,14 @@ def accept(state: BatchState, request: Request, now: datetime) -> Accepted:
     return _accepted(_noted(state, request).with_run(run), Decision.NEW_RUN, run)
 
 
-def take_owner(state: BatchState, batch: Batch) -> tuple[BatchState, list[Run]]:
-    """Note whose batch it is; return the runs that strangers asked for before that was known.
-
-    They are gone from the state: nothing of a stranger's request is kept but its audit.
-    """
-    strange = [run for run in state.runs if run.user_id != batch.user_id]
-    ids = {request_id for run in strange for request_id in run.request_ids}
-    kept = replace(
-        state,
-        batch=batch,
-        runs=tuple(run for run in state.runs if run.user_id == batch.user_id),
-        fingerprints={one: text for one, text in state.fingerprints.items() if one not in ids},
-    )
-    return kept, strange
-
-
 def _find_again(state: BatchState, request: Request, known: str, now: datetime) -> Accepted:
     found = next(run for run in state.runs if request.request_id in run.request_ids)
     if known == request.fingerprint:
         return _accepted(state, Decision.SAME_REQUEST, found)
+    return _refuse_reused(state, request, now)
+
+
+def _refuse_reused(state: BatchState, request: Request, now: datetime) -> Accepted:
     run_id = identity.refused_run_id(request.request_id, request.fingerprint)
     if seen := [run for run in state.runs if run.run_id == run_id]:
         return _accepted(state, Decision.REQUEST_ID_REUSED, seen[0])
@@ -116,8 +115,7 @@ def _make_run(state: BatchState, request: Request, now: datetime) -> Run:
 def _why_it_waits(state: BatchState) -> WaitReason | None:
     if state.open_run is not None or state.waiting:
         return WaitReason.EARLIER_RUN_OPEN
-    is_ready = state.batch is not None and state.batch.is_ready
-    return None if is_ready else WaitReason.BATCH_NOT_READY
+    return None if state.batch.is_ready else WaitReason.BATCH_NOT_READY
 
 
 def _refused(run: Run, reason: RejectionReason, now: datetime) -> Run:

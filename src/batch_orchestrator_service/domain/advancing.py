@@ -12,6 +12,7 @@ from uuid import UUID
 
 from batch_orchestrator_service.domain import identity, texts
 from batch_orchestrator_service.domain.models import BatchState, Output, Phase, Run
+from batch_orchestrator_service.domain.resolving import awake
 from batch_orchestrator_service.domain.states import PhaseStatus, RunState
 
 COMPLETED_SUCCESSFULLY = "completed_successfully"
@@ -183,7 +184,7 @@ def _fail(state: BatchState, run: Run, now: datetime) -> Step:
 def _end(state: BatchState, run: Run, end: RunState, now: datetime) -> Step:
     ended = replace(run, state=end, reason=None, ended_at=now, next_try_at=None)
     failed = _failed_essays(state, ended)
-    total = max(len(state.batch.texts), state.batch.expected) if state.batch else 0
+    total = max(len(state.batch.texts), state.batch.expected)
     completion = Completion(
         message_id=identity.completion_id(run.run_id),
         run=ended,
@@ -192,7 +193,7 @@ def _end(state: BatchState, run: Run, end: RunState, now: datetime) -> Step:
         successful=total - len(failed) - _missing(state),
         failed=len(failed) + _missing(state),
     )
-    return Step(state=state.with_run(ended), messages=(completion,))
+    return Step(state=awake(state.with_run(ended), now), messages=(completion,))
 
 
 def _good_end(state: BatchState, run: Run) -> RunState:
@@ -213,8 +214,7 @@ def _status(end: RunState) -> str:
 
 def _failed_essays(state: BatchState, run: Run) -> set[str]:
     """Return the essays that in any phase of the run were wanted and did not come through."""
-    essays = set(state.batch.texts) if state.batch else set[str]()
-    return essays & _all(one.failed + one.left_out for one in run.phases)
+    return set(state.batch.texts) & _all(one.failed + one.left_out for one in run.phases)
 
 
 def _all(groups: Iterable[tuple[str, ...]]) -> set[str]:
@@ -223,7 +223,7 @@ def _all(groups: Iterable[tuple[str, ...]]) -> set[str]:
 
 def _missing(state: BatchState) -> int:
     """Return how many essays were registered and never came."""
-    return max(0, state.batch.expected - len(state.batch.texts)) if state.batch else 0
+    return max(0, state.batch.expected - len(state.batch.texts))
 
 
 def _latest(one: datetime | None, other: datetime) -> datetime:

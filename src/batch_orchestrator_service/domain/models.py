@@ -40,21 +40,31 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A batch, as its registration and its readiness said.
+    """A batch, as far as its registration and its readiness have said it.
 
     Attributes:
-        texts: essay -> original text; empty until the batch is ready.
+        user_id: the owner; None until the batch is registered.
         expected: how many essays were registered; those that never came count as failed.
+        texts: essay -> original text; empty until they are there.
+        has_ready_essays: its essays are said to be ready.
+        is_provisioned: its content is said to be there, which is enough for a guest's batch.
     """
 
     batch_id: str
-    user_id: str
-    course_code: str
-    expected: int
-    is_guest: bool
+    user_id: str | None = None
+    course_code: str = ""
+    expected: int = 0
+    is_guest: bool = False
     prompt_ref: Mapping[str, object] | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
-    is_ready: bool = False
+    has_ready_essays: bool = False
+    is_provisioned: bool = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether runs over the batch may begin."""
+        is_there = self.has_ready_essays or (self.is_guest and self.is_provisioned)
+        return self.user_id is not None and is_there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +166,7 @@ class BatchState:
     """
 
     batch_id: str
-    batch: Batch | None = None
+    batch: Batch
     runs: tuple[Run, ...] = ()
     fingerprints: Mapping[UUID, str] = field(default_factory=dict)
     outputs: Mapping[str, Mapping[str, Output]] = field(default_factory=dict)

@@ -22,22 +22,21 @@ def begin(state: BatchState, now: datetime, lease: timedelta) -> tuple[BatchStat
     if run is None or run.state is RunState.RUNNING or _is_held(run, now):
         return state, None
     run = replace(run, tried_at=run.tried_at or now)
-    if state.batch is None or not state.batch.is_ready:
-        waiting = _wait(run, WaitReason.BATCH_NOT_READY, now, now + PATIENCE)
-        return state.with_run(waiting), None
+    if not state.batch.is_ready:
+        return _wait(state, run, WaitReason.BATCH_NOT_READY, now, now + PATIENCE), None
     opened = replace(run, state=RunState.RESOLVING, next_try_at=now + lease)
     return state.with_run(opened), opened
 
 
 def postpone(state: BatchState, run: Run, now: datetime, retry_at: datetime) -> BatchState:
     """Have the run wait for BCS, or reject it when it has waited too long."""
-    return state.with_run(_wait(run, WaitReason.RESOLUTION_UNAVAILABLE, now, retry_at))
+    return _wait(state, run, WaitReason.RESOLUTION_UNAVAILABLE, now, retry_at)
 
 
 def reject(state: BatchState, run: Run, reason: RejectionReason, now: datetime) -> BatchState:
     """End a run that can never be planned. Nobody is told of it but who asks for its status."""
     rejected = replace(run, state=RunState.REJECTED, reason=reason, ended_at=now, next_try_at=None)
-    return state.with_run(rejected)
+    return awake(state.with_run(rejected), now)
 
 
 def awake(state: BatchState, now: datetime) -> BatchState:
@@ -47,23 +46,20 @@ def awake(state: BatchState, now: datetime) -> BatchState:
     return state.with_run(replace(state.waiting[0], next_try_at=now))
 
 
-def _wait(run: Run, reason: WaitReason, now: datetime, retry_at: datetime) -> Run:
-    began = run.tried_at or now
-    if now >= began + PATIENCE:
-        return replace(
-            run,
-            state=RunState.REJECTED,
-            reason=RejectionReason(reason.value),
-            ended_at=now,
-            next_try_at=None,
-        )
-    return replace(
+def _wait(
+    state: BatchState, run: Run, reason: WaitReason, now: datetime, retry_at: datetime
+) -> BatchState:
+    until = (run.tried_at or now) + PATIENCE
+    if now >= until:
+        return reject(state, run, RejectionReason(reason.value), now)
+    waiting = replace(
         run,
         state=RunState.ACCEPTED,
         reason=reason,
-        tried_at=began,
-        next_try_at=min(retry_at, began + PATIENCE),
+        tried_at=run.tried_at or now,
+        next_try_at=min(retry_at, until),
     )
+    return state.with_run(waiting)
 
 
 def _is_held(run: Run, now: datetime) -> bool:

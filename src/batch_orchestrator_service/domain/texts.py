@@ -23,10 +23,8 @@ class Selection:
 
 def select(state: BatchState, run: Run, phase: Phase) -> Selection:
     """Return what the phase is to be commanded for, in the order of the essays' ids."""
-    batch = state.batch
-    originals = batch.texts if batch is not None else {}
     failed = _failed_before(run, phase)
-    wanted = [essay for essay in sorted(originals) if _is_wanted(essay, run, phase)]
+    wanted = [essay for essay in sorted(state.batch.texts) if _is_wanted(essay, run, phase)]
     texts = {
         essay: text
         for essay in wanted
@@ -39,12 +37,11 @@ def select(state: BatchState, run: Run, phase: Phase) -> Selection:
 def lacks_texts(state: BatchState, phases: Sequence[Phase]) -> bool:
     """Whether BOS lacks a text that a phase needs and that this run does not make."""
     running = {phase.name: phase for phase in phases if phase.status.is_to_come}
-    essays = state.batch.texts if state.batch is not None else {}
     return any(
         essay not in state.outputs.get(maker, {}) and not _is_made(running.get(maker), essay)
         for phase in running.values()
         for maker in _makers(phase)
-        for essay in essays
+        for essay in state.batch.texts
     )
 
 
@@ -67,7 +64,7 @@ def _text_of(state: BatchState, phase: Phase, essay: str) -> str | None:
     ]
     if made:
         return max(made, key=lambda output: output.made_at).text_id
-    if makers or state.batch is None:
+    if makers:
         return None  # the original is no substitute for a text that was to be corrected
     return state.batch.texts.get(essay)
 

@@ -31,6 +31,8 @@ class OutgoingMessage:
     """A message ready to be sent, with the id by which its receivers know it."""
 
     message_id: UUID
+    run_id: UUID
+    phase: str | None  # of a command
     topic: str
     key: bytes
     value: bytes
@@ -56,6 +58,8 @@ def to_outgoing(message: Message, batch: Batch, now: datetime) -> OutgoingMessag
     }
     return OutgoingMessage(
         message_id=message.message_id,
+        run_id=message.run.run_id,
+        phase=message.phase.name if isinstance(message, Command) else None,
         topic=topic,
         key=batch.batch_id.encode(),
         value=orjson.dumps(envelope),

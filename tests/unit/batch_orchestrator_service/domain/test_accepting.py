@@ -2,10 +2,10 @@
 
 import pytest
 
-from batch_orchestrator_service.domain import accepting, resolving
+from batch_orchestrator_service.domain import resolving
 from batch_orchestrator_service.domain.accepting import MAX_WAITING, Decision
 from batch_orchestrator_service.domain.states import RejectionReason, RunState, WaitReason
-from tests.support.orchestrating import Bench, batch_of, named, planned, request
+from tests.support.orchestrating import Bench, named, planned, request
 
 
 def test_a_click_makes_a_run() -> None:
@@ -139,8 +139,9 @@ def test_a_stranger_who_came_before_the_registration_is_gone_with_it() -> None:
     bench.click(request("stranger's", user="stranger"))
     bench.click(request("teacher's"))
 
-    state, strange = accepting.take_owner(bench.state, batch_of("e1"))
+    strange = bench.register("e1")
 
+    state = bench.state
     assert [run.user_id for run in strange] == ["stranger"]
     assert [run.user_id for run in state.runs] == ["teacher"]
     assert set(state.fingerprints) == {named("teacher's")}
@@ -150,7 +151,7 @@ def test_a_stranger_who_came_before_the_registration_is_gone_with_it() -> None:
 def test_a_run_waits_for_its_batch_and_is_rejected_in_the_end(*, is_registered: bool) -> None:
     bench = Bench()
     if is_registered:
-        bench.state, _ = accepting.take_owner(bench.state, batch_of("e1", is_ready=False))
+        bench.register("e1")
     accepted = bench.click(request())
     assert accepted.run is not None
 
@@ -168,8 +169,9 @@ def test_a_batch_that_becomes_ready_has_its_run_begun() -> None:
     bench.click(request())
     assert bench.begin() is None
 
-    state, _ = accepting.take_owner(bench.state, batch_of("e1"))
-    bench.state = resolving.awake(state, bench.now)
+    bench.make_ready("e1")
+    assert bench.begin() is None
+    bench.register("e1")
 
     assert bench.begin() is not None
 

@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from batch_orchestrator_service.domain import accepting, resolving
+from batch_orchestrator_service.domain import resolving
 from batch_orchestrator_service.domain.models import Run
 from batch_orchestrator_service.domain.states import RejectionReason, RunState
-from tests.support.orchestrating import DEPENDS_ON, PIPELINES, Bench, batch_of, planned, request
+from tests.support.orchestrating import DEPENDS_ON, PIPELINES, Bench, planned, request
 
 ESSAYS = ("e1", "e2", "e3")
 # A run only ever goes from one of these to a later one, or waits again for an answer of BCS.
@@ -39,12 +39,13 @@ class AnyOrder(RuleBasedStateMachine):
     def click(self, name: str, pipeline: str, user: str, *, is_retry: bool) -> None:
         self.bench.click(request(name, pipeline, user=user, correlation="x", is_retry=is_retry))
 
-    @precondition(lambda self: self.bench.state.batch is None)
     @rule(expected=st.integers(3, 4))
     def register(self, expected: int) -> None:
-        batch = batch_of(*ESSAYS, expected=expected)
-        state, _ = accepting.take_owner(self.bench.state, batch)
-        self.bench.state = resolving.awake(state, self.bench.now)
+        self.bench.register(*ESSAYS, expected=expected)
+
+    @rule()
+    def make_ready(self) -> None:
+        self.bench.make_ready(*ESSAYS)
 
     @rule()
     def begin(self) -> None:

@@ -1,0 +1,254 @@
+"""All that BOS knows, in Postgres: one row lock a batch, and one transaction for a step.
+
+A step writes the state and what is to be sent, or neither.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, Table, and_, delete, exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.orm import aliased
+
+from batch_orchestrator_service.domain.models import BatchState, Run
+from batch_orchestrator_service.events.messages import OutgoingMessage
+from batch_orchestrator_service.exceptions import RequestIdTakenError
+from batch_orchestrator_service.implementations.postgres import rows
+from batch_orchestrator_service.implementations.postgres.tables import (
+    AuditRow,
+    BatchRow,
+    EssayRow,
+    OutboxRow,
+    OutputRow,
+    PhaseRow,
+    RequestRow,
+    RunRow,
+)
+from batch_orchestrator_service.protocols import AuditEntry, StalledPhase
+from service_libs.postgres.errors import translated_errors
+from service_libs.protocols import ClockProtocol
+
+
+class PostgresBatchTransaction:
+    """`BatchTransactionProtocol`, in a transaction that holds the lock of the batch's row."""
+
+    def __init__(
+        self, connection: AsyncConnection, state: BatchState, clock: ClockProtocol
+    ) -> None:
+        self._connection = connection
+        self._clock = clock
+        self.state = state
+
+    async def save(
+        self,
+        state: BatchState,
+        messages: Sequence[OutgoingMessage] = (),
+        audit: Sequence[AuditEntry] = (),
+    ) -> None:
+        with translated_errors():
+            await self._save_batch(state)
+            await self._save_runs(state)
+            await self._save_messages(state, messages)
+            await self._save_audit(audit)
+        self.state = state
+
+    async def _save_batch(self, state: BatchState) -> None:
+        known = self.state
+        values = rows.batch_values(state)
+        if values != rows.batch_values(known):
+            await self._connection.execute(
+                update(BatchRow).where(BatchRow.batch_id == state.batch_id).values(values)
+            )
+        await self._upsert(EssayRow, rows.essay_values(state, known.batch.texts))
+        await self._upsert(OutputRow, rows.output_values(state, known))
+
+    async def _save_runs(self, state: BatchState) -> None:
+        known = {run.run_id: run for run in self.state.runs}
+        gone = known.keys() - {run.run_id for run in state.runs}
+        if gone:
+            await self._connection.execute(delete(RunRow).where(RunRow.run_id.in_(gone)))
+        # The run that ends comes before the one that begins: the index allows one open run.
+        changed = [run for run in state.runs if known.get(run.run_id) != run]
+        for run in sorted(changed, key=lambda one: one.state.is_open):
+            before = known.get(run.run_id)
+            await self._upsert(RunRow, [rows.run_values(state.batch_id, run)])
+            await self._upsert(PhaseRow, rows.phase_values(run, before))
+            await self._insert_requests(rows.request_values(state, run, before))
+
+    async def _insert_requests(self, values: Sequence[rows.Values]) -> None:
+        if not values:
+            return
+        statement = insert(RequestRow).values(values).on_conflict_do_nothing()
+        inserted = await self._connection.execute(statement.returning(RequestRow.request_id))
+        if len(inserted.all()) < len(values):
+            raise RequestIdTakenError
+
+    async def _save_messages(self, state: BatchState, messages: Sequence[OutgoingMessage]) -> None:
+        values = [
+            {
+                "message_id": message.message_id,
+                "batch_id": state.batch_id,
+                "run_id": message.run_id,
+                "phase": message.phase,
+                "topic": message.topic,
+                "value": message.value,
+                "created_at": self._clock.now(),
+            }
+            for message in messages
+        ]
+        if values:
+            statement = insert(OutboxRow).values(values)
+            await self._connection.execute(statement.on_conflict_do_nothing())
+
+    async def _save_audit(self, audit: Sequence[AuditEntry]) -> None:
+        values = [
+            {
+                "at": self._clock.now(),
+                "user_id": entry.request.user_id,
+                "batch_id": entry.request.batch_id,
+                "pipeline": entry.request.pipeline,
+                "request_id": entry.request.request_id,
+                "run_id": entry.run_id,
+                "decision": entry.decision.value,
+            }
+            for entry in audit
+        ]
+        if values:
+            await self._connection.execute(insert(AuditRow).values(values))
+
+    async def _upsert(self, table: type[Any], values: Sequence[rows.Values]) -> None:
+        if not values:
+            return
+        mapped: Table = table.__table__
+        statement = insert(table).values(values)
+        keys = [column.name for column in mapped.primary_key]
+        others = {name: statement.excluded[name] for name in values[0] if name not in keys}
+        await self._connection.execute(
+            statement.on_conflict_do_update(index_elements=keys, set_=others)
+        )
+
+
+class PostgresRunStore:
+    """`RunStoreProtocol`."""
+
+    def __init__(self, engine: AsyncEngine, clock: ClockProtocol) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    @asynccontextmanager
+    async def lock(self, batch_id: str) -> AsyncIterator[PostgresBatchTransaction]:
+        with translated_errors():
+            async with self._engine.begin() as connection:
+                # A batch that nobody has heard of has no row to lock yet.
+                row = insert(BatchRow).values(batch_id=batch_id)
+                await connection.execute(row.on_conflict_do_nothing())
+                locked = select(BatchRow.batch_id).where(BatchRow.batch_id == batch_id)
+                await connection.execute(locked.with_for_update())
+                state = await _load(connection, batch_id)
+                if state is None:
+                    raise LookupError(batch_id)  # its row is locked, so it is there
+                yield PostgresBatchTransaction(connection, state, self._clock)
+
+    async def find_state(self, batch_id: str) -> BatchState | None:
+        with translated_errors():
+            async with self._engine.connect() as connection:
+                seeing_one_moment = await connection.execution_options(
+                    isolation_level="REPEATABLE READ"
+                )
+                return await _load(seeing_one_moment, batch_id)
+
+    async def find_due(self, now: datetime, count: int) -> Sequence[str]:
+        running = aliased(RunRow)
+        is_busy = exists().where(
+            and_(running.batch_id == RunRow.batch_id, running.state == "running")
+        )
+        statement = (
+            select(RunRow.batch_id)
+            .where(RunRow.next_try_at <= now, ~is_busy)
+            .group_by(RunRow.batch_id)
+            .order_by(func.min(RunRow.next_try_at))
+            .limit(count)
+        )
+        with translated_errors():
+            async with self._engine.connect() as connection:
+                return list((await connection.execute(statement)).scalars())
+
+    async def find_run(self, run_id: UUID) -> str | None:
+        statement = select(RunRow.batch_id).where(RunRow.run_id == run_id)
+        with translated_errors():
+            async with self._engine.connect() as connection:
+                return (await connection.execute(statement)).scalar_one_or_none()
+
+    async def list_open(self, count: int) -> Sequence[tuple[str, Run]]:
+        statement = (
+            select(RunRow.__table__)
+            .where(RunRow.ended_at.is_(None))
+            .order_by(RunRow.number)
+            .limit(count)
+        )
+        with translated_errors():
+            async with self._engine.connect() as connection:
+                found = (await connection.execute(statement)).all()
+        return [(row.batch_id, rows.to_run(row, (), ())) for row in found]
+
+    async def report_stalled(self, now: datetime) -> Sequence[StalledPhase]:
+        statement = (
+            update(PhaseRow)
+            .where(*_is_overdue(now), PhaseRow.stall_reported_at.is_(None))
+            .where(PhaseRow.run_id == RunRow.run_id)
+            .values(stall_reported_at=now)
+            .returning(RunRow.batch_id, PhaseRow.run_id, PhaseRow.phase, PhaseRow.deadline_at)
+        )
+        with translated_errors():
+            async with self._engine.begin() as connection:
+                found = (await connection.execute(statement)).all()
+        return [
+            StalledPhase(batch_id=batch, run_id=run, phase=phase, deadline_at=deadline)
+            for batch, run, phase, deadline in found
+            if deadline is not None
+        ]
+
+    async def count_stalled(self, now: datetime) -> int:
+        statement = select(func.count()).select_from(PhaseRow).where(*_is_overdue(now))
+        with translated_errors():
+            async with self._engine.connect() as connection:
+                return (await connection.execute(statement)).scalar_one()
+
+
+def _is_overdue(now: datetime) -> tuple[Any, ...]:
+    return (PhaseRow.deadline_at <= now, PhaseRow.ended_at.is_(None))
+
+
+async def _load(connection: AsyncConnection, batch_id: str) -> BatchState | None:
+    async def fetch(statement: Select[Any]) -> Sequence[Any]:
+        found: Sequence[Any] = (await connection.execute(statement)).all()
+        return found
+
+    found = await fetch(select(BatchRow.__table__).where(BatchRow.batch_id == batch_id))
+    if not found:
+        return None
+    of_batch = select(RunRow.run_id).where(RunRow.batch_id == batch_id)
+    return rows.to_state(
+        rows.BatchRows(
+            batch=found[0],
+            essays=await fetch(select(EssayRow.__table__).where(EssayRow.batch_id == batch_id)),
+            runs=await fetch(
+                select(RunRow.__table__).where(RunRow.batch_id == batch_id).order_by(RunRow.number)
+            ),
+            requests=await fetch(
+                select(RequestRow.__table__)
+                .where(RequestRow.batch_id == batch_id)
+                .order_by(RequestRow.run_id, RequestRow.position)
+            ),
+            phases=await fetch(
+                select(PhaseRow.__table__)
+                .where(PhaseRow.run_id.in_(of_batch))
+                .order_by(PhaseRow.run_id, PhaseRow.position)
+            ),
+            outputs=await fetch(select(OutputRow.__table__).where(OutputRow.batch_id == batch_id)),
+        )
+    )

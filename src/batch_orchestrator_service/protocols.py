@@ -1,0 +1,126 @@
+"""The ports: the table of contents of the service.
+
+Every method may raise `TransientError` when its technology cannot be reached.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from batch_orchestrator_service.domain.accepting import Decision
+from batch_orchestrator_service.domain.models import BatchState, Request, Run
+from batch_orchestrator_service.events.messages import OutgoingMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who asked for what, and what was decided."""
+
+    request: Request
+    decision: Decision
+    run_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StalledPhase:
+    """A phase whose outcome is overdue."""
+
+    batch_id: str
+    run_id: UUID
+    phase: str
+    deadline_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """How much waits to be sent, and since when (seconds; 0 when nothing waits)."""
+
+    depth: int
+    oldest_age_seconds: float
+
+
+class BatchTransactionProtocol(Protocol):
+    """A batch in hand: nobody else changes it until the transaction ends."""
+
+    @property
+    def state(self) -> BatchState:
+        """What is known of the batch."""
+        ...
+
+    async def save(
+        self,
+        state: BatchState,
+        messages: Sequence[OutgoingMessage] = (),
+        audit: Sequence[AuditEntry] = (),
+    ) -> None:
+        """Write what differs, what is to be sent, and what is to be remembered: all or nothing.
+
+        A message whose id was saved before is not saved again.
+
+        Raises:
+            RequestIdTakenError: a request over another batch has the id of one of these.
+        """
+        ...
+
+
+class RunStoreProtocol(Protocol):
+    """Where all that BOS knows is kept."""
+
+    def lock(self, batch_id: str) -> AbstractAsyncContextManager[BatchTransactionProtocol]:
+        """Open a transaction on the batch, alone; it commits at the end of the block."""
+        ...
+
+    async def find_state(self, batch_id: str) -> BatchState | None:
+        """Return what is known of the batch, without a lock; None where nothing is."""
+        ...
+
+    async def find_due(self, now: datetime, count: int) -> Sequence[str]:
+        """Return batches with a run that is to be looked at by now, the longest overdue first."""
+        ...
+
+    async def find_run(self, run_id: UUID) -> str | None:
+        """Return the batch of the run."""
+        ...
+
+    async def list_open(self, count: int) -> Sequence[tuple[str, Run]]:
+        """Return the runs that have not ended, with their batches, the oldest first."""
+        ...
+
+    async def report_stalled(self, now: datetime) -> Sequence[StalledPhase]:
+        """Return the phases that are overdue and were not returned before."""
+        ...
+
+    async def count_stalled(self, now: datetime) -> int:
+        """Return how many phases are overdue."""
+        ...
+
+
+class OutboxProtocol(Protocol):
+    """The messages that are saved and not yet sent."""
+
+    def lead(self) -> AbstractAsyncContextManager["OutboxLeaseProtocol | None"]:
+        """Try to become the one that sends, until the end of the block; None where another is."""
+        ...
+
+    async def resend(self, message_id: UUID) -> bool:
+        """Have a message sent again as it was; return whether there is one."""
+        ...
+
+    async def get_backlog(self, now: datetime) -> Backlog:
+        """Return how much waits."""
+        ...
+
+
+class OutboxLeaseProtocol(Protocol):
+    """Being the only one that sends; whoever has lost that can neither read nor mark."""
+
+    async def read(self, count: int) -> Sequence[OutgoingMessage]:
+        """Return the oldest that were not sent, in the order in which they were saved."""
+        ...
+
+    async def mark_sent(self, message_ids: Sequence[UUID], now: datetime) -> None:
+        """Note that the broker has them."""
+        ...
