@@ -117,8 +117,8 @@ class OutboxProtocol(Protocol):
 class OutboxLeaseProtocol(Protocol):
     """Being the only one that sends; whoever has lost that can neither read nor mark."""
 
-    async def read(self, count: int) -> Sequence[OutgoingMessage]:
-        """Return the oldest that were not sent, in the order in which they were saved."""
+    async def read(self, count: int, *, after: int) -> Sequence[OutgoingMessage]:
+        """Return the oldest that were not sent, in the order of their numbers, after that one."""
         ...
 
     async def mark_sent(self, message_ids: Sequence[UUID], now: datetime) -> None:

@@ -22,6 +22,7 @@ from common_core.times import parse_time
 from common_core.verdicts import Reason, Verdict
 
 MAX_ESSAYS = 2**31 - 1  # as many as an event can tell of
+ESSAYS = "essays"  # what a question may include
 
 
 def _read_moment(value: object) -> datetime:
@@ -101,6 +102,19 @@ class DefineRequest(BaseModel):
         ),
     )
 
+    include: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "What is to be told, too. `essays`: of each phase that runs, which essays still need"
+            " it. Anything else is ignored."
+        ),
+    )
+
+    @property
+    def includes_essays(self) -> bool:
+        """Whether the essays that still need each phase are asked for."""
+        return ESSAYS in self.include
+
     @property
     def has_unusable_total(self) -> bool:
         """Whether a number of essays was sent that is none."""
@@ -133,6 +147,13 @@ class Phase(BaseModel):
     verdict: Verdict
     reason: Reason
     evidence: Evidence
+    pending_essay_ids: list[str] | None = Field(
+        default=None,
+        description=(
+            'With `include: ["essays"]`, every essay that still needs the phase, those whose'
+            " prerequisite runs in this plan included. Null: not known, or more than 10,000."
+        ),
+    )
 
 
 class DefineResponse(BaseModel):

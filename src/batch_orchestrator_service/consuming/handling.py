@@ -4,8 +4,8 @@ In order within a batch, side by side between batches.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import structlog
 from pydantic import BaseModel
@@ -73,9 +73,7 @@ class PollHandler:
         groups: dict[str, list[tuple[Record, DecodedEvent | ServiceError]]] = {}
         for record, event in decoded:
             groups.setdefault(_batch_of(record, event), []).append((record, event))
-        async with asyncio.TaskGroup() as tasks:
-            for group in groups.values():
-                tasks.create_task(self._handle_group(group, until_available))
+        await _together([self._handle_group(group, until_available) for group in groups.values()])
         self._window.add(reasons)
         failpoint("bos.handled")
 
@@ -123,6 +121,20 @@ class PollHandler:
         letter = to_dead_letter(record, error, self._group_id)
         await until_available(lambda: self._dlq.publish(letter))
         self._metrics.events_processed.labels(record.topic, "dead_lettered").inc()
+
+
+async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Do all of it side by side; what the first that fails raises is raised, the rest ended."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error
 
 
 def _decoded(record: Record) -> DecodedEvent | InvalidMessageError:

@@ -36,6 +36,7 @@ class OutgoingMessage:
     topic: str
     key: bytes
     value: bytes
+    number: int = 0  # in the order in which they were saved
 
 
 def to_outgoing(message: Message, batch: Batch, now: datetime) -> OutgoingMessage:

@@ -6,6 +6,7 @@ at once the second waits, then finds nothing left to do.
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, MetaData, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -68,7 +69,7 @@ def _run_migrations(connection: Connection, target: MigrationTarget) -> None:
         context.run_migrations()
 
 
-def _options(target: MigrationTarget) -> dict[str, object]:
+def _options(target: MigrationTarget) -> dict[str, Any]:
     if target.schema is None:
         return {}
 

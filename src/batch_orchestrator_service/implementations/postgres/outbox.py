@@ -23,10 +23,10 @@ class PostgresOutboxLease:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def read(self, count: int) -> Sequence[OutgoingMessage]:
+    async def read(self, count: int, *, after: int) -> Sequence[OutgoingMessage]:
         statement = (
             select(OutboxRow.__table__)
-            .where(OutboxRow.sent_at.is_(None))
+            .where(OutboxRow.sent_at.is_(None), OutboxRow.number > after)
             .order_by(OutboxRow.number)
             .limit(count)
         )
@@ -40,6 +40,7 @@ class PostgresOutboxLease:
                 topic=row.topic,
                 key=row.batch_id.encode(),
                 value=row.value,
+                number=row.number,
             )
             for row in found
         ]

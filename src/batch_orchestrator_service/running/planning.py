@@ -1,0 +1,59 @@
+"""From BCS's answer to the phases of a run, with what the pipeline file says of each. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from batch_orchestrator_service.domain.advancing import Deadline
+from batch_orchestrator_service.domain.models import Phase, Run
+from batch_orchestrator_service.domain.states import PhaseStatus
+from common_core.define import DefineResponse
+from common_core.define import Phase as PhaseAnswer
+from common_core.verdicts import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What the pipeline file says of a phase."""
+
+    event_type: str
+    depends_on: tuple[str, ...]
+
+
+class Planner:
+    """Knows the steps of all pipelines, and how long each phase may take."""
+
+    def __init__(self, steps: Mapping[str, Step], deadline: Deadline) -> None:
+        self._steps = steps
+        self.deadline = deadline
+
+    def plan(self, run: Run, answer: DefineResponse) -> list[Phase]:
+        """Return the phases of the run, in their order, those that are skipped among them.
+
+        Raises:
+            KeyError: BCS has a step that BOS's file has not: the two have different files.
+        """
+        return [self._phase(run, said) for said in answer.phases]
+
+    def knows(self, answer: DefineResponse) -> bool:
+        """Whether the file has every step of the answer."""
+        return all(said.name in self._steps for said in answer.phases)
+
+    def _phase(self, run: Run, said: PhaseAnswer) -> Phase:
+        step = self._steps[said.name]
+        pending = said.pending_essay_ids
+        return Phase(
+            name=said.name,
+            status=_status(run, said),
+            event_type=step.event_type,
+            depends_on=step.depends_on,
+            skip_reason=said.reason.value if said.verdict is Verdict.SKIP else None,
+            pending=None if pending is None else frozenset(pending),
+        )
+
+
+def _status(run: Run, said: PhaseAnswer) -> PhaseStatus:
+    if said.verdict is Verdict.SKIP:
+        return PhaseStatus.SKIPPED_BY_USER_CONFIG
+    if said.name == run.pipeline:
+        return PhaseStatus.REQUESTED_BY_USER
+    return PhaseStatus.PENDING_DEPENDENCIES

@@ -1,0 +1,124 @@
+"""The relay: what was saved with the state goes to the broker, as it was saved.
+
+At least once, always with the same bytes and id; in order within a batch; one process at a time. It
+never gives up, and one message that the broker does not take holds up only its own batch.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+
+from batch_orchestrator_service.events.messages import OutgoingMessage
+from batch_orchestrator_service.metrics import Metrics
+from batch_orchestrator_service.protocols import OutboxLeaseProtocol, OutboxProtocol
+from service_libs.backoff import Backoff
+from service_libs.exceptions import TransientError
+from service_libs.failpoints import failpoint
+from service_libs.kafka.producer import KafkaProducerClient
+from service_libs.protocols import ClockProtocol
+from service_libs.wakeups import Wakeups
+
+LOOK_SECONDS = 0.1  # between two looks for messages, where nobody wakes it
+STANDBY_SECONDS = 1.0  # between two tries to become the one that sends
+MAX_BACKOFF_SECONDS = 5.0
+MESSAGES_AT_A_TIME = 500
+
+logger = structlog.get_logger(__name__)
+
+
+class Relay:
+    """The background task that sends what waits."""
+
+    name = "relay"
+
+    def __init__(
+        self,
+        outbox: OutboxProtocol,
+        producer: KafkaProducerClient,
+        metrics: Metrics,
+        clock: ClockProtocol,
+    ) -> None:
+        self._outbox = outbox
+        self._producer = producer
+        self._metrics = metrics
+        self._clock = clock
+        self._backoff = Backoff(MAX_BACKOFF_SECONDS)
+        self.wakeups = Wakeups()
+
+    async def run(self) -> None:
+        while not self.wakeups.is_stopping:
+            try:
+                async with self._outbox.lead() as lease:
+                    if lease is not None:
+                        logger.info("relay_leads")
+                        await self._send_on(lease)
+                        return
+            except TransientError as exc:
+                logger.warning("relay_interrupted", error=str(exc))
+            await self.wakeups.wait(STANDBY_SECONDS)
+
+    def stop(self) -> None:
+        self.wakeups.stop()
+
+    async def _send_on(self, lease: OutboxLeaseProtocol) -> None:
+        """Send until the stop, and what was saved by then."""
+        while True:
+            is_stopping = self.wakeups.is_stopping
+            sent, failed = await self.sweep(lease)
+            if failed and not sent:
+                if is_stopping:
+                    return
+                await self.wakeups.pause(self._backoff.next_delay())
+            elif not sent:
+                if is_stopping:
+                    return
+                self._backoff.reset()
+                await self.wakeups.wait(LOOK_SECONDS)
+
+    async def sweep(self, lease: OutboxLeaseProtocol) -> tuple[int, int]:
+        """Try the oldest message of every batch once; return how many were sent, and how many not.
+
+        Raises:
+            TransientError: the store cannot be reached, or another sends by now.
+        """
+        sent = failed = after = 0
+        blocked: set[bytes] = set()
+        while page := await lease.read(MESSAGES_AT_A_TIME, after=after):
+            after = page[-1].number
+            firsts: dict[bytes, OutgoingMessage] = {}
+            for message in page:
+                if message.key not in blocked:
+                    firsts.setdefault(message.key, message)
+            # One that waits behind another of its batch has its turn in the next sweep.
+            blocked.update(message.key for message in page)
+            taken = await self._send(list(firsts.values()))
+            if taken is None:
+                return sent, failed + len(firsts)
+            if taken:
+                await lease.mark_sent(taken, self._clock.now())
+                failpoint("bos.marked")
+            sent += len(taken)
+            failed += len(firsts) - len(taken)
+        return sent, failed
+
+    async def _send(self, messages: Sequence[OutgoingMessage]) -> list[UUID] | None:
+        """Return the ids of those that the broker has acknowledged; None if there is no broker."""
+        if not messages:
+            return []
+        outgoing = [(one.topic, one.key, one.value, ()) for one in messages]
+        failpoint("bos.unsent")
+        try:
+            ends = await self._producer.send_all(outgoing)
+        except TransientError as exc:
+            logger.warning("messages_not_sent", count=len(messages), error=str(exc))
+            self._metrics.messages_sent.labels("failure").inc(len(messages))
+            return None
+        failpoint("bos.sent")
+        for message, end in zip(messages, ends, strict=True):
+            if end is not None:
+                logger.warning("message_not_sent", topic=message.topic, error=str(end))
+        taken = [one.message_id for one, end in zip(messages, ends, strict=True) if end is None]
+        self._metrics.messages_sent.labels("success").inc(len(taken))
+        self._metrics.messages_sent.labels("failure").inc(len(messages) - len(taken))
+        return taken
