@@ -149,7 +149,13 @@ class Bench:
         run = self.begin()
         assert run is not None
         self.plan(run, planned(pipeline, **plan))  # type: ignore[arg-type] # passed on as they are
-        return self.state.run(run.run_id)
+        return self.run_of(run)
+
+    def run_of(self, run: Run) -> Run:
+        """Return the run as it is now."""
+        found = self.state.find_run(run.run_id)
+        assert found is not None
+        return found
 
     def report(
         self,

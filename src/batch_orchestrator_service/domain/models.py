@@ -182,16 +182,9 @@ class BatchState:
         """The runs that wait, the oldest first."""
         return [run for run in self.runs if run.state is RunState.ACCEPTED]
 
-    def run(self, run_id: UUID) -> Run:
-        """Return the run.
-
-        Raises:
-            KeyError: the batch has none of that id.
-        """
-        for run in self.runs:
-            if run.run_id == run_id:
-                return run
-        raise KeyError(run_id)
+    def find_run(self, run_id: UUID) -> Run | None:
+        """Return the run of that id, if the batch has it."""
+        return next((run for run in self.runs if run.run_id == run_id), None)
 
     def with_run(self, changed: Run) -> "BatchState":
         """Return the state with this run in place of the one of its id, or as the newest."""

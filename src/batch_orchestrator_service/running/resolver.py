@@ -26,7 +26,7 @@ from batch_conductor_client import (
 from batch_orchestrator_service.domain import resolving, texts
 from batch_orchestrator_service.domain.advancing import Completion, start
 from batch_orchestrator_service.domain.models import BatchState, Output, Run
-from batch_orchestrator_service.domain.states import RejectionReason, RunState
+from batch_orchestrator_service.domain.states import RejectionReason
 from batch_orchestrator_service.events.messages import to_outgoing
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.protocols import BatchTransactionProtocol, RunStoreProtocol
@@ -130,10 +130,9 @@ class Resolver:
         outputs = await self._fetch_outputs(state, run, outcome)
         failpoint("bos.resolved")
         async with self._store.lock(batch_id) as batch:
-            current = batch.state.run(run.run_id)
-            if current.state is not RunState.RESOLVING or current.next_try_at != run.next_try_at:
-                return  # it was cancelled, or its lease has ended and another has it
-            await self._settle(batch, current, outcome, outputs)
+            current = batch.state.find_run(run.run_id)
+            if current == run:  # else it was cancelled, or its lease has ended and another has it
+                await self._settle(batch, run, outcome, outputs)
 
     async def _ask(self, state: BatchState, run: Run) -> ResolutionOutcome:
         began = perf_counter()

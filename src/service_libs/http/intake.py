@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
+from typing import Any
 
 from hypercorn.typing import (
     ASGIReceiveCallable,
@@ -19,6 +20,7 @@ from hypercorn.typing import (
     HTTPScope,
     Scope,
 )
+from quart import Quart
 
 ASGIApplication = Callable[[Scope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
 
@@ -132,3 +134,18 @@ def _content_length(scope: HTTPScope) -> int | None:
     """Return the length that the head announces, if it does."""
     lengths = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
     return int(lengths[0]) if lengths and lengths[0].isdigit() else None
+
+
+class IntakeApp(Quart):
+    """The framework's application, whose requests pass the intake first."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as in Quart
+        super().__init__(*arguments, **options)
+        # Our own limits hold for bodies and answers, and give problems instead of bare errors.
+        self.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
+
+    async def asgi_app(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        """Answer a request, or start and stop."""
+        await Intake(super().asgi_app)(scope, receive, send)

@@ -71,10 +71,11 @@ class PostgresBatchTransaction:
         gone = known.keys() - {run.run_id for run in state.runs}
         if gone:
             await self._connection.execute(delete(RunRow).where(RunRow.run_id.in_(gone)))
-        # The run that ends comes before the one that begins: the index allows one open run.
-        changed = [run for run in state.runs if known.get(run.run_id) != run]
-        for run in sorted(changed, key=lambda one: one.state.is_open):
+        # In the order in which they were accepted, by which they are read again.
+        for run in state.runs:
             before = known.get(run.run_id)
+            if before == run:
+                continue
             await self._upsert(RunRow, [rows.run_values(state.batch_id, run)])
             await self._upsert(PhaseRow, rows.phase_values(run, before))
             await self._insert_requests(rows.request_values(state, run, before))

@@ -159,7 +159,7 @@ def test_a_run_waits_for_its_batch_and_is_rejected_in_the_end(*, is_registered: 
     bench.now += resolving.PATIENCE
     assert bench.begin() is None
 
-    run = bench.state.run(accepted.run.run_id)
+    run = bench.run_of(accepted.run)
     assert (run.state, run.reason) == (RunState.REJECTED, RejectionReason.BATCH_NOT_READY)
     assert bench.sent == []
 
@@ -200,7 +200,7 @@ def test_a_run_that_bcs_does_not_answer_waits_and_is_rejected_in_the_end() -> No
     assert run is not None
 
     bench.state = resolving.postpone(bench.state, run, bench.now, bench.now)
-    waiting = bench.state.run(run.run_id)
+    waiting = bench.run_of(run)
     assert (waiting.state, waiting.reason) == (
         RunState.ACCEPTED,
         WaitReason.RESOLUTION_UNAVAILABLE,
@@ -210,4 +210,4 @@ def test_a_run_that_bcs_does_not_answer_waits_and_is_rejected_in_the_end() -> No
     assert again is not None
     bench.state = resolving.postpone(bench.state, again, bench.now, bench.now)
 
-    assert bench.state.run(run.run_id).reason is RejectionReason.RESOLUTION_UNAVAILABLE
+    assert bench.run_of(run).reason is RejectionReason.RESOLUTION_UNAVAILABLE

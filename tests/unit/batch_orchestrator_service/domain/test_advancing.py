@@ -222,7 +222,7 @@ def test_an_outcome_of_another_run_moves_nothing() -> None:
     effect = bench.report(run, "cj_assessment", "e1")
 
     assert effect is Effect.FOREIGN
-    assert bench.state.run(second.run_id).state is RunState.RUNNING
+    assert bench.run_of(second).state is RunState.RUNNING
     assert bench.state.outcome_at == NOON  # its news is what the next question must include
 
 
@@ -247,7 +247,7 @@ def test_a_cancelled_run_is_told_as_failed_and_the_next_begins(*, is_waiting: bo
 
     bench.cancel(run)
 
-    assert bench.state.run(run.run_id).state is RunState.CANCELLED
+    assert bench.run_of(run).state is RunState.CANCELLED
     assert bench.completions[-1].status == "failed_critically"
     following = bench.begin()
     assert following is not None

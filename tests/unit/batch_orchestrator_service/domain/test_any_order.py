@@ -57,7 +57,7 @@ class AnyOrder(RuleBasedStateMachine):
     def answer(self, data: st.DataObject) -> None:
         """BCS answers, perhaps after the lease, when another resolver has the run."""
         run = self.resolving.pop(data.draw(st.integers(0, len(self.resolving) - 1)))
-        run = self.bench.state.run(run.run_id)
+        run = self.bench.run_of(run)
         if run.state is not RunState.RESOLVING:
             return  # as the store finds under the lock of the batch
         match data.draw(st.sampled_from(["plan", "plan", "plan", "away", "unknown"])):

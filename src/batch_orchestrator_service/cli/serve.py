@@ -1,0 +1,37 @@
+"""`bos serve`."""
+
+import asyncio
+import sys
+
+import click
+
+from batch_orchestrator_service.config import load_settings
+
+
+@click.command()
+def serve() -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Reads only settings; starts none of the servers that it needs.
+    """
+    settings = load_settings(refuse_unknown=True)  # said before anything is loaded
+
+    from batch_orchestrator_service.app import create_app
+    from batch_orchestrator_service.startup_setup import build_container, check_configuration
+    from service_libs.serving import ServedService
+    from service_libs.serving import serve as serve_until_stopped
+
+    service = ServedService(
+        prefix="BOS_",
+        environment=settings.environment.value,
+        log_level=settings.log_level,
+        host=settings.http_host,
+        port=settings.http_port,
+        requires_token=settings.service_token is not None,
+        max_connections=settings.max_connections,
+        shutdown_timeout_seconds=settings.shutdown_timeout_seconds,
+        build_container=lambda: build_container(settings),
+        check=check_configuration,
+        create_app=lambda container: create_app(settings, container),
+    )
+    sys.exit(asyncio.run(serve_until_stopped(service)))
