@@ -17,19 +17,22 @@ START_SECONDS = 60  # on a machine that is busy with the other tests
 
 
 class ServiceProcess:
-    """`bcs serve`, and what it logs.
+    """`bcs serve`, or another service's, and what it logs.
 
     Args:
         settings: those of the service, without their prefix.
         is_timed: whether its use of the processor counts: then its coverage is not measured.
+        program: its command, in capitals what the names of its settings begin with.
     """
 
-    def __init__(self, settings: Mapping[str, object], *, is_timed: bool = False) -> None:
+    def __init__(
+        self, settings: Mapping[str, object], *, is_timed: bool = False, program: str = "bcs"
+    ) -> None:
         defaults = {"ENVIRONMENT": "testing", "HTTP_HOST": "127.0.0.1", "HTTP_PORT": 0}
         values = defaults | dict(settings)
-        environment = {f"BCS_{name}": str(value) for name, value in values.items()}
+        environment = {f"{program.upper()}_{name}": str(value) for name, value in values.items()}
         self._process = subprocess.Popen(
-            [Path(sys.executable).with_name("bcs"), "serve"],
+            [Path(sys.executable).with_name(program), "serve"],
             cwd=ROOT,
             env=_inherited(is_timed=is_timed) | environment,
             stdout=subprocess.PIPE,
