@@ -25,7 +25,6 @@ from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,
     BatchUpdate,
-    EssayProcessingState,
     StepName,
 )
 from batch_conductor_service.port_values import (
@@ -70,8 +69,8 @@ class BatchStateRepositoryProtocol(Protocol):
         """
         ...
 
-    async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
-        """Return what is known of each essay of the batch, by essay id."""
+    async def get_state(self, batch_id: BatchId) -> BatchState:
+        """Return all that is known of the batch, essay by essay."""
         ...
 
 

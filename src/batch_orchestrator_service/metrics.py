@@ -10,6 +10,10 @@ class Metrics(ServiceMetrics):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(registry, "bos")
+        self._runs(registry)
+        self._messages(registry)
+
+    def _runs(self, registry: CollectorRegistry) -> None:
         # decision: as in the audit. `too_many_waiting` means that somebody clicks in vain.
         self.requests = Counter(
             "bos_requests_total",
@@ -40,15 +44,17 @@ class Metrics(ServiceMetrics):
             buckets=HTTP_BUCKETS,
             registry=registry,
         )
+        # Above 0 a person has to look: `bos resend`, `bos cancel`.
+        self.stalled_phases = Gauge(
+            "bos_stalled_phases", "Phases whose outcome is overdue.", registry=registry
+        )
+
+    def _messages(self, registry: CollectorRegistry) -> None:
         self.events_processed = Counter(
             "bos_events_processed_total",
             "Consumed events by what became of them.",
             ["event_type", "outcome"],
             registry=registry,
-        )
-        # Above 0 a person has to look: `bos resend`, `bos cancel`.
-        self.stalled_phases = Gauge(
-            "bos_stalled_phases", "Phases whose outcome is overdue.", registry=registry
         )
         self.outbox_depth = Gauge(
             "bos_outbox_depth", "Messages that the broker has not.", registry=registry

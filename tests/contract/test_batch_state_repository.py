@@ -64,12 +64,12 @@ async def test_any_history_ends_in_the_state_of_the_model(
         await repository.apply(replayed[start : start + chunk])
 
     assert await summary_of(repository, model.batch_id) == model.summarise(DEPENDENCIES)
-    assert list(await repository.get_essays(model.batch_id)) == model.essays()
+    assert (await repository.get_state(model.batch_id)).essays() == model.essays()
 
 
 async def test_an_unknown_batch_is_empty(repository: BatchStateRepositoryProtocol) -> None:
     assert await summary_of(repository) == BatchCompletionSummary(batch_id=BatchId("batch"))
-    assert list(await repository.get_essays(BatchId("batch"))) == []
+    assert (await repository.get_state(BatchId("batch"))).essays() == []
 
 
 async def test_a_failed_essay_never_counts_as_completed(

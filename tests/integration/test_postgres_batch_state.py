@@ -148,7 +148,7 @@ async def test_the_good_updates_are_stored_after_a_refusal(
 
     await repository.apply([update(BATCH, evidence("essay-1"))])
 
-    assert len(await repository.get_essays(BATCH)) == 1
+    assert len((await repository.get_state(BATCH)).essays()) == 1
 
 
 @pytest.mark.parametrize("at", [datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)])

@@ -89,7 +89,7 @@ async def compare(engine: AsyncEngine, calls: Sequence[Sequence[BatchUpdate]]) -
     for batch_id, state in model.items():
         assert contents(loaded[batch_id]) == contents(state)
         assert (await repository.get_summary(batch_id)).summary == state.summarise(DEPENDENCIES)
-        assert await repository.get_essays(batch_id) == state.essays()
+        assert (await repository.get_state(batch_id)).essays() == state.essays()
         assert await recounted_rows(engine, batch_id) == summarised_rows(state)
 
 

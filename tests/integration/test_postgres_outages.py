@@ -40,9 +40,7 @@ USES: dict[str, Callable[[AsyncEngine], Coroutine[object, object, object]]] = {
     "get_summary": lambda engine: PostgresBatchStateRepository(engine, DEPENDENCIES).get_summary(
         BATCH
     ),
-    "get_essays": lambda engine: PostgresBatchStateRepository(engine, DEPENDENCIES).get_essays(
-        BATCH
-    ),
+    "get_state": lambda engine: PostgresBatchStateRepository(engine, DEPENDENCIES).get_state(BATCH),
     "ping": lambda engine: PostgresProbe(engine).ping(),
 }
 
@@ -81,7 +79,12 @@ async def test_the_pool_recovers_from_a_server_that_died(own_postgres: PostgresS
         own_postgres.start()
 
         await USES["ping"](engine)
-        assert len(await PostgresBatchStateRepository(engine, DEPENDENCIES).get_essays(BATCH)) == 1
+        assert (
+            len(
+                (await PostgresBatchStateRepository(engine, DEPENDENCIES).get_state(BATCH)).essays()
+            )
+            == 1
+        )
 
 
 async def test_a_connection_that_dies_in_a_transaction_is_replaced(
@@ -132,7 +135,9 @@ async def test_a_read_only_database_is_waited_for(
     async with open_engine(migrated_database_url) as engine:
         with pytest.raises(StoreUnavailableError):
             await USES["apply"](engine)
-        assert await PostgresBatchStateRepository(engine, DEPENDENCIES).get_essays(BATCH) == []
+        assert (
+            await PostgresBatchStateRepository(engine, DEPENDENCIES).get_state(BATCH)
+        ).essays() == []
 
 
 @pytest.mark.parametrize("use", ["apply", "get_summary"])

@@ -1,7 +1,6 @@
 """The whole application in this process, over a state in memory that the test can set."""
 
 import asyncio
-from collections.abc import Sequence
 
 from dishka import AsyncContainer, Provider, Scope
 from prometheus_client import CollectorRegistry
@@ -10,9 +9,10 @@ from quart.typing import TestClientProtocol
 
 from batch_conductor_service.app import create_app
 from batch_conductor_service.config import Settings
+from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
-from batch_conductor_service.models import BatchId, EssayProcessingState
+from batch_conductor_service.models import BatchId
 from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
@@ -44,11 +44,11 @@ class SwitchableRepository(MockBatchStateRepositoryImpl):
             raise self.error
         return self.reading or await super().get_summary(batch_id)
 
-    async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
+    async def get_state(self, batch_id: BatchId) -> BatchState:
         """Answer as told."""
         if self.error:
             raise self.error
-        return await super().get_essays(batch_id)
+        return await super().get_state(batch_id)
 
 
 class RecordingAnnouncer:

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
+from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.drift import ArchivedBatch, CachedBatch, merged
 from batch_conductor_service.domain.drift_texts import StepCounts
 from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,
     BatchUpdate,
-    EssayProcessingState,
     StepName,
 )
 from batch_conductor_service.port_values import SummaryReading
@@ -89,8 +89,9 @@ class Stores:
         known = self.redis.get(batch_id) or cached(merged(batch_id).as_update())
         return SummaryReading(summary=known.state.summarise(DEPENDENCIES))
 
-    async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
-        return self.redis[batch_id].state.essays()
+    async def get_state(self, batch_id: BatchId) -> BatchState:
+        known = self.redis.get(batch_id) or cached(merged(batch_id).as_update())
+        return known.state
 
 
 class MemoryCache:

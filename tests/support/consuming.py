@@ -87,7 +87,7 @@ class ControlledRepository(MockBatchStateRepositoryImpl):
 
     async def completed(self, batch: str, step: str = "spellcheck") -> set[str]:
         """Return the essays of the batch that are known, by id."""
-        essays = await self.get_essays(BatchId(batch))
+        essays = (await self.get_state(BatchId(batch))).essays()
         return {str(essay.essay_id) for essay in essays if step in essay.steps}
 
 

@@ -32,7 +32,7 @@ async def show(
     async with within_deadline():
         reading = await repository.get_summary(batch)
         _check_known(reading.summary)
-        essays = await repository.get_essays(batch)
+        essays = (await repository.get_state(batch)).essays()
     answer = to_batch(reading, essays, dependencies).model_dump_json()
     return Response(answer, content_type="application/json")
 

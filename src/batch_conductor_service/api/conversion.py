@@ -17,6 +17,7 @@ from common_core.define import (
     Evidence,
     Phase,
 )
+from common_core.verdicts import Verdict
 
 MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be told
 
@@ -31,6 +32,7 @@ def to_request(question: DefineRequest, correlation_id: str, body: bytes) -> Res
         essays_total=metadata.usable_total,
         body=body if len(body) <= MAX_KEPT_BODY_BYTES else None,
         not_before=question.not_before,
+        includes_essays=question.includes_essays,
     )
 
 
@@ -45,7 +47,10 @@ def to_answer(resolution: Resolution) -> DefineResponse:
         pipeline_version=resolution.pipeline.version,
         degraded=resolution.is_degraded,
         correlation_id=request.correlation_id,
-        phases=[_to_phase(decision) for decision in resolution.phases],
+        phases=[
+            _to_phase(decision, shows_pending=request.includes_essays)
+            for decision in resolution.phases
+        ],
         known_until=resolution.known_until,
     )
 
@@ -69,13 +74,16 @@ def to_batch(
     )
 
 
-def _to_phase(decision: PhaseDecision) -> Phase:
-    return Phase(
+def _to_phase(decision: PhaseDecision, *, shows_pending: bool) -> Phase:
+    phase = Phase(
         name=decision.step.name,
         verdict=decision.verdict,
         reason=decision.reason,
         evidence=Evidence.model_validate(decision.progress),
     )
+    if shows_pending and decision.verdict is Verdict.RUN:
+        phase.pending_essay_ids = None if decision.pending is None else list(decision.pending)
+    return phase
 
 
 def _outputs(essays: Iterable[EssayProcessingState]) -> dict[str, dict[str, str]]:

@@ -34,7 +34,7 @@ async def define(
     with gate.aside():
         await _wait_for_freshness(freshness, request)
     resolution = await desk.resolve(request)
-    answer = to_answer(resolution).model_dump_json()
+    answer = to_answer(resolution).model_dump_json(exclude_unset=True)
     return Response(answer, content_type="application/json")
 
 

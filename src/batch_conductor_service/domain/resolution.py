@@ -6,18 +6,22 @@ from datetime import datetime
 
 from batch_conductor_service.domain.completeness import StepProgress
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineStep
-from batch_conductor_service.models import BatchId, StepName
+from batch_conductor_service.models import BatchId, EssayId, StepName
 from common_core.verdicts import Reason, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseDecision:
-    """The verdict on one step, its reason, and the evidence it rests on."""
+    """The verdict on one step, its reason, and the evidence it rests on.
+
+    `pending` has the essays that still need the step, where that is asked for and known.
+    """
 
     step: PipelineStep
     verdict: Verdict
     reason: Reason
     progress: StepProgress
+    pending: tuple[EssayId, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +30,7 @@ class ResolutionRequest:
 
     `body` is the question as it was sent, where it is not too large to be kept. `not_before` is
     when something happened that the answer must know of, if it is to skip anything.
+    `includes_essays`: it is to tell which essays still need each step.
     """
 
     batch_id: BatchId
@@ -34,6 +39,7 @@ class ResolutionRequest:
     essays_total: int | None = None
     body: bytes | None = field(default=None, repr=False)
     not_before: datetime | None = None
+    includes_essays: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

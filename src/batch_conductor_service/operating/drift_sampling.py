@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.drift import BatchComparison
-from batch_conductor_service.models import BatchId, BatchUpdate, EssayProcessingState
+from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.operating.auditing import Auditor
 from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
@@ -62,8 +63,8 @@ class NotingRepository:
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
         return await self._repository.get_summary(batch_id)
 
-    async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
-        return await self._repository.get_essays(batch_id)
+    async def get_state(self, batch_id: BatchId) -> BatchState:
+        return await self._repository.get_state(batch_id)
 
 
 OpenAuditor = Callable[[], AbstractAsyncContextManager[Auditor]]

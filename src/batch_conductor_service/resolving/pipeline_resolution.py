@@ -1,18 +1,26 @@
 """The one question: which phases of a batch are still to run, and in which order."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+import structlog
+
 from batch_conductor_service.domain.freshness import Freshness
+from batch_conductor_service.domain.pending import with_pending
 from batch_conductor_service.domain.pipelines import PipelineCatalog
-from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
+from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
 from batch_conductor_service.exceptions import UnknownPipelineError
+from batch_conductor_service.models import BatchCompletionSummary
 from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
     FreshnessProtocol,
     PipelineRulesProtocol,
 )
+from service_libs.exceptions import TransientError
+
+logger = structlog.get_logger(__name__)
 
 
 class DefaultPipelineResolutionService:
@@ -45,6 +53,8 @@ class DefaultPipelineResolutionService:
         steps = self._rules.resolve_pipeline_dependencies(pipeline)
         phases = self._rules.prune_completed_steps(steps, summary, request.essays_total)
         self._rules.validate_pipeline_prerequisites(phases)
+        if request.includes_essays and not reading.is_degraded and summary.is_whole:
+            phases = await self._with_pending(phases, summary)
         return Resolution(
             request=request,
             pipeline=pipeline,
@@ -52,6 +62,17 @@ class DefaultPipelineResolutionService:
             is_degraded=reading.is_degraded or not summary.is_whole,
             known_until=known_until,
         )
+
+    async def _with_pending(
+        self, phases: Sequence[PhaseDecision], summary: BatchCompletionSummary
+    ) -> Sequence[PhaseDecision]:
+        """Add which essays still need each phase; without them the answer stands all the same."""
+        try:
+            state = await self._repository.get_state(summary.batch_id)
+        except TransientError as exc:
+            logger.warning("pending_essays_not_read", reason=str(exc))
+            return phases
+        return with_pending(phases, summary, state, self._catalog.dependencies)
 
 
 def _known_until(fresh: Freshness, reading: SummaryReading) -> datetime | None:

@@ -263,7 +263,7 @@ class BatchStateMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.archive.is_up and not self.waiting)
     @rule()
     def ask_for_essays(self) -> None:
-        essays = self.world.run(self.world.watching.repository.get_essays(self.batch))
+        essays = self.world.run(self.world.watching.repository.get_state(self.batch)).essays()
 
         assert list(essays) == self.known().essays()
 

@@ -96,7 +96,7 @@ class TestOfWhatTheyLeft:
             found = await summary_of(setup)
             known = merged(BATCH, FIRST, SECOND, said)
             assert found.steps == known.summarise(DEPENDENCIES).steps
-            assert list(await setup.repository.get_essays(BATCH)) == known.essays()
+            assert (await setup.repository.get_state(BATCH)).essays() == known.essays()
             assert [key async for key in redis.scan_iter(THEIR_KEYS)] == []
             assert (await summary_of(setup, "other")).steps == right(OTHER).steps
             assert (await summary_of(setup, "bare")).registered_total == 3

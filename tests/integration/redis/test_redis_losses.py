@@ -207,7 +207,7 @@ async def test_a_field_that_cannot_be_read_is_taken_from_postgres(
     await drain(queue, archive)
 
     assert (await setup.repository.get_summary(BATCH)).summary == model.summarise(DEPENDENCIES)
-    assert list(await setup.repository.get_essays(BATCH)) == model.essays()
+    assert (await setup.repository.get_state(BATCH)).essays() == model.essays()
 
 
 async def test_a_wiped_redis_answers_from_postgres_and_knows_the_batch_again(
@@ -276,7 +276,7 @@ class TestWithoutRedis:
         await persist(archive, NINE_OF_TEN)
         async with redis_repository("redis://127.0.0.1:1", archive) as setup:
             reading = await setup.repository.get_summary(BATCH)
-            essays = await setup.repository.get_essays(BATCH)
+            essays = (await setup.repository.get_state(BATCH)).essays()
 
         assert reading.is_degraded
         assert reading.summary.steps[SPELLCHECK].completed == 9

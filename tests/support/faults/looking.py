@@ -116,7 +116,7 @@ class Onlooker:
     ) -> tuple[BatchCompletionSummary, list[EssayProcessingState], dict[str, int]]:
         """Return summary, essays and counts of the batch as Redis alone has them."""
         summary = (await self.cache.get_summary(batch)).summary
-        essays = list(await self.cache.get_essays(batch))
+        essays = (await self.cache.get_state(batch)).essays()
         counts = await self.redis.hgetall(keys.pipeline_state(batch))
         return summary, essays, {str(step): int(count) for step, count in counts.items()}
 

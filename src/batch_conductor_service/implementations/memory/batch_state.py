@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.models import BatchId, BatchUpdate, EssayProcessingState
+from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.port_values import SummaryReading
 
 
@@ -26,8 +26,8 @@ class MockBatchStateRepositoryImpl:
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
         return SummaryReading(summary=self._state(batch_id).summarise(self._dependencies))
 
-    async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
-        return self._state(batch_id).essays()
+    async def get_state(self, batch_id: BatchId) -> BatchState:
+        return self._state(batch_id)
 
     def _state(self, batch_id: BatchId) -> BatchState:
         return self._batches.get(batch_id, BatchState(batch_id))

@@ -20,7 +20,6 @@ from batch_conductor_service.models import (
     BatchUpdate,
     EssayEvidence,
     EssayId,
-    EssayProcessingState,
     OutcomeVerdict,
     PhaseOutcome,
     ProcessingStepStatus,
@@ -76,8 +75,8 @@ class PostgresBatchStateRepository:
         state = await self._load(batch_id)
         return SummaryReading(summary=state.summarise(self._dependencies))
 
-    async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
-        return (await self._load(batch_id)).essays()
+    async def get_state(self, batch_id: BatchId) -> BatchState:
+        return await self._load(batch_id)
 
     async def load_states(self, batch_ids: Sequence[BatchId]) -> dict[BatchId, BatchState]:
         """Return all that is held of these batches; those it has never heard of are left out.

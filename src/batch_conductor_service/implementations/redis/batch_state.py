@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.exceptions import GiveWayError
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_hash import decode_summary
@@ -17,7 +18,7 @@ from batch_conductor_service.implementations.redis.batch_reading import summary_
 from batch_conductor_service.implementations.redis.locks import KeyedLocks
 from batch_conductor_service.implementations.redis.planning import TransactionPlan, WritePlanner
 from batch_conductor_service.implementations.redis.waiting import WaitingEntries
-from batch_conductor_service.models import BatchId, BatchUpdate, EssayProcessingState
+from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.port_values import RedisCommand, SummaryReading
 from batch_conductor_service.protocols import (
     AtomicRedisClientProtocol,
@@ -75,14 +76,14 @@ class RedisCachedBatchStateRepositoryImpl:
         summary = replace(self._planner.summarise(state), is_whole=self._waiting.is_empty)
         return SummaryReading(summary=summary, is_degraded=True)
 
-    async def get_essays(self, batch_id: BatchId) -> Sequence[EssayProcessingState]:
+    async def get_state(self, batch_id: BatchId) -> BatchState:
         try:
             plan = await self._planner.plan(
                 self._redis, [BatchUpdate(batch_id=batch_id)], reads_all=True
             )
         except StoreUnavailableError:
-            return (await self._planner.load_archived(batch_id)).essays()
-        return plan.states[batch_id].essays()
+            return await self._planner.load_archived(batch_id)
+        return plan.states[batch_id]
 
     async def _find_summary(self, batch_id: BatchId) -> SummaryReading | None:
         """Return the summary that Redis has, if it may be believed."""

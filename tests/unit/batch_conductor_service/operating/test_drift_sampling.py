@@ -164,4 +164,4 @@ async def test_what_is_written_is_noted_and_everything_else_passed_on() -> None:
     assert entry_ids == [None]
     assert recent.take(10) == [A]
     assert (await repository.get_summary(A)).summary.steps["spellcheck"].completed == 1  # type: ignore[index] # a step's name is a string
-    assert [essay.essay_id for essay in await repository.get_essays(A)] == ["e1"]
+    assert [essay.essay_id for essay in (await repository.get_state(A)).essays()] == ["e1"]
