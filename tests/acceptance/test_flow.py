@@ -10,7 +10,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from alembic import command
-from tests.integration.bos.conftest import bos_config
+from tests.support.bos_database import bos_config
 from tests.support.flow import (
     ASSESSED,
     COMMANDS,

@@ -1,26 +1,57 @@
-"""What BOS knows is read as it was written, under one lock a batch, wholly or not at all."""
+"""What BOS knows is read as it was written, under one lock a batch, wholly or not at all.
+
+One contract for every store.
+"""
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from alembic import command
-from batch_orchestrator_service.domain.accepting import Decision
 from batch_orchestrator_service.domain.states import PhaseStatus
 from batch_orchestrator_service.events.messages import to_outgoing
 from batch_orchestrator_service.exceptions import RequestIdTakenError
+from batch_orchestrator_service.implementations.memory.runs import (
+    MemoryOutbox,
+    MemoryRuns,
+    MemoryRunStore,
+)
 from batch_orchestrator_service.implementations.postgres.outbox import PostgresOutbox
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
-from batch_orchestrator_service.protocols import AuditEntry
-from tests.integration.bos.conftest import bos_config
+from batch_orchestrator_service.protocols import OutboxProtocol, RunStoreProtocol
+from service_libs.clock import SystemClock
+from tests.support.bos_database import bos_database_url, bos_engine
 from tests.support.orchestrating import NOON, Bench, named, request
 
+__all__ = ["bos_database_url", "bos_engine"]
 
-async def keep(store: PostgresRunStore, bench: Bench) -> None:
+Stores = tuple[RunStoreProtocol, OutboxProtocol]
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def stores(request: pytest.FixtureRequest, bos_engine: AsyncEngine) -> Stores:
+    """Each store with its outbox, empty."""
+    if request.param == "memory":
+        runs = MemoryRuns()
+        return MemoryRunStore(runs), MemoryOutbox(runs)
+    return PostgresRunStore(bos_engine, SystemClock()), PostgresOutbox(bos_engine)
+
+
+@pytest.fixture
+def store(stores: Stores) -> RunStoreProtocol:
+    """The store."""
+    return stores[0]
+
+
+@pytest.fixture
+def outbox(stores: Stores) -> OutboxProtocol:
+    """Its outbox."""
+    return stores[1]
+
+
+async def keep(store: RunStoreProtocol, bench: Bench) -> None:
     """Write the bench's state, and all that it has sent."""
     async with store.lock("batch-1") as batch:
         messages = [to_outgoing(one, bench.state.batch, bench.now) for one in bench.sent]
@@ -28,7 +59,7 @@ async def keep(store: PostgresRunStore, bench: Bench) -> None:
 
 
 async def test_a_batch_nobody_has_heard_of_is_empty_and_locked_all_the_same(
-    store: PostgresRunStore,
+    store: RunStoreProtocol,
 ) -> None:
     assert await store.find_state("batch-1") is None
 
@@ -36,7 +67,7 @@ async def test_a_batch_nobody_has_heard_of_is_empty_and_locked_all_the_same(
         assert batch.state == Bench().state
 
 
-async def test_every_state_of_a_run_is_read_as_it_was_written(store: PostgresRunStore) -> None:
+async def test_every_state_of_a_run_is_read_as_it_was_written(store: RunStoreProtocol) -> None:
     bench = Bench()
     bench.click(request("early"))
     await keep(store, bench)
@@ -59,7 +90,7 @@ async def test_every_state_of_a_run_is_read_as_it_was_written(store: PostgresRun
         assert batch.state == bench.state
 
 
-async def test_runs_of_strangers_go_with_their_requests(store: PostgresRunStore) -> None:
+async def test_runs_of_strangers_go_with_their_requests(store: RunStoreProtocol) -> None:
     bench = Bench()
     bench.click(request("stranger's", user="stranger"))
     await keep(store, bench)
@@ -73,7 +104,7 @@ async def test_runs_of_strangers_go_with_their_requests(store: PostgresRunStore)
 
 
 async def test_what_fails_leaves_nothing_behind(
-    store: PostgresRunStore, bos_engine: AsyncEngine
+    store: RunStoreProtocol, outbox: OutboxProtocol
 ) -> None:
     bench = Bench.ready("e1")
     bench.run_to("nlp")
@@ -88,10 +119,10 @@ async def test_what_fails_leaves_nothing_behind(
         await save_and_die()
 
     assert await store.find_state("batch-1") is None
-    assert (await PostgresOutbox(bos_engine).get_backlog(NOON)).depth == 0
+    assert (await outbox.get_backlog(NOON)).depth == 0
 
 
-async def test_two_who_want_one_batch_take_turns(store: PostgresRunStore) -> None:
+async def test_two_who_want_one_batch_take_turns(store: RunStoreProtocol) -> None:
     order: list[str] = []
 
     async def work(name: str, pause: float) -> None:
@@ -107,7 +138,7 @@ async def test_two_who_want_one_batch_take_turns(store: PostgresRunStore) -> Non
     assert order == ["first begins", "first ends", "second begins", "second ends"]
 
 
-async def test_a_request_id_leads_to_one_run_over_all_batches(store: PostgresRunStore) -> None:
+async def test_a_request_id_leads_to_one_run_over_all_batches(store: RunStoreProtocol) -> None:
     bench = Bench.ready("e1")
     bench.click(request("click"))
     await keep(store, bench)
@@ -124,15 +155,13 @@ async def test_a_request_id_leads_to_one_run_over_all_batches(store: PostgresRun
 
 
 async def test_a_message_is_kept_once_whatever_is_said_again(
-    store: PostgresRunStore, bos_engine: AsyncEngine
+    store: RunStoreProtocol, outbox: OutboxProtocol
 ) -> None:
     bench = Bench.ready("e1")
     bench.run_to("nlp")
     await keep(store, bench)
     bench.now += timedelta(minutes=1)
     await keep(store, bench)
-    outbox = PostgresOutbox(bos_engine)
-
     async with outbox.lead() as lease:
         assert lease is not None
         [message] = await lease.read(10, after=0)
@@ -151,9 +180,7 @@ async def test_a_message_is_kept_once_whatever_is_said_again(
     assert (again.message_id, again.value) == (message.message_id, message.value)
 
 
-async def test_one_sends_at_a_time(bos_engine: AsyncEngine) -> None:
-    outbox = PostgresOutbox(bos_engine)
-
+async def test_one_sends_at_a_time(outbox: OutboxProtocol) -> None:
     async with outbox.lead() as first, outbox.lead() as second:
         assert first is not None
         assert second is None
@@ -161,7 +188,7 @@ async def test_one_sends_at_a_time(bos_engine: AsyncEngine) -> None:
         assert third is not None
 
 
-async def test_only_runs_whose_time_has_come_are_due(store: PostgresRunStore) -> None:
+async def test_only_runs_whose_time_has_come_are_due(store: RunStoreProtocol) -> None:
     bench = Bench.ready("e1")
     bench.click(request("click"))
     await keep(store, bench)
@@ -173,7 +200,7 @@ async def test_only_runs_whose_time_has_come_are_due(store: PostgresRunStore) ->
     assert await store.find_due(NOON, 10) == []  # it is being resolved
 
 
-async def test_no_run_is_due_while_another_of_its_batch_runs(store: PostgresRunStore) -> None:
+async def test_no_run_is_due_while_another_of_its_batch_runs(store: RunStoreProtocol) -> None:
     bench = Bench.ready("e1")
     bench.run_to("nlp")
     bench.click(request("second", "cj_assessment"))
@@ -183,7 +210,7 @@ async def test_no_run_is_due_while_another_of_its_batch_runs(store: PostgresRunS
     assert [run.pipeline for _, run in await store.list_open(10)] == ["nlp", "cj_assessment"]
 
 
-async def test_a_phase_that_is_overdue_is_reported_once(store: PostgresRunStore) -> None:
+async def test_a_phase_that_is_overdue_is_reported_once(store: RunStoreProtocol) -> None:
     bench = Bench.ready("e1")
     run = bench.run_to("nlp")
     await keep(store, bench)
@@ -202,27 +229,3 @@ async def test_a_phase_that_is_overdue_is_reported_once(store: PostgresRunStore)
     bench.report(run, "spellcheck", "e1")
     await keep(store, bench)
     assert await store.count_stalled(NOON + timedelta(minutes=30)) == 0
-
-
-async def test_the_audit_says_who_asked_for_what(
-    store: PostgresRunStore, bos_engine: AsyncEngine
-) -> None:
-    entry = AuditEntry(request=request(), decision=Decision.NOT_FOUND, run_id=None)
-
-    async with store.lock("batch-1") as batch:
-        await batch.save(batch.state, audit=[entry])
-
-    async with bos_engine.connect() as connection:
-        row = (await connection.execute(text("SELECT * FROM bos.audit"))).one()
-    assert (row.user_id, row.batch_id, row.decision) == ("teacher", "batch-1", "not_found")
-    assert row.at <= datetime.now(UTC)
-
-
-async def test_the_migrations_make_the_tables_go_back_and_leave_nothing_to_do(
-    bos_database_url: str,
-) -> None:
-    config = bos_config(bos_database_url)
-
-    await asyncio.to_thread(command.check, config)
-    await asyncio.to_thread(command.downgrade, config, "base")
-    await asyncio.to_thread(command.upgrade, config, "head")
