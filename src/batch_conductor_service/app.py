@@ -6,7 +6,7 @@ from quart import Quart
 from quart_dishka import QuartDishka
 
 from batch_conductor_service.api import batches, openapi, pipelines
-from batch_conductor_service.api.errors import STATUS_BY_ERROR
+from batch_conductor_service.api.errors import STATUS_BY_ERROR, seconds_to_wait
 from batch_conductor_service.config import Settings, load_settings
 from batch_conductor_service.startup_setup import build_container, lifespan
 from service_libs.http import health, metrics
@@ -38,7 +38,7 @@ def create_app(settings: Settings | None = None, container: AsyncContainer | Non
     register_middleware(
         app, token=settings.service_token, callers_patience_seconds=settings.http_timeout
     )
-    register_error_handlers(app, "bcs", STATUS_BY_ERROR)
+    register_error_handlers(app, "bcs", STATUS_BY_ERROR, seconds_to_wait)
     for module in ROUTES:
         app.register_blueprint(module.blueprint)
     metrics.show_requests(app, container)

@@ -4,7 +4,7 @@ No body ever has a stack trace, a driver's message, a path or a secret: the deta
 is written for callers, and every other error is only logged.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 
@@ -14,8 +14,7 @@ from quart import Quart, Response, g
 from werkzeug.exceptions import BadRequest, HTTPException
 
 from common_core.problem import PROBLEM_TYPE, FieldError, Problem
-from service_libs.breakers import CircuitBreakers
-from service_libs.exceptions import OverloadedError, ServiceError, StoreUnavailableError
+from service_libs.exceptions import OverloadedError, ServiceError
 from service_libs.http.correlation import correlation_id
 
 logger = structlog.get_logger(__name__)
@@ -23,6 +22,7 @@ logger = structlog.get_logger(__name__)
 RETRY_AFTER_SECONDS = 2  # as often as dependencies are asked whether they are back
 
 Statuses = Mapping[type[ServiceError], HTTPStatus]
+SecondsToWait = Callable[[ServiceError], Awaitable[int | None]]
 
 CODE_BY_STATUS: Mapping[int, str] = {
     HTTPStatus.BAD_REQUEST: "invalid_request",
@@ -62,24 +62,31 @@ def refusing_invalid_fields() -> Iterator[None]:
         ) from exc
 
 
-def register_error_handlers(app: Quart, service: str, statuses: Statuses) -> None:
+def register_error_handlers(
+    app: Quart, service: str, statuses: Statuses, seconds_to_wait: SecondsToWait | None = None
+) -> None:
     """Answer every error of the app with a problem.
 
     Args:
         app: the application.
         service: names the service in the types of its problems.
         statuses: which status tells of which error, and of those derived from it.
+        seconds_to_wait: after which the same may be asked again, where that is known better than
+            by the usual two seconds.
     """
-    handlers = _ErrorHandlers(service, statuses)
+    handlers = _ErrorHandlers(service, statuses, seconds_to_wait)
     app.register_error_handler(InvalidRequestError, handlers.answer_invalid_request)
     app.register_error_handler(HTTPException, handlers.answer_http_error)
     app.register_error_handler(Exception, handlers.answer_error)
 
 
 class _ErrorHandlers:
-    def __init__(self, service: str, statuses: Statuses) -> None:
+    def __init__(
+        self, service: str, statuses: Statuses, seconds_to_wait: SecondsToWait | None
+    ) -> None:
         self._service = service
         self._statuses = statuses
+        self._seconds_to_wait = seconds_to_wait
 
     async def answer_invalid_request(self, error: InvalidRequestError) -> Response:
         detail = type(error).__doc__ or ""
@@ -109,7 +116,8 @@ class _ErrorHandlers:
             )
         response = self._problem(status, error.code, str(error))
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
-            response.headers["Retry-After"] = str(await _seconds_to_wait(error))
+            known = await self._seconds_to_wait(error) if self._seconds_to_wait else None
+            response.headers["Retry-After"] = str(known or RETRY_AFTER_SECONDS)
         return response
 
     def _status_of(self, error: BaseException) -> HTTPStatus:
@@ -133,11 +141,3 @@ class _ErrorHandlers:
         )
         body = problem.model_dump_json(exclude_none=True)
         return Response(body, status=status.value, content_type=PROBLEM_TYPE)
-
-
-async def _seconds_to_wait(error: ServiceError) -> int:
-    """Return after how many seconds the same question may be answered, and not before."""
-    if isinstance(error, StoreUnavailableError):
-        breakers = await g.dishka_container.get(CircuitBreakers)
-        return breakers.retry_after_seconds or RETRY_AFTER_SECONDS
-    return RETRY_AFTER_SECONDS
