@@ -18,7 +18,7 @@ COPY src ./src
 RUN /opt/pdm/bin/pdm sync --prod --no-editable
 
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11-slim-bookworm AS runtime
 
 RUN groupadd --gid 10001 bcs \
     && useradd --uid 10001 --gid bcs --home-dir /app --shell /usr/sbin/nologin bcs
@@ -30,14 +30,33 @@ COPY alembic ./alembic
 
 ENV PATH="/app/.venv/bin:$PATH" \
     PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED=1 \
-    BCS_HTTP_HOST=0.0.0.0 \
-    BCS_HTTP_PORT=4002
+    PYTHONUNBUFFERED=1
 
 USER 10001:10001
-EXPOSE 4002
+
+
+FROM runtime AS bos
+
+ENV BOS_HTTP_HOST=0.0.0.0 \
+    BOS_HTTP_PORT=5000
+
+EXPOSE 5000
 
 # Alive, not ready: restarting the service does not bring its dependencies back.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"BOS_HTTP_PORT\"]}/livez', timeout=4)"]
+
+CMD ["bos", "serve"]
+
+
+FROM runtime AS bcs
+
+ENV BCS_HTTP_HOST=0.0.0.0 \
+    BCS_HTTP_PORT=4002
+
+EXPOSE 4002
+
+# As above.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"BCS_HTTP_PORT\"]}/livez', timeout=4)"]
 

@@ -11,6 +11,7 @@ PDM := $(TOOLS)/bin/pdm
 PDM_READY := $(TOOLS)/.pdm-$(PDM_VERSION)
 VENV_READY := $(VENV)/.synced
 IMAGE := batch-conductor-service
+ORCHESTRATOR_IMAGE := batch-orchestrator-service
 BUILD_FLAGS ?=
 
 # The first interpreter that runs and is of a version the project takes.
@@ -51,6 +52,7 @@ types: $(VENV_READY) ## Check types
 
 containers: $(VENV_READY) ## Build the image, run the composition, drive it, restart each service
 	docker build $(BUILD_FLAGS) --tag $(IMAGE):latest .
+	docker build $(BUILD_FLAGS) --target bos --tag $(ORCHESTRATOR_IMAGE):latest .
 	BUILD_FLAGS='$(BUILD_FLAGS)' $(VENV)/bin/pytest --timeout 900 tests/containers
 
 clean: ## Remove everything that was made here, the local servers' data too

@@ -11,25 +11,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from alembic import command
 from tests.support.bos_database import bos_config
-from tests.support.flow import (
-    ASSESSED,
-    COMMANDS,
-    COMPLETED,
-    OUTCOMES,
-    READY,
-    REGISTERED,
-    REQUESTS,
-    SPELLCHECKED,
-    Neighbours,
-    bos_process,
-    get_state,
-    neighbours_of,
-)
+from tests.support.flow import TOPICS, Neighbours, bos_process, get_state, neighbours_of
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
 ESSAYS = ("e1", "e2", "e3")
-TOPICS = (*COMMANDS, COMPLETED, OUTCOMES, READY, REGISTERED, REQUESTS, SPELLCHECKED, ASSESSED)
 
 
 @dataclass

@@ -28,13 +28,14 @@ READY = "huleedu.els.batch.essays.ready.v1"
 OUTCOMES = "huleedu.els.batch.phase.outcome.v1"
 SPELLCHECKED = "huleedu.batch.spellcheck.phase.completed.v1"
 ASSESSED = "huleedu.cj_assessment.completed.v1"
+TOPICS = (*COMMANDS, COMPLETED, OUTCOMES, READY, REGISTERED, REQUESTS, SPELLCHECKED, ASSESSED)
 
 
 @contextmanager
 def bos_process(
-    stack: Stack, bcs_address: str, **changes: object
+    stack: Stack, bcs_address: str, *, is_killed: bool = False, **changes: object
 ) -> Iterator[tuple[ServiceProcess, str]]:
-    """Run `bos serve` on the stack's servers, asking that BCS."""
+    """Run `bos serve` on the stack's servers, asking that BCS; end it in order unless it dies."""
     settings: dict[str, object] = {
         "ENVIRONMENT": "production",
         "DATABASE_URL": stack.postgres.url,
@@ -42,8 +43,18 @@ def bos_process(
         "KAFKA_CONSUMER_GROUP_ID": f"bos-{stack.group_id}",
         "KAFKA_ENABLE_IDEMPOTENCE": "false",
         "BCS_BASE_URL": bcs_address,
+        # Whoever takes over from one that died does not make the test wait.
+        "BCS_TIMEOUT": 3,
+        "KAFKA_SESSION_TIMEOUT_SECONDS": 6,
     }
-    with ended_in_order(ServiceProcess(settings | changes, program="bos")) as process:
+    process = ServiceProcess(settings | changes, program="bos")
+    if is_killed:
+        try:
+            yield process, address_of(process)
+        finally:
+            process.close()
+        return
+    with ended_in_order(process):
         yield process, address_of(process)
 
 

@@ -25,5 +25,5 @@ async def seconds_to_wait(error: ServiceError) -> int | None:
     """Return after how many seconds a store is asked again; None where that is not known."""
     if not isinstance(error, StoreUnavailableError):
         return None
-    breakers = await g.dishka_container.get(CircuitBreakers)
+    breakers: CircuitBreakers = await g.dishka_container.get(CircuitBreakers)
     return breakers.retry_after_seconds

@@ -15,7 +15,11 @@ from batch_orchestrator_service.protocols import OutboxLeaseProtocol, OutboxProt
 from service_libs.backoff import Backoff
 from service_libs.exceptions import TransientError
 from service_libs.failpoints import failpoint
-from service_libs.kafka.producer import KafkaProducerClient
+from service_libs.kafka.producer import (
+    KafkaProducerClient,
+    MessageTooLargeError,
+    UnknownTopicError,
+)
 from service_libs.protocols import ClockProtocol
 from service_libs.wakeups import Wakeups
 
@@ -104,21 +108,37 @@ class Relay:
 
     async def _send(self, messages: Sequence[OutgoingMessage]) -> list[UUID] | None:
         """Return the ids of those that the broker has acknowledged; None if there is no broker."""
-        if not messages:
-            return []
-        outgoing = [(one.topic, one.key, one.value, ()) for one in messages]
+        taken: list[UUID] = []
+        left = list(messages)
         failpoint("bos.unsent")
         try:
-            ends = await self._producer.send_all(outgoing)
+            while left:
+                taken, left = await self._send_some(taken, left)
         except TransientError as exc:
-            logger.warning("messages_not_sent", count=len(messages), error=str(exc))
-            self._metrics.messages_sent.labels("failure").inc(len(messages))
-            return None
+            logger.warning("messages_not_sent", count=len(left), error=str(exc))
+            return taken or None
+        finally:
+            self._metrics.messages_sent.labels("success").inc(len(taken))
+            self._metrics.messages_sent.labels("failure").inc(len(messages) - len(taken))
         failpoint("bos.sent")
-        for message, end in zip(messages, ends, strict=True):
-            if end is not None:
-                logger.warning("message_not_sent", topic=message.topic, error=str(end))
-        taken = [one.message_id for one, end in zip(messages, ends, strict=True) if end is None]
-        self._metrics.messages_sent.labels("success").inc(len(taken))
-        self._metrics.messages_sent.labels("failure").inc(len(messages) - len(taken))
         return taken
+
+    async def _send_some(
+        self, taken: list[UUID], messages: Sequence[OutgoingMessage]
+    ) -> tuple[list[UUID], list[OutgoingMessage]]:
+        """Send the messages; return what is taken by now, and what one refused message held up.
+
+        Raises:
+            BrokerUnavailableError: there is no connection.
+        """
+        outgoing = [(one.topic, one.key, one.value, ()) for one in messages]
+        ends = await self._producer.send_all(outgoing)
+        taken = taken + [m.message_id for m, end in zip(messages, ends, strict=True) if end is None]
+        refused = [(m, end) for m, end in zip(messages, ends, strict=True) if end is not None]
+        if not refused:
+            return taken, []
+        (message, error), *others = refused
+        logger.warning("message_not_sent", topic=message.topic, error=str(error))
+        if not isinstance(error, MessageTooLargeError | UnknownTopicError):
+            return taken, []
+        return taken, [other for other, _ in others]

@@ -36,6 +36,10 @@ class MessageTooLargeError(BrokerUnavailableError):
     """The message is larger than its topic takes."""
 
 
+class UnknownTopicError(BrokerUnavailableError):
+    """The topic does not exist."""
+
+
 class KafkaProducerClient:
     """Sends messages and awaits their acknowledgement; connects when there is something to send."""
 
@@ -141,7 +145,7 @@ class KafkaProducerClient:
         """Return the error as one of ours; a producer that cannot go on is given up."""
         if isinstance(error, UnknownTopicOrPartitionError):
             # Nothing was sent, and others are served.
-            return BrokerUnavailableError("The topic does not exist.")
+            return UnknownTopicError()
         self._give_up(producer)
         if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
             # The refused batch had a sequence number: the idempotent producer's next one would

@@ -1,0 +1,123 @@
+"""The `bos` commands, as an operator runs them."""
+
+import asyncio
+import json
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from batch_orchestrator_service.domain.models import Run
+from batch_orchestrator_service.events.messages import to_outgoing
+from batch_orchestrator_service.implementations.postgres.outbox import PostgresOutbox
+from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
+from service_libs.clock import SystemClock
+from tests.support.orchestrating import NOON, Bench, request
+
+ROOT = Path(__file__).parents[3]
+
+
+class Ended(NamedTuple):
+    """What a command gave."""
+
+    code: int
+    output: str
+    errors: str
+
+
+async def bos(url: str, *arguments: str) -> Ended:
+    """Run the command against the database."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "batch_orchestrator_service.cli",
+        *arguments,
+        cwd=ROOT,
+        env=os.environ | {"BOS_DATABASE_URL": url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    return Ended(process.returncode or 0, output.decode(), errors.decode())
+
+
+@pytest.fixture
+async def run(bos_engine: AsyncEngine) -> Run:
+    """A run whose spellcheck is awaited, and one that waits behind it."""
+    bench = Bench.ready("e1")
+    run = bench.run_to("nlp")
+    bench.click(request("second", "cj_assessment"))
+    async with PostgresRunStore(bos_engine, SystemClock()).lock("batch-1") as batch:
+        messages = [to_outgoing(one, bench.state.batch, NOON) for one in bench.sent]
+        await batch.save(bench.state, messages)
+    return run
+
+
+async def test_runs_are_listed_and_shown(bos_database_url: str, run: Run) -> None:
+    listed = await bos(bos_database_url, "runs", "--json")
+    told = await bos(bos_database_url, "runs")
+    shown = await bos(bos_database_url, "show", str(run.run_id), "--json")
+    printed = await bos(bos_database_url, "show", str(run.run_id))
+
+    assert [listed.code, told.code, shown.code, printed.code] == [0, 0, 0, 0], listed.errors
+    lines = [json.loads(line) for line in listed.output.splitlines()]
+    assert [(one["pipeline"], one["state"], one["reason"]) for one in lines] == [
+        ("nlp", "running", None),
+        ("cj_assessment", "accepted", "earlier_run_open"),
+    ]
+    assert "earlier_run_open" in told.output
+    one = json.loads(shown.output)
+    assert (one["batch_id"], one["phases"][0]["stalled"]) == ("batch-1", True)
+    assert "spellcheck: dispatch_initiated" in printed.output
+    assert "STALLED" in printed.output
+
+
+async def test_a_command_is_sent_again_as_it_was(
+    bos_database_url: str, bos_engine: AsyncEngine, run: Run
+) -> None:
+    outbox = PostgresOutbox(bos_engine)
+    async with outbox.lead() as lease:
+        assert lease is not None
+        [before] = await lease.read(10, after=0)
+        await lease.mark_sent([before.message_id], NOON)
+
+    done = await bos(bos_database_url, "resend", str(run.run_id), "spellcheck")
+    early = await bos(bos_database_url, "resend", str(run.run_id), "nlp")
+
+    assert (done.code, early.code) == (0, 1)
+    assert "never commanded" in early.errors
+    async with outbox.lead() as lease:
+        assert lease is not None
+        assert [one.value for one in await lease.read(10, after=0)] == [before.value]
+
+
+async def test_a_run_is_cancelled_once_and_its_end_reported(
+    bos_database_url: str, bos_engine: AsyncEngine, run: Run
+) -> None:
+    done = await bos(bos_database_url, "cancel", str(run.run_id))
+    again = await bos(bos_database_url, "cancel", str(run.run_id))
+    unknown = await bos(bos_database_url, "cancel", str(uuid.uuid4()))
+
+    assert (done.code, again.code, unknown.code) == (0, 1, 1)
+    assert "ended already" in again.errors
+    assert (await PostgresOutbox(bos_engine).get_backlog(SystemClock().now())).depth == 2
+
+
+async def test_a_database_that_is_away_is_said_in_one_line() -> None:
+    ended = await bos("postgresql://bcs:s3cret@127.0.0.1:1/bcs", "runs")
+
+    assert ended.code == 2
+    assert len(ended.errors.strip().splitlines()) == 1
+    assert "s3cret" not in ended.errors
+
+
+async def test_the_schema_is_brought_to_the_newest_revision(database_url: str) -> None:
+    first = await bos(database_url, "migrate")
+    second = await bos(database_url, "migrate")
+
+    assert (first.code, second.code) == (0, 0), first.errors
+    assert (await bos(database_url, "runs")).code == 0
