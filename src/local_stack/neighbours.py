@@ -10,9 +10,16 @@ from uuid import uuid4
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from common_core.topics import EventName, consumed_topics, topic_name
+from common_core.topics import EventName, topic_name
 
 PARTITIONS = 3
+# The phases that are commanded by name, as pipelines.yaml has them.
+COMMAND_TOPICS = {
+    "huleedu.els.spellcheck.initiate.command.v1": "spellcheck",
+    "huleedu.batch.nlp.initiate.command.v2": "nlp",
+    "huleedu.batch.ai_feedback.initiate.command.v1": "ai_feedback",
+    "huleedu.batch.cj_assessment.initiate.command.v1": "cj_assessment",
+}
 
 
 class Neighbours:
@@ -48,7 +55,7 @@ class Neighbours:
         await admin.start()
         try:
             known = await admin.list_topics()
-            wanted = {*consumed_topics(), topic_name(EventName.PHASE_SKIPPED)} - set(known)
+            wanted = {*map(topic_name, EventName), *COMMAND_TOPICS} - set(known)
             await admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in sorted(wanted)])
         finally:
             await admin.close()
@@ -60,6 +67,9 @@ class Neighbours:
             "entity_id": batch_id,
             "expected_essay_count": len(essay_ids),
             "essay_ids": essay_ids,
+            "course_code": "ENG5",
+            "user_id": "teacher-1",
+            "class_id": "class-1",
             "metadata": {
                 "entity_id": batch_id,
                 "entity_type": "batch",
@@ -97,16 +107,29 @@ class Neighbours:
                     return event
 
     async def _send(self, event: EventName, key: str, data: dict[str, Any], source: str) -> None:
-        envelope = {
-            "event_id": str(uuid4()),
-            "event_type": event.value,
-            "event_timestamp": datetime.now(UTC).isoformat(),
-            "source_service": source,
-            "schema_version": 1,
-            "correlation_id": str(uuid4()),
-            "data_schema_uri": None,
-            "data": data,
-            "metadata": None,
-        }
-        value = json.dumps(envelope).encode()
-        await self._producer.send_and_wait(topic_name(event), value, key=key.encode())
+        await send_event(self._producer, event, key, data, source=source)
+
+
+async def send_event(
+    producer: AIOKafkaProducer,
+    event: EventName,
+    key: str,
+    data: dict[str, Any],
+    *,
+    source: str,
+    correlation_id: str | None = None,
+) -> None:
+    """Send an event as its owner sends it."""
+    envelope = {
+        "event_id": str(uuid4()),
+        "event_type": event.value,
+        "event_timestamp": datetime.now(UTC).isoformat(),
+        "source_service": source,
+        "schema_version": 1,
+        "correlation_id": correlation_id or str(uuid4()),
+        "data_schema_uri": None,
+        "data": data,
+        "metadata": None,
+    }
+    value = json.dumps(envelope).encode()
+    await producer.send_and_wait(topic_name(event), value, key=key.encode())

@@ -11,6 +11,8 @@ from types import FrameType
 
 from rich.console import Console
 
+from local_stack.flow_neighbours import FlowNeighbours
+from local_stack.flow_story import FlowStory
 from local_stack.neighbours import Neighbours
 from local_stack.ports import find_free_port, is_port_free
 from local_stack.processes import LocalServerError
@@ -44,12 +46,16 @@ class LocalRun:
         is_serving = False
         with signals_as_interrupts():
             try:
-                with self._stack() as stack, self._service(stack) as service:
-                    asyncio.run(self._tell(stack, service))
+                with (
+                    self._stack() as stack,
+                    self._service(stack) as service,
+                    self._orchestrator(stack, service) as orchestrator,
+                ):
+                    asyncio.run(self._tell(stack, service, orchestrator))
                     if not self._is_serving_on:
                         return 0
                     is_serving = True
-                    self._serve_on(service)
+                    self._serve_on(service, orchestrator)
             except KeyboardInterrupt:
                 self._console.print("Everything has ended.")
         return 0 if is_serving else INTERRUPTED
@@ -68,7 +74,7 @@ class LocalRun:
     @contextmanager
     def _service(self, stack: LocalStack) -> Iterator[ServiceProcess]:
         port = self._choose_port()
-        service = ServiceProcess(self._directory / "bcs", stack.settings(), port=port)
+        service = ServiceProcess("bcs", self._directory / "bcs", stack.settings(), port=port)
         with self._console.status("Migrating ..."):
             service.migrate()
         self._tell_ready("The database has the newest schema")
@@ -82,6 +88,21 @@ class LocalRun:
             self._console.print("Ending the service ...")
             service.stop()
 
+    @contextmanager
+    def _orchestrator(self, stack: LocalStack, service: ServiceProcess) -> Iterator[ServiceProcess]:
+        settings = stack.settings() | {"BOS_BCS_BASE_URL": service.client.url}
+        port = find_free_port()
+        orchestrator = ServiceProcess("bos", self._directory / "bos", settings, port=port)
+        with self._console.status("Starting the orchestrator ..."):
+            orchestrator.migrate()
+            orchestrator.start()
+        self._tell_ready(f"The orchestrator on {orchestrator.client.url}")
+        try:
+            yield orchestrator
+        finally:
+            self._console.print("Ending the orchestrator ...")
+            orchestrator.stop()
+
     def _choose_port(self) -> int:
         if is_port_free(self._port):
             return self._port
@@ -89,17 +110,22 @@ class LocalRun:
         self._console.print(f"[yellow]Port {self._port} is taken; the service uses {port}.[/]")
         return port
 
-    async def _tell(self, stack: LocalStack, service: ServiceProcess) -> None:
+    async def _tell(
+        self, stack: LocalStack, service: ServiceProcess, orchestrator: ServiceProcess
+    ) -> None:
         async with Neighbours(stack.kafka.bootstrap_servers) as neighbours:
             await Story(self._console, neighbours, service.client).tell()
+        async with FlowNeighbours(stack.kafka.bootstrap_servers) as neighbours:
+            await FlowStory(self._console, neighbours, orchestrator.client).tell()
 
-    def _serve_on(self, service: ServiceProcess) -> None:
-        self._console.print(
-            f"\nServing on {service.client.url} until Ctrl-C; log: {service.log_path}"
-        )
-        while service.is_running:
+    def _serve_on(self, *services: ServiceProcess) -> None:
+        places = ", ".join(service.client.url for service in services)
+        logs = ", ".join(str(service.log_path) for service in services)
+        self._console.print(f"\nServing on {places} until Ctrl-C; logs: {logs}")
+        while all(service.is_running for service in services):
             time.sleep(LOOK_SECONDS)
-        raise LocalServerError(f"The service ended by itself; its log is {service.log_path}.")
+        [ended, *_] = [service for service in services if not service.is_running]
+        raise LocalServerError(f"A service ended by itself; its log is {ended.log_path}.")
 
     def _tell_ready(self, what: str) -> None:
         self._console.print(f"  [green]✓[/] {what}")

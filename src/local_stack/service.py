@@ -1,4 +1,4 @@
-"""The service itself as a child process."""
+"""A service as a child process."""
 
 import os
 import subprocess
@@ -11,25 +11,33 @@ from local_stack.ports import LOCALHOST
 from local_stack.processes import LocalServerError, ServerProcess
 
 BCS = (sys.executable, "-m", "batch_conductor_service.cli")
+BOS = (sys.executable, "-m", "batch_orchestrator_service.cli")
 SHUTDOWN_TIMEOUT_SECONDS = "10"  # less than a child gets before it is killed
 
 
 class ServiceProcess:
-    """`bcs serve` in the environment that the local stack gives."""
+    """`bcs serve`, or `bos serve`, in the environment that the local stack gives."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, str], *, port: int) -> None:
+    def __init__(
+        self, name: str, directory: Path, settings: Mapping[str, str], *, port: int
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.client = ServiceClient(f"http://{LOCALHOST}:{port}")
-        self.log_path = directory / "bcs.log"
+        self.log_path = directory / f"{name}.log"
+        self._command = {"bcs": BCS, "bos": BOS}[name]
+        prefix = name.upper()
         self._environment = {
             **clean_environment(),
             **settings,
-            "BCS_HTTP_HOST": LOCALHOST,
-            "BCS_HTTP_PORT": str(port),
-            "BCS_SHUTDOWN_TIMEOUT_SECONDS": SHUTDOWN_TIMEOUT_SECONDS,
+            f"{prefix}_HTTP_HOST": LOCALHOST,
+            f"{prefix}_HTTP_PORT": str(port),
+            f"{prefix}_SHUTDOWN_TIMEOUT_SECONDS": SHUTDOWN_TIMEOUT_SECONDS,
         }
         self._process = ServerProcess(
-            "The service", [*BCS, "serve"], log_path=self.log_path, environment=self._environment
+            name.upper(),
+            [*self._command, "serve"],
+            log_path=self.log_path,
+            environment=self._environment,
         )
 
     @property
@@ -44,7 +52,7 @@ class ServiceProcess:
             LocalServerError: it did not work; what was said about it is told.
         """
         done = subprocess.run(
-            [*BCS, "migrate"],
+            [*self._command, "migrate"],
             check=False,
             capture_output=True,
             text=True,
@@ -65,5 +73,7 @@ class ServiceProcess:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without settings of the service: this stack is its own world."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("BCS_")}
+    """Return the environment without settings of the services: this stack is its own world."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("BCS_", "BOS_"))
+    }

@@ -57,12 +57,15 @@ class LocalStack:
         tell(f"Kafka's protocol on port {self.kafka.port}")
 
     def settings(self) -> dict[str, str]:
-        """Return the environment in which the service finds the servers."""
+        """Return the environment in which the services find the servers."""
         return {
             "BCS_REDIS_URL": self.valkey.url,
             "BCS_DATABASE_URL": self.postgres.url,
             "BCS_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "BCS_KAFKA_ENABLE_IDEMPOTENCE": "false",  # this broker does not know it
+            "BOS_DATABASE_URL": self.postgres.url,
+            "BOS_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "BOS_KAFKA_ENABLE_IDEMPOTENCE": "false",
         }
 
     def _lock(self, ending: ExitStack) -> None:

@@ -112,6 +112,14 @@ def test_skip_event_is_read_back_from_kafka(run: Run) -> None:
     assert '"skip_reason": "already_completed"' in run.said
 
 
+def test_a_second_pipeline_hands_corrected_texts_to_cj(run: Run) -> None:
+    commanded = [line.strip() for line in run.said.splitlines() if "commanded:" in line]
+    assert [line.split()[1] for line in commanded] == ["spellcheck", "nlp", "cj_assessment"]
+    assert "corrected-essay-01" in commanded[2]
+    assert "spellcheck: skipped_by_user_config, already_completed" in run.said
+    assert "The flow came out as it should." in run.said
+
+
 def test_taken_port_is_named_and_another_one_chosen(run: Run) -> None:
     assert f"Port {run.wanted_port} is taken" in run.said
     assert f"The service on http://{LOCALHOST}:{run.wanted_port}\n" not in run.said
