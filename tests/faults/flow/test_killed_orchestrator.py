@@ -8,12 +8,9 @@ import asyncio
 import uuid
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from alembic import command
 from service_libs.failpoints import EXIT_CODE
-from tests.support.bos_database import bos_config
-from tests.support.flow import TOPICS, Neighbours, bos_process, get_state, neighbours_of
+from tests.support.flow import Neighbours, bos_process, get_state, neighbours_of
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
@@ -33,18 +30,6 @@ KILL_POINTS = (
     "bos.marked:1",
 )
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture
-async def flow_stack(stack: Stack) -> Stack:
-    """The stack with BOS's schema and all topics."""
-    await asyncio.to_thread(command.upgrade, bos_config(stack.postgres.url), "head")
-    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka_bootstrap_servers)
-    await admin.start()
-    known = await admin.list_topics()
-    await admin.create_topics([NewTopic(name, 3, 1) for name in TOPICS if name not in known])
-    await admin.close()
-    return stack
 
 
 async def test_a_run_survives_a_death_at_any_point(flow_stack: Stack) -> None:

@@ -1,0 +1,187 @@
+"""The hard cases of the flow, from the request on, through both services as processes."""
+
+import asyncio
+import uuid
+from contextlib import ExitStack
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from redis.asyncio import Redis
+
+from tests.support.flow import (
+    OUTCOMES,
+    REQUESTS,
+    Neighbours,
+    bos_process,
+    get_state,
+    neighbours_of,
+)
+from tests.support.stack import Stack
+from tests.support.waiting import eventually
+
+ESSAYS = ("e1", "e2", "e3")
+RECOVERY_SECONDS = 5  # in which a run starts by itself when BCS is back; the machine may be busy
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def new_batch() -> str:
+    return f"batch-{uuid.uuid4().hex}"
+
+
+async def until_ended(neighbours: Neighbours, batch: str, runs: int = 1) -> None:
+    async def have_ended() -> bool:
+        return len(neighbours.journal.completions(batch)) >= runs
+
+    await eventually(have_ended, timeout_seconds=90, what=f"the end of {runs} runs")
+
+
+async def until_reason(address: str, batch: str, reason: str) -> None:
+    async def waits() -> bool:
+        runs = (await get_state(address, batch))["runs"]
+        return bool(runs) and runs[0]["reason"] == reason
+
+    await eventually(waits, timeout_seconds=60, what=reason)
+
+
+async def until_commanded(neighbours: Neighbours, batch: str, count: int) -> None:
+    async def are_there() -> bool:
+        return len(neighbours.journal.commands(batch)) >= count
+
+    await eventually(are_there, timeout_seconds=60, what=f"{count} commands")
+
+
+async def test_bcs_away_holds_up_nothing_but_the_runs_that_need_it(flow_stack: Stack) -> None:
+    """Case 3."""
+    batch, other = new_batch(), new_batch()
+    with ExitStack() as processes:
+        bcs = processes.enter_context(flow_stack.serve())
+        _, address = processes.enter_context(bos_process(flow_stack, bcs[1]))
+        async with neighbours_of(flow_stack) as neighbours:
+            port = bcs[1].rpartition(":")[2]
+            bcs[0].end()
+            await neighbours.register(batch, ESSAYS)
+            await neighbours.request(batch, "nlp")
+            await until_reason(address, batch, "resolution_unavailable")
+            await neighbours.register(other, ESSAYS)
+
+            async def is_known() -> bool:
+                state = await get_state(address, other)
+                return state.get("batch_status") == "ready_for_pipeline_execution"
+
+            await eventually(is_known, timeout_seconds=30, what="a batch while BCS is away")
+            assert neighbours.journal.commands(batch) == []
+            processes.enter_context(flow_stack.serve(HTTP_PORT=port))
+            began = asyncio.get_running_loop().time()
+            await until_commanded(neighbours, batch, 1)
+            took = asyncio.get_running_loop().time() - began
+            await until_ended(neighbours, batch)
+
+    assert took < 4 * RECOVERY_SECONDS
+    assert len(neighbours.journal.completions(batch)) == 1
+
+
+async def test_everything_delivered_again_changes_nothing(flow_stack: Stack) -> None:
+    """Case 4."""
+    batch = new_batch()
+    with flow_stack.serve() as (_, bcs):
+        async with neighbours_of(flow_stack) as neighbours:
+            with bos_process(flow_stack, bcs):
+                await neighbours.register(batch, ESSAYS)
+                await neighbours.request(batch, "nlp")
+                await until_ended(neighbours, batch)
+            sent = len(neighbours.journal.records)
+            async with Redis.from_url(flow_stack.redis.url) as redis:
+                await redis.flushall()
+            group = f"again-{flow_stack.group_id}"  # has committed nothing: it reads everything
+            with bos_process(flow_stack, bcs, KAFKA_CONSUMER_GROUP_ID=group) as (_, address):
+                await until_read_again(flow_stack, group)
+                state = await get_state(address, batch)
+
+    assert len(neighbours.journal.records) == sent
+    assert [run["state"] for run in state["runs"]] == ["completed_successfully"]
+
+
+async def until_read_again(stack: Stack, group: str) -> None:
+    """Wait until the group has committed all that there is."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=stack.kafka_bootstrap_servers, group_id=group)
+    await consumer.start()
+    partitions = [TopicPartition(t, n) for t in (REQUESTS, OUTCOMES) for n in range(3)]
+
+    async def has_caught_up() -> bool:
+        ends = await consumer.end_offsets(partitions)
+        at = {one: await consumer.committed(one) or 0 for one in partitions}
+        return all(at[one] >= ends[one] for one in partitions)
+
+    await eventually(has_caught_up, timeout_seconds=60, what="everything read again")
+    await consumer.stop()
+
+
+async def test_outcomes_that_are_not_awaited_move_nothing(flow_stack: Stack) -> None:
+    """Cases 6 and 8."""
+    batch = new_batch()
+    with flow_stack.serve() as (_, bcs), bos_process(flow_stack, bcs) as (_, address):
+        async with neighbours_of(flow_stack) as neighbours:
+            neighbours.silent = {"spellcheck", "nlp"}
+            await neighbours.register(batch, ESSAYS)
+            await neighbours.request(batch, "nlp")
+            await until_commanded(neighbours, batch, 1)
+            _, command = neighbours.journal.commands(batch)[0]
+            foreign = command | {"correlation_id": str(uuid.uuid4())}
+            await neighbours.answer("nlp", command)  # early
+            await neighbours.answer("spellcheck", foreign)
+            await neighbours.answer("ai_feedback", command)  # of no phase of the run
+            await asyncio.sleep(2)
+            before = (await get_state(address, batch))["runs"][0]["phases"]
+            await neighbours.answer("spellcheck", command)
+            await until_commanded(neighbours, batch, 2)
+            await neighbours.answer("spellcheck", command)  # twice
+            neighbours.critical = {"nlp"}
+            await neighbours.answer("nlp", command)
+            await until_ended(neighbours, batch)
+            neighbours.critical = set()
+            await neighbours.answer("nlp", command)  # late
+            await asyncio.sleep(2)
+            state = await get_state(address, batch)
+
+    assert [one["status"] for one in before] == ["in_progress", "requested_by_user"]
+    assert [phase for phase, _ in neighbours.journal.commands(batch)] == ["spellcheck", "nlp"]
+    [end] = neighbours.journal.completions(batch)
+    assert end["data"]["final_status"] == "failed_critically"
+    assert (end["data"]["successful_essay_count"], end["data"]["failed_essay_count"]) == (0, 3)
+    assert state["runs"][0]["state"] == "failed_critically"
+
+
+async def test_two_replicas_of_each_never_start_a_phase_early(flow_stack: Stack) -> None:
+    """Case 10, with case 1: several pipelines and clicks at once, and a rebalance midway."""
+    batches = [new_batch() for _ in range(4)]
+    with ExitStack() as processes:
+        _, bcs = processes.enter_context(flow_stack.serve())
+        processes.enter_context(flow_stack.serve())
+        processes.enter_context(bos_process(flow_stack, bcs))
+        async with neighbours_of(flow_stack) as neighbours:
+            for batch in batches:
+                await neighbours.register(batch, ESSAYS)
+            click = str(uuid.uuid4())
+            for batch in batches:
+                await neighbours.request(batch, "nlp")
+                await neighbours.request(batch, "nlp")
+                await neighbours.request(batch, "comprehensive")
+            _, address = processes.enter_context(bos_process(flow_stack, bcs))
+            again = {"request_id": click, "client_correlation_id": str(uuid.uuid4())}
+            for _ in range(3):
+                await neighbours.request(batches[0], "cj_assessment", **again)
+            for batch in batches:
+                await until_ended(neighbours, batch, 2 + (batch == batches[0]))
+            states = {batch: await get_state(address, batch) for batch in batches}
+
+    journal = neighbours.journal
+    assert journal.is_consistent()
+    for batch in batches:
+        commanded = [phase for phase, _ in journal.commands(batch)]
+        assert commanded[:2] == ["spellcheck", "nlp"]
+        assert commanded.count("spellcheck") == commanded.count("nlp") == 1
+        assert set(commanded) == {"spellcheck", "nlp", "cj_assessment", "ai_feedback"}
+        ends = [one["event_id"] for one in journal.completions(batch)]
+        assert len(set(ends)) == len(states[batch]["runs"])
+        assert len(states[batch]["runs"]) == 2 + (batch == batches[0])
