@@ -20,9 +20,8 @@ from batch_conductor_service.implementations.redis.queue import RedisPersistence
 from batch_conductor_service.implementations.redis.replays import RedisReplayRequests
 from batch_conductor_service.implementations.redis.retention import RedisPassingBatches
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.operating.auditing import Auditor
+from batch_conductor_service.operating.auditing import Auditor, Repairer
 from batch_conductor_service.operating.drift_sampling import DriftSampler, RecentBatches
-from batch_conductor_service.operating.repairing import Repairer
 from batch_conductor_service.operating.replaying import Replayer
 from batch_conductor_service.operating.retention import Retention
 from batch_conductor_service.protocols import (

@@ -1,4 +1,6 @@
-"""The audit, the repair and the rebuild over a real Redis and a real Postgres."""
+"""The audit and the repair over a real Redis and a real Postgres."""
+
+import asyncio
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -17,8 +19,12 @@ from batch_conductor_service.implementations.redis.inspection import RedisBatchC
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
-from batch_conductor_service.operating.auditing import Auditor, AuditPolicy
-from batch_conductor_service.operating.repairing import Repairer
+from batch_conductor_service.operating.auditing import (
+    AuditedPage,
+    Auditor,
+    AuditPolicy,
+    Repairer,
+)
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.pipelines import DEPENDENCIES
@@ -52,9 +58,9 @@ class Bench:
         self.repository, self.archive, self.queue = setup.repository, archive, queue
         cache = RedisBatchCache(setup.client, DEPENDENCIES)
         records = PostgresBatchRecords(engine, archive)
-        policy = AuditPolicy(page_size=3, pause_seconds=0.05)
+        policy = AuditPolicy(page_size=3, pause_seconds=0.05, retry_seconds=0.2)
         self.auditor = Auditor(cache, records, queue, DEPENDENCIES, policy)
-        self.repairer = Repairer(self.auditor, cache, records, setup.repository)
+        self.repairer = Repairer(self.auditor, cache, records, setup.repository, policy)
 
     async def write(self, *updates: BatchUpdate) -> None:
         """Do what consumer and worker do."""
@@ -69,16 +75,20 @@ class Bench:
             self.queue, self.archive, dlq, metrics, WorkPolicy(max_entries=50)
         ).drain()
 
+    async def pages(self) -> list[AuditedPage]:
+        """Return what was found of all batches."""
+        return [await self.auditor.audit(some) async for some in self.auditor.list_batches()]
+
     async def audit(self) -> list[BatchComparison]:
         """Return what differs of all batches."""
-        pages = [await self.auditor.audit(some) async for some in self.auditor.list_batches()]
-        return [one for page in pages for one in page.differing]
+        return [one for page in await self.pages() for one in page.differing]
 
     async def repair(self) -> None:
         """Repair everything, and see that nothing differs then, also once all has arrived."""
-        assert await self.repairer.repair(await self.audit()) == ()
+        for page in await self.pages():
+            assert (await self.repairer.repair(page)).repairable == []
         await self.persist()
-        assert await self.audit() == []
+        assert [one for page in await self.pages() for one in page.repairable] == []
 
 
 @pytest.fixture
@@ -151,7 +161,7 @@ async def test_a_document_that_expired_before_its_batch_is_no_difference(
     assert await bench.audit() == []
 
 
-async def test_a_batch_without_its_summary_is_in_doubt_and_does_not_differ(
+async def test_a_batch_without_its_summary_is_to_be_merged_and_does_not_differ(
     bench: Bench, redis: Redis
 ) -> None:
     await bench.write(TEN)
@@ -159,7 +169,7 @@ async def test_a_batch_without_its_summary_is_in_doubt_and_does_not_differ(
 
     page = await bench.auditor.audit([BATCH])
 
-    assert (page.doubted, page.differing) == (1, ())
+    assert (page.unmerged, page.differing) == ((BATCH,), ())
 
 
 async def test_counts_that_lie_in_both_hashes_are_found_and_repaired(
@@ -245,21 +255,79 @@ async def test_a_document_of_an_earlier_version_is_queued_for_postgres(
     assert len((await bench.archive.load_states([BATCH]))[BATCH].as_update().evidence) == 1
 
 
-async def test_a_wiped_redis_does_not_differ_and_is_rebuilt(bench: Bench, redis: Redis) -> None:
+async def wipe(redis: Redis) -> None:
+    """Have Redis forget every batch, but not what waits for Postgres."""
+    await redis.delete(*[key async for key in redis.scan_iter("b*:*") if "persistence" not in key])
+
+
+async def test_a_wiped_redis_does_not_differ_and_is_filled_by_a_repair(
+    bench: Bench, redis: Redis
+) -> None:
     others = [update(f"other-{number}", evidence("e1")) for number in range(8)]
     await bench.write(TEN, *others)
     failed = update("batch", evidence("essay-1", "failed", minutes(1)))
     await bench.repository.apply([failed])
-    await redis.delete(*[key async for key in redis.scan_iter("b*:*") if "persistence" not in key])
+    await wipe(redis)
 
     assert await bench.audit() == []
     await bench.persist()
-    rebuilt = [await bench.repairer.rebuild(some) async for some in bench.auditor.list_batches()]
+    assert sum(len(page.unmerged) for page in await bench.pages()) == 9
+    await bench.repair()
 
-    assert sum(page.made_whole for page in rebuilt) == 9
+    assert await redis.hget(COUNTS, "spellcheck") == "9"
     step = (await bench.repository.get_summary(BATCH)).summary.steps[SPELLCHECK]
     assert (step.completed, step.failed) == (9, 1)
+
+
+async def test_what_only_the_queue_knows_is_merged_once_it_has_arrived(
+    bench: Bench, redis: Redis
+) -> None:
+    await bench.write(TEN)
+    await bench.repository.apply([update("batch", evidence("essay-1", "failed", minutes(1)))])
+    await wipe(redis)
+    [page] = await bench.pages()
+
+    left, _ = await asyncio.gather(bench.repairer.repair(page), bench.persist())
+
+    assert (page.unmerged, left.repairable) == ((BATCH,), [])
+    assert await redis.hget(COUNTS, "spellcheck") == "9"
     assert await bench.audit() == []
+
+
+async def test_what_does_not_arrive_leaves_its_batch_to_be_merged(
+    bench: Bench, redis: Redis
+) -> None:
+    await bench.write(TEN)
+    await bench.repository.apply([update("batch", evidence("essay-1", "failed", minutes(1)))])
+    await wipe(redis)
+    [page] = await bench.pages()
+
+    assert (await bench.repairer.repair(page)).unmerged == (BATCH,)
+    assert not judge_step(
+        (await bench.repository.get_summary(BATCH)).summary, SPELLCHECK
+    ).is_complete
+
+
+async def test_a_repair_beside_writers_loses_nothing(bench: Bench, redis: Redis) -> None:
+    await bench.write(TEN)
+    failures = [update("batch", evidence(essay, "failed", minutes(1))) for essay in essay_names(10)]
+
+    async def write() -> None:
+        for one in failures:
+            await bench.repository.apply([one])
+
+    async def repair() -> None:
+        for _ in range(3):
+            await wipe(redis)
+            for page in await bench.pages():
+                await bench.repairer.repair(page)
+
+    await asyncio.gather(write(), repair(), bench.persist())
+    await bench.persist()
+    await bench.repair()
+
+    summary = (await bench.repository.get_summary(BATCH)).summary
+    assert summary.steps[SPELLCHECK].failed == 10
 
 
 async def test_an_empty_service_has_nothing_to_audit(bench: Bench) -> None:

@@ -48,7 +48,6 @@ def test_commands_are_those_the_documents_name() -> None:
         ("migrate",),
         ("local",),
         ("audit",),
-        ("rebuild",),
         ("replay",),
         ("pipelines",),
         ("pipelines", "validate"),
