@@ -29,8 +29,6 @@ from batch_conductor_service.providers.messaging import (
 )
 from batch_conductor_service.providers.metric_labels import show_pipelines
 from batch_conductor_service.providers.operating import (
-    MemoryAuditProvider,
-    NoPostgresAuditProvider,
     PostgresAuditProvider,
     RedisAuditProvider,
     ReplayProvider,
@@ -69,16 +67,15 @@ def make_providers(settings: Settings) -> Sequence[Provider]:
     the worker has persisted what it consumed.
     """
     common = (SettingsProvider(), InfrastructureProvider(), ServiceProvider(), ApiProvider())
-    in_memory = (MemoryProvider(), MemoryAuditProvider())
     in_redis = (RedisProvider(), RedisAuditProvider())
     kafka = (KafkaProvider(), ConsumingProvider(), ListeningProvider(), ReplayProvider())
     match settings.uses_memory, settings.environment, settings.postgres_enabled:
         case True, Environment.TESTING, _:
-            chosen: tuple[Provider, ...] = (*in_memory, NoKafkaProvider())
+            chosen: tuple[Provider, ...] = (MemoryProvider(), NoKafkaProvider())
         case True, _, _:
-            chosen = (*in_memory, *kafka)
+            chosen = (MemoryProvider(), *kafka)
         case False, _, False:
-            chosen = (*in_redis, NoPostgresProvider(), NoPostgresAuditProvider(), *kafka)
+            chosen = (*in_redis, NoPostgresProvider(), *kafka)
         case _:
             chosen = (*in_redis, *kafka, PostgresProvider(), PostgresAuditProvider())
     return *common, *chosen, AnnouncingProvider()

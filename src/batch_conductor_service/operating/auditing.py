@@ -71,13 +71,13 @@ class Auditor:
         records: BatchRecordsProtocol | None,
         queue: QueuedUpdatesProtocol | None,
         dependencies: StepDependencies,
-        policy: AuditPolicy | None = None,
+        policy: AuditPolicy,
     ) -> None:
         self._cache = cache
         self._dependencies = dependencies
         self._records = records
         self._queue = queue
-        self._policy = policy or AuditPolicy()
+        self._policy = policy
 
     async def list_batches(
         self, batch_ids: Collection[BatchId] = ()
@@ -162,13 +162,13 @@ class Repairer:
         cache: BatchCacheProtocol,
         records: BatchRecordsProtocol,
         repository: BatchStateRepositoryProtocol,
-        policy: AuditPolicy | None = None,
+        policy: AuditPolicy,
     ) -> None:
         self._auditor = auditor
         self._cache = cache
         self._records = records
         self._repository = repository
-        self._policy = policy or AuditPolicy()
+        self._policy = policy
 
     async def repair(self, page: AuditedPage) -> AuditedPage:
         """Merge what differs or is unmerged, and return how those batches are then.
