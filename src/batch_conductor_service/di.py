@@ -61,7 +61,7 @@ from service_libs.supervisor import Supervisor
 
 
 def make_providers(settings: Settings) -> Sequence[Provider]:
-    """Return the providers for these settings: the whole choice between implementations.
+    """Return the providers for these settings: all of the choice between implementations.
 
     Background tasks stop in the order of their providers: the consumer first, for it waits until
     the worker has persisted what it consumed.
@@ -176,7 +176,7 @@ class ApiProvider(Provider):
 
 
 class AnnouncingProvider(Provider):
-    """What others are told of a resolution; the last task to stop, for all others may add to it."""
+    """What others hear of a resolution; the last task to stop, for all others may add to it."""
 
     scope = Scope.APP
 

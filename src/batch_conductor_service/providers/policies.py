@@ -12,7 +12,7 @@ TASKS_SHARE = 0.4
 CLOSE_SHARE = 0.2
 
 REBALANCE_FACTOR = 3  # how much longer than its session the group waits for a member
-WATCH_TIMEOUT_SECONDS = 3  # for one question to the broker about what freshness rests on
+WATCH_TIMEOUT_SECONDS = 3  # for one question to the broker about what freshness follows from
 DLQ_WINDOW_FACTOR = 5  # how many times more records are looked at than may be invalid
 
 
