@@ -5,6 +5,8 @@ import json
 import os
 import sys
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -137,31 +139,63 @@ async def test_an_audit_finds_what_differs_and_a_repair_mends_it(stack: Stack, b
         assert (await ask(address, batch))["final_pipeline"] == ["cj_assessment"]
 
 
+@asynccontextmanager
+async def load(stack: Stack, batches: list[str]) -> AsyncIterator[list[int]]:
+    """Complete an essay of each batch after the other meanwhile; gives how many it were so far."""
+    is_over, sent = asyncio.Event(), [0]
+
+    async def send_on() -> None:
+        async with sender(stack.kafka_bootstrap_servers) as producer:
+            await send(producer, [registered(one, 2000) for one in batches])
+            while not is_over.is_set():
+                sent[0] += 1
+                await send(producer, [spellchecked(one, f"essay-{sent[0]}") for one in batches])
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    sending = asyncio.create_task(send_on())
+    await eventually(lambda: _has_some(stack, batches), timeout_seconds=60, what="the first events")
+    yield sent
+    is_over.set()
+    await sending
+
+
 async def test_an_audit_under_load_finds_nothing(stack: Stack, batch: str) -> None:
     """What is in flight is no difference."""
     batches = [f"{batch}-{number}" for number in range(5)]
-    is_over = asyncio.Event()
-
-    async def load() -> None:
-        async with sender(stack.kafka_bootstrap_servers) as producer:
-            await send(producer, [registered(one, 2000) for one in batches])
-            number = 0
-            while not is_over.is_set():
-                number += 1
-                await send(producer, [spellchecked(one, f"e{number}") for one in batches])
-                await asyncio.sleep(PAUSE_SECONDS)
 
     with stack.serve():
-        loading = asyncio.create_task(load())
-        await eventually(
-            lambda: _has_some(stack, batches), timeout_seconds=60, what="the first events"
-        )
-        audits = [await run(stack, "audit", "--json") for _ in range(3)]
-        is_over.set()
-        await loading
+        async with load(stack, batches):
+            audits = [await run(stack, "audit", "--json") for _ in range(3)]
 
     assert [audit.code for audit in audits] == [0, 0, 0], audits
     assert audits[-1].objects[-1]["audited"] >= 5
+
+
+async def test_a_repair_under_load_of_what_redis_loses_again_and_again_loses_nothing(
+    stack: Stack, batch: str
+) -> None:
+    batches = [f"{batch}-{number}" for number in range(5)]
+
+    with stack.serve():
+        await send_batch(stack, batch)  # and nothing more of it
+        async with load(stack, batches) as sent, Redis.from_url(stack.redis.url) as redis:
+            for _ in range(3):
+                await redis.delete(*[key async for key in redis.scan_iter(f"*{batch}*")])
+                repaired = await run(stack, "audit", "--repair", "--json", batch, *batches)
+                assert repaired.code in (0, 1), repaired  # 1: something waits all the time
+                assert repaired.objects[-1]["differing"] == 0
+                assert {"type": "merged", "batch_id": batch} in repaired.objects
+
+        async def is_there() -> bool:
+            return await stack.count_completed(batches) == dict.fromkeys(batches, sent[0])
+
+        await eventually(is_there, timeout_seconds=60, what="all events in Postgres")
+        after = await run(stack, "audit", "--repair", "--json", batch, *batches)
+        assert (after.code, after.objects[-1]["differing"]) == (0, 0), after
+        async with Redis.from_url(stack.redis.url, decode_responses=True) as redis:
+            for one in batches:
+                counts = await redis.hgetall(f"batch:{one}:pipeline_state")
+                assert counts == {"spellcheck": str(sent[0])}
 
 
 async def _has_some(stack: Stack, batches: list[str]) -> bool:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from batch_conductor_service.cli.operating import Output
 from batch_conductor_service.config import load_settings
 
 
@@ -19,7 +20,6 @@ def validate(file: Path | None) -> None:
 
     Every fault of a bad file is named, with its place.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from batch_conductor_service.domain.pipelines import topological_order
@@ -33,4 +33,4 @@ def validate(file: Path | None) -> None:
     for name, pipeline in catalog.pipelines.items():
         order = ", ".join(step.name for step in topological_order(pipeline.steps))
         table.add_row(name, pipeline.version, order, pipeline.description)
-    Console().print(table)
+    Output(is_json=False).show(table)
