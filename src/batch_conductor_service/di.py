@@ -44,7 +44,7 @@ from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelin
 from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
 from service_libs.breakers import CircuitBreakers
 from service_libs.clock import SystemClock
-from service_libs.health import HealthMonitor
+from service_libs.health import HealthMonitor, ProbePolicy
 from service_libs.http.bodies import BodyReader
 from service_libs.http.health import AboutService
 from service_libs.http.limits import RequestGate
@@ -57,7 +57,7 @@ from service_libs.protocols import (
     ProgressProtocol,
 )
 from service_libs.settings import Environment
-from service_libs.supervisor import Supervisor
+from service_libs.supervisor import RestartPolicy, Supervisor
 
 
 def make_providers(settings: Settings) -> Sequence[Provider]:
@@ -101,6 +101,8 @@ class InfrastructureProvider(Provider):
     tasks = collect(BackgroundTaskProtocol, provides=Sequence[BackgroundTaskProtocol])
     progress = collect(ProgressProtocol, provides=Sequence[ProgressProtocol])
     probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
+    supervisor = provide(Supervisor)
+    monitor = provide(HealthMonitor)
 
     @provide
     def breakers(self, metrics: Metrics, settings: Settings) -> CircuitBreakers:
@@ -114,19 +116,9 @@ class InfrastructureProvider(Provider):
     def recent(self) -> RecentBatches:
         return RecentBatches()
 
-    @provide
-    def supervisor(self, tasks: Sequence[BackgroundTaskProtocol], metrics: Metrics) -> Supervisor:
-        return Supervisor(tasks, metrics)
-
-    @provide
-    def monitor(
-        self,
-        probes: Sequence[HealthProbeProtocol],
-        supervisor: Supervisor,
-        metrics: Metrics,
-        progress: Sequence[ProgressProtocol],
-    ) -> HealthMonitor:
-        return HealthMonitor(probes, supervisor, metrics, progress=progress)
+    @provide(provides=AnyOf[RestartPolicy | None, ProbePolicy | None])
+    def no_other_policy(self) -> None:
+        return None
 
 
 class ServiceProvider(Provider):

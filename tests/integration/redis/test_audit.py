@@ -110,7 +110,7 @@ async def test_what_the_service_writes_does_not_differ(bench: Bench) -> None:
     await bench.write(TEN, update("other", evidence("e1")), update("bare", registration(3)))
     await bench.write(update("batch", outcome("refutes", minutes(5))))
     await bench.write(update("batch", evidence("essay-2", "failed", minutes(6))))
-    await bench.write(update("batch", evidence("stranger")))
+    await bench.write(update("batch", evidence("unnamed")))
 
     assert await bench.audit() == []
 
@@ -225,7 +225,7 @@ async def test_a_batch_that_postgres_never_got_is_found_in_redis(
     ).registered_total == 10
 
 
-async def test_counts_that_lie_in_postgres_are_counted_anew(
+async def test_counts_that_lie_in_postgres_are_counted_again(
     bench: Bench, migrated_engine: AsyncEngine
 ) -> None:
     await bench.write(TEN)
@@ -279,13 +279,19 @@ async def test_a_wiped_redis_does_not_differ_and_is_filled_by_a_repair(
     assert (step.completed, step.failed) == (9, 1)
 
 
-async def test_what_only_the_queue_knows_is_merged_once_it_has_arrived(
-    bench: Bench, redis: Redis
-) -> None:
+async def lose_what_waits(bench: Bench, redis: Redis) -> AuditedPage:
+    """Have only the queue know of a failure; return what an audit finds."""
     await bench.write(TEN)
     await bench.repository.apply([update("batch", evidence("essay-1", "failed", minutes(1)))])
     await wipe(redis)
     [page] = await bench.pages()
+    return page
+
+
+async def test_what_only_the_queue_knows_is_merged_once_it_has_arrived(
+    bench: Bench, redis: Redis
+) -> None:
+    page = await lose_what_waits(bench, redis)
 
     left, _ = await asyncio.gather(bench.repairer.repair(page), bench.persist())
 
@@ -297,10 +303,7 @@ async def test_what_only_the_queue_knows_is_merged_once_it_has_arrived(
 async def test_what_does_not_arrive_leaves_its_batch_to_be_merged(
     bench: Bench, redis: Redis
 ) -> None:
-    await bench.write(TEN)
-    await bench.repository.apply([update("batch", evidence("essay-1", "failed", minutes(1)))])
-    await wipe(redis)
-    [page] = await bench.pages()
+    page = await lose_what_waits(bench, redis)
 
     assert (await bench.repairer.repair(page)).unmerged == (BATCH,)
     assert not judge_step(

@@ -137,7 +137,7 @@ def test_without_a_repair_nothing_is_said_of_one(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    ("new", "result", "told"),
+    ("new", "result", "shown"),
     [
         (None, ReplayResult(is_asked=False), "There is nothing to replay."),
         (3, ReplayResult(is_asked=False), "1 partitions were moved."),
@@ -145,17 +145,17 @@ def test_without_a_repair_nothing_is_said_of_one(capsys: pytest.CaptureFixture[s
         (3, ReplayResult(is_asked=True, waiting=(("t", 0),)), "Not yet rewound: t:0."),
     ],
 )
-def test_what_came_of_a_replay_is_told(
-    capsys: pytest.CaptureFixture[str], new: int | None, result: ReplayResult, told: str
+def test_what_came_of_a_replay_is_shown(
+    capsys: pytest.CaptureFixture[str], new: int | None, result: ReplayResult, shown: str
 ) -> None:
     plan = [PartitionReplay(partition=("t", 0), committed=10, new=new)]
 
     show_result(Output(is_json=False), plan, result)
 
-    assert told in capsys.readouterr().out
+    assert shown in capsys.readouterr().out
 
 
-def test_a_replay_that_is_piped_names_topics_whole(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_replay_that_is_piped_cuts_no_topic(capsys: pytest.CaptureFixture[str]) -> None:
     plan = [
         PartitionReplay(partition=(topic, 11), committed=10**9, new=123_456, note="a note " * 20)
         for topic in consumed_topics()
@@ -169,7 +169,7 @@ def test_a_replay_that_is_piped_names_topics_whole(capsys: pytest.CaptureFixture
         assert "123456" in line
 
 
-def test_a_machine_is_told_of_a_replay_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_machine_is_given_a_replay_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     output = Output(is_json=True)
     plan = [
         PartitionReplay(partition=("t", 0), committed=10, new=3),
@@ -179,8 +179,8 @@ def test_a_machine_is_told_of_a_replay_line_by_line(capsys: pytest.CaptureFixtur
     show_result(output, plan, ReplayResult(is_asked=True, waiting=(("t", 0),)))
     show_result(output, plan, None)
 
-    told, nothing, summary, rehearsed = map(json.loads, capsys.readouterr().out.splitlines())
-    assert told == {
+    shown, nothing, summary, rehearsed = map(json.loads, capsys.readouterr().out.splitlines())
+    assert shown == {
         "type": "partition",
         "topic": "t",
         "partition": 0,

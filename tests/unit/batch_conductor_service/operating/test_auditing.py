@@ -65,7 +65,7 @@ async def test_batches_that_agree_are_looked_at_once() -> None:
     assert stores.looks == 1
 
 
-async def test_a_difference_that_stays_is_told() -> None:
+async def test_a_difference_that_stays_is_reported() -> None:
     stores = Stores()
     stores.redis[A] = cached(update("a", evidence("e1")))
 
@@ -75,7 +75,7 @@ async def test_a_difference_that_stays_is_told() -> None:
     assert stores.looks == 2
 
 
-async def test_a_difference_that_is_gone_at_the_second_look_is_not_told() -> None:
+async def test_a_difference_that_is_gone_at_the_second_look_is_not_reported() -> None:
     stores = Stores()
     stores.redis[A] = cached(update("a", evidence("e1")))
 
@@ -88,7 +88,7 @@ async def test_a_difference_that_is_gone_at_the_second_look_is_not_told() -> Non
     assert (await auditor_of(stores).audit([A])).differing == ()
 
 
-async def test_a_difference_that_has_become_another_is_not_told() -> None:
+async def test_a_difference_that_has_become_another_is_not_reported() -> None:
     """Each look sees a moment of a batch that is being written."""
     stores = Stores()
 
@@ -100,7 +100,7 @@ async def test_a_difference_that_has_become_another_is_not_told() -> None:
     assert (await auditor_of(stores).audit([A])).differing == ()
 
 
-async def test_what_is_on_its_way_is_not_told() -> None:
+async def test_what_is_on_its_way_is_not_reported() -> None:
     stores = Stores()
     stores.redis[A] = cached(update("a", evidence("e1")))
     stores.queued = [update("a", evidence("e1")), update("b", evidence("e1"))]

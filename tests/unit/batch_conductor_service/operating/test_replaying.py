@@ -84,10 +84,10 @@ async def test_a_plan_from_offsets_moves_back_and_never_forward() -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"), [(NOWHERE, "no topic u"), (("t", 3), "no partition t:3")]
+    ("missing", "message"), [(NOWHERE, "no topic u"), (("t", 3), "no partition t:3")]
 )
-async def test_a_place_that_is_not_there_is_an_error(missing: Partition, told: str) -> None:
-    with pytest.raises(UnknownPartitionError, match=told):
+async def test_a_place_that_is_not_there_is_an_error(missing: Partition, message: str) -> None:
+    with pytest.raises(UnknownPartitionError, match=message):
         await Replayer(MemoryGroup(), None).plan_from_offsets({P0: 30, missing: 0})
 
 
@@ -154,7 +154,7 @@ async def test_members_are_asked_and_waited_for() -> None:
     assert requests.asked == {P0: 30, P1: 45}
 
 
-async def test_partitions_that_nobody_rewinds_in_time_are_told() -> None:
+async def test_partitions_that_nobody_rewinds_in_time_are_reported() -> None:
     replayer = Replayer(MemoryGroup(has_members=True), MemoryRequests(P0))
     plan = await replayer.plan_from_offsets({P0: 30, P1: 45})
 
