@@ -186,10 +186,11 @@ class Repairer:
         await self._records.recount([one.batch_id for one in page.differing])
         left = await self._auditor.audit(batch_ids)
         for _ in range(self._policy.tries - 1):
-            if left.unmerged:
-                await asyncio.sleep(self._policy.retry_seconds)
-                await self._repository.apply([BatchUpdate(batch_id=one) for one in left.unmerged])
-                left = await self._auditor.audit(batch_ids)
+            if not left.unmerged:
+                break
+            await asyncio.sleep(self._policy.retry_seconds)
+            await self._repository.apply([BatchUpdate(batch_id=one) for one in left.unmerged])
+            left = await self._auditor.audit(batch_ids)
         return left
 
 
