@@ -1,6 +1,7 @@
 """The audit and the repair over a real Redis and a real Postgres."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -26,6 +27,7 @@ from batch_conductor_service.operating.auditing import (
     Repairer,
 )
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
+from batch_conductor_service.port_values import RedisCommand, RedisReading
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup
@@ -191,6 +193,24 @@ async def test_counts_that_lie_in_both_hashes_are_found_and_repaired(
     assert [d.subject for d in found.differences] == ["counts of spellcheck"]
     summary = (await bench.repository.get_summary(BATCH)).summary
     assert summary.steps[SPELLCHECK].failed == 1
+
+
+async def test_a_write_between_two_commands_of_a_look_is_no_difference(
+    bench: Bench, setup: RedisSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands for a page of batches are more than Redis takes in at once."""
+    read, essays = setup.client.read, iter(essay_names(10))
+    await bench.write(update("batch", evidence(next(essays))))
+
+    async def read_in_two(commands: Sequence[RedisCommand]) -> RedisReading:
+        before = await read(commands[:-2])
+        await bench.write(update("batch", evidence(next(essays))))
+        after = await read(commands[-2:])
+        return RedisReading(replies=[*before.replies, *after.replies], server_run=after.server_run)
+
+    monkeypatch.setattr(setup.client, "read", read_in_two)
+
+    assert (await bench.auditor.audit([BATCH])).differing == ()
 
 
 async def test_rows_that_postgres_lost_are_queued_for_it_again(
