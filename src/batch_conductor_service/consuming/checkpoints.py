@@ -15,8 +15,6 @@ from service_libs.kafka.condition import ConditionRecorder, ConsumerState
 from service_libs.kafka.records import PartitionsLostError
 from service_libs.protocols import RecordSourceProtocol
 
-DRAIN_POLL_SECONDS = 0.05  # between two looks while draining
-
 logger = structlog.get_logger(__name__)
 
 
@@ -63,7 +61,7 @@ class Checkpoints:
     async def _drain(self, source: RecordSourceProtocol) -> None:
         await self._commit(source)
         while self._tracker.in_flight:
-            await asyncio.sleep(DRAIN_POLL_SECONDS)
+            await asyncio.sleep(self._policy.drain_look_seconds)
             await self._commit(source)
 
     async def _commit(self, source: RecordSourceProtocol) -> None:

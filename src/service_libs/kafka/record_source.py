@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import (
     CommitFailedError,
+    ConsumerStoppedError,
     CorruptRecordException,
     IllegalStateError,
     KafkaError,
@@ -103,7 +104,7 @@ class KafkaRecordSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiok
             )
         except (UnsupportedCodecError, CorruptRecordException) as exc:
             raise await self._unreadable(exc) from exc
-        except KafkaError as exc:
+        except (KafkaError, ConsumerStoppedError) as exc:
             raise BrokerUnavailableError(self._describe(exc)) from exc
         except Exception as exc:  # each codec raises its own errors, and so does a bad header
             raise await self._unreadable(exc) from exc
@@ -246,7 +247,7 @@ class KafkaRecordSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiok
             return await asyncio.wait_for(awaitable, self._policy.request_timeout_seconds)
         except (CommitFailedError, IllegalStateError) as exc:
             raise PartitionsLostError from exc
-        except (TimeoutError, KafkaError) as exc:
+        except (TimeoutError, KafkaError, ConsumerStoppedError) as exc:
             raise BrokerUnavailableError(self._describe(exc)) from exc
 
 
