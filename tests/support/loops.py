@@ -5,20 +5,31 @@ The repository applies what real ones apply; that Postgres holds it is said by t
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.consuming.policy import ConsumerPolicy
+from batch_conductor_service.domain.freshness import PartitionLag, TopicLook
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import PersistenceQueueProtocol
 from common_core.records import Partition
 from common_core.topics import EventName, consumed_topics, topic_name
 from service_libs.clock import SystemClock
+from service_libs.kafka.policy import SourcePolicy
 from service_libs.memory.broker import MemoryBroker
 from service_libs.memory.record_source import MemoryRecordSource
-from service_libs.protocols import BackgroundTaskProtocol, OnRevoked
+from service_libs.protocols import BackgroundTaskProtocol, ClockProtocol, OnRevoked
 from tests.support.builders import RecordedEvent, spellchecked
 from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
 from tests.support.membership import consumer_with
@@ -29,7 +40,7 @@ PLACE: Partition = (SPELLCHECK, 0)
 PARTITIONS = 2
 INTERVAL_SECONDS = 0.004
 LOOK_SECONDS = 0.001
-WAIT_SECONDS = 5
+WAIT_SECONDS = 30  # which nothing comes near, unless it fails
 
 
 def quick_policy() -> ConsumerPolicy:
@@ -50,6 +61,72 @@ def quick_policy() -> ConsumerPolicy:
     )
 
 
+def memory_connect(
+    broker: MemoryBroker, policy: SourcePolicy
+) -> Callable[[OnRevoked], MemoryRecordSource]:
+    """Return what makes sources of all that is consumed."""
+    return lambda on_revoked: MemoryRecordSource(
+        broker, policy, consumed_topics(), on_revoked, SystemClock()
+    )
+
+
+def create_consumed_topics(broker: MemoryBroker) -> None:
+    """Create every topic that is consumed."""
+    for topic in consumed_topics():
+        broker.create_topic(topic, PARTITIONS)
+
+
+def produce(
+    broker: MemoryBroker,
+    events: Iterable[RecordedEvent],
+    *,
+    partition: int | None = None,
+    headers: Sequence[tuple[str, bytes]] = (),
+) -> None:
+    """Append the events in order."""
+    for event in events:
+        broker.append(
+            event.topic,
+            event.value,
+            event.key,
+            headers=headers,
+            partition=partition,
+            timestamp_ms=event.timestamp_ms,
+        )
+
+
+class MemoryBrokerLook:
+    """`BrokerLookProtocol` of a broker in memory."""
+
+    def __init__(self, broker: MemoryBroker, group_id: str, clock: ClockProtocol) -> None:
+        self._broker = broker
+        self._group = broker.group(group_id)
+        self._clock = clock
+
+    async def look_at_topics(self, topics: Sequence[str]) -> TopicLook:
+        asked_at = self._clock.now()
+        await self._broker.answer(1)
+        partitions = frozenset(self._broker.logs)
+        missing = frozenset(topics) - {topic for topic, _ in partitions}
+        return TopicLook(asked_at=asked_at, partitions=partitions, missing=missing)
+
+    async def measure_lag(
+        self, partitions: Collection[Partition]
+    ) -> Mapping[Partition, PartitionLag]:
+        await self._broker.answer(1)
+        return {partition: self._lag(partition) for partition in partitions}
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    def _lag(self, partition: Partition) -> PartitionLag:
+        log = self._broker.logs[partition]
+        committed = self._group.committed.get(partition, log.first)
+        record = log.entries.get(committed)
+        oldest = datetime.fromtimestamp(record.timestamp / 1000, UTC) if record else None
+        return PartitionLag(records=log.end - committed, oldest_at=oldest)
+
+
 class Bench:
     """A broker with the topics, and everything around a consumer."""
 
@@ -63,8 +140,7 @@ class Bench:
         self.metrics = Metrics(self.registry)
         self.policy = quick_policy()
         self.sources: list[MemoryRecordSource] = []  # every one that was made, in that order
-        for topic in consumed_topics():
-            self.broker.create_topic(topic, PARTITIONS)
+        create_consumed_topics(self.broker)
 
     def consumer(
         self,
@@ -96,9 +172,7 @@ class Bench:
 
     def connect(self, on_revoked: OnRevoked) -> MemoryRecordSource:
         """Make a source, and remember it."""
-        source = MemoryRecordSource(
-            self.broker, self.policy, consumed_topics(), on_revoked, SystemClock()
-        )
+        source = memory_connect(self.broker, self.policy)(on_revoked)
         self.sources.append(source)
         return source
 
@@ -109,15 +183,7 @@ class Bench:
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Append the events in order."""
-        for event in events:
-            self.broker.append(
-                event.topic,
-                event.value,
-                event.key,
-                headers=headers,
-                partition=partition,
-                timestamp_ms=event.timestamp_ms,
-            )
+        produce(self.broker, events, partition=partition, headers=headers)
 
     def produce_essays(self, first: int, last: int, *, partition: int | None = 0) -> None:
         """Append one event for each essay of a batch."""
