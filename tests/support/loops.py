@@ -14,6 +14,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
@@ -50,13 +51,13 @@ def quick_policy() -> ConsumerPolicy:
         group_id="group",
         commit_interval_seconds=INTERVAL_SECONDS,
         fetch_wait_seconds=INTERVAL_SECONDS / 2,
-        drain_timeout_seconds=0.03,
+        drain_timeout_seconds=0.02,
         drain_look_seconds=0.002,
         close_timeout_seconds=0.02,
         max_backoff_seconds=0.004,
         request_timeout_seconds=0.01,
         session_timeout_seconds=0.015,
-        rebalance_timeout_seconds=0.06,
+        rebalance_timeout_seconds=0.1,
         stuck_timeout_seconds=1,
     )
 
@@ -141,6 +142,14 @@ class Bench:
         self.policy = quick_policy()
         self.sources: list[MemoryRecordSource] = []  # every one that was made, in that order
         create_consumed_topics(self.broker)
+
+    def be_patient(self) -> None:
+        """Have draining last as long as it takes."""
+        self.policy = replace(
+            self.policy,
+            drain_timeout_seconds=WAIT_SECONDS,
+            rebalance_timeout_seconds=3 * WAIT_SECONDS,
+        )
 
     def consumer(
         self,

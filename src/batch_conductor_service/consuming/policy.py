@@ -16,8 +16,8 @@ class ConsumerPolicy(SourcePolicy):
             rebalance must take longer.
         drain_look_seconds: between two looks at what Postgres holds, while it is waited for.
         close_timeout_seconds: longest wait at the stop for the broker to let go.
-        stuck_timeout_seconds: lag without progress, or a rebalance without end, after which the
-            connection is made anew; must exceed the rebalance.
+        stuck_timeout_seconds: lag without progress, or a rebalance without end, after which a
+            new source is made; must exceed the rebalance.
         max_backoff_seconds: longest wait between two tries.
         max_clock_skew_seconds: how far a sender's clock, the broker's and ours may be apart.
         queue_high_water: updates waiting for Postgres that pause consumption; half resumes it.

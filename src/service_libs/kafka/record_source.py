@@ -19,14 +19,12 @@ from aiokafka.errors import (
 from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.failpoints import failpoint
-from service_libs.kafka.closing import close_in_order, close_in_parts
-from service_libs.kafka.fetch_answers import watch_fetches
+from service_libs.kafka.aiokafka_gaps import close_in_order, close_in_parts, collect, watch_fetches
+from service_libs.kafka.bad_records import UnreadablePollError
 from service_libs.kafka.policy import SourcePolicy
-from service_libs.kafka.polling import collect
 from service_libs.kafka.reading_progress import FetchAnswer, ReadingProgress
 from service_libs.kafka.records import PartitionsLostError, Poll
 from service_libs.kafka.troubles import describe_trouble
-from service_libs.kafka.unreadable_records import UnreadablePollError
 from service_libs.protocols import ClockProtocol, OnRevoked
 
 # Of what is fetched ahead, as it comes over the wire; a larger record comes all the same.
@@ -93,7 +91,7 @@ class KafkaRecordSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiok
 
         Raises:
             UnreadablePollError: what was fetched is not what it should be; what the same poll had
-                of other partitions is lost, so this connection is of no more use.
+                of other partitions is lost, so this source is of no more use.
             BrokerUnavailableError: the group or a partition cannot be read.
         """
         try:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from batch_conductor_service.consuming import deleted_records
+from batch_conductor_service.consuming import checkpoints
 from service_libs.kafka.condition import ConsumerState
 from tests.support.loops import PLACE, SPELLCHECK, Bench, running, until
 
@@ -38,8 +38,7 @@ class TestBackPressure:
         consumer = bench.consumer()
         async with running(consumer):
             await until(lambda: bool(bench.sources) and bench.sources[0].is_paused)
-            bench.broker.group(bench.policy.group_id).rebalance()
-            await until(lambda: not bench.sources[0].is_paused)
+            await bench.rebalance()
             await until(lambda: bench.sources[0].is_paused)
             assert consumer.condition.state is ConsumerState.PAUSED
 
@@ -112,7 +111,7 @@ class TestDeletedRecords:
     async def test_a_look_that_is_not_answered_is_repeated(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(deleted_records, "RETRY_SECONDS", 0.01)
+        monkeypatch.setattr(checkpoints, "RETRY_SECONDS", 0.01)
         await self._commit_three(bench)
         async with running(bench.consumer()):
             await until(lambda: bench.sources[-1].has_partitions)
@@ -126,6 +125,18 @@ class TestDeletedRecords:
             await until(lambda: bench.count(DELETED, topic=SPELLCHECK, partition="0") == 5)
 
         assert bench.read == [0, 1, 2, 8, 9]
+
+    async def test_a_look_that_is_not_answered_is_not_repeated_at_once(self, bench: Bench) -> None:
+        bench.produce_essays(1, 3)
+        async with running(bench.consumer()):
+            await bench.until_applied(3)
+            bench.broker.is_available = False
+            with capture_logs() as logs:
+                await bench.rebalance()
+                await until(lambda: bench.sources[-1].has_partitions)
+                await bench.pass_intervals(5)
+
+        assert [one["event"] for one in logs].count("retention_not_checked") == 1
 
     @staticmethod
     async def _commit_three(bench: Bench) -> None:

@@ -1,7 +1,11 @@
 """An offset is committed when its effect is durable, and never before."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from structlog.testing import capture_logs
+
+from service_libs import backoff
 from service_libs.kafka.condition import ConsumerState
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledRepository
@@ -65,10 +69,8 @@ async def test_a_queue_that_came_back_empty_makes_everything_in_flight_read_agai
     async with running(bench.consumer()):
         await bench.until_applied(10)
         bench.queue.replace()
-        bench.queue.held = 100  # what another generation holds proves nothing
         await bench.until_applied(20)
         assert not bench.committed
-        bench.queue.queued = 101
         bench.queue.hold_all()
         await bench.until_committed(10)
 
@@ -145,6 +147,16 @@ class TestMarkersOfTransactions:
             bench.queue.hold_all()
             await bench.until_committed(3)
 
+    async def test_they_are_committed_once(self, bench: Bench) -> None:
+        bench.broker.open_transaction(PLACE)
+        bench.produce_essays(1, 2)
+        bench.broker.end_transaction(PLACE)
+        async with running(bench.consumer_without_queue()):
+            await bench.until_committed(3)
+            bench.broker.group(bench.policy.group_id).committed.clear()
+            await bench.pass_intervals(A_FEW)
+            assert not bench.committed
+
     async def test_what_an_open_one_has_is_not_read(self, bench: Bench) -> None:
         bench.produce_essays(1, 1)
         bench.broker.open_transaction(PLACE)
@@ -160,6 +172,7 @@ class TestMarkersOfTransactions:
 
 class TestStopping:
     async def test_it_waits_for_what_is_on_its_way_to_postgres(self, bench: Bench) -> None:
+        bench.be_patient()
         bench.produce_essays(1, 10)
         consumer = bench.consumer()
         async with running(consumer) as run:
@@ -173,6 +186,7 @@ class TestStopping:
         assert consumer.condition.state is ConsumerState.STOPPED
 
     async def test_it_finishes_the_poll_in_hand(self, bench: Bench) -> None:
+        bench.be_patient()
         bench.produce_essays(1, 3)
         consumer = bench.consumer_without_queue()
         bench.repository.may_answer.clear()
@@ -204,6 +218,20 @@ class TestStopping:
             await bench.pass_intervals(A_FEW)
 
         assert not bench.committed
+
+    async def test_a_poll_that_waits_for_a_store_is_abandoned_at_once(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(backoff, "FIRST_DELAY_SECONDS", 60)
+        bench.be_patient()
+        bench.policy = replace(bench.policy, max_backoff_seconds=60)
+        bench.repository.failures = 10**9
+        bench.produce_essays(1, 1)
+        with capture_logs() as logs:
+            async with running(bench.consumer()):
+                await until(lambda: bench.repository.calls == 1)
+
+        assert "poll_abandoned" in {one["event"] for one in logs}
 
     async def test_before_the_start_it_is_not_lost(self, bench: Bench) -> None:
         consumer = bench.consumer()

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 from structlog.testing import capture_logs
 
 from batch_conductor_service.kafka_consumer import EventConsumer
 from common_core.topics import EventName, topic_name
+from service_libs import backoff
 from service_libs.kafka.condition import ConsumerState
 from service_libs.memory.record_source import MemoryRecordSource
 from tests.support.builders import spellchecked
@@ -56,6 +59,7 @@ class TestRebalances:
     async def test_what_is_in_flight_is_drained_before_partitions_are_given_away(
         self, bench: Bench
     ) -> None:
+        bench.be_patient()
         bench.produce_essays(1, 3)
         bench.produce_essays(4, 6, partition=1)
         second = ControlledRepository(bench.queue)
@@ -86,6 +90,7 @@ class TestRebalances:
         assert not bench.committed
 
     async def test_the_poll_in_hand_is_finished_first(self, bench: Bench) -> None:
+        bench.be_patient()
         slow, second = hanging(bench), ControlledRepository(bench.queue)
         bench.produce_essays(1, 3)
         bench.produce_essays(4, 6, partition=1)
@@ -104,8 +109,11 @@ class TestRebalances:
         assert second.applied == []
 
     async def test_a_poll_that_waits_for_a_store_is_abandoned_and_nothing_of_it_committed(
-        self, bench: Bench
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(backoff, "FIRST_DELAY_SECONDS", 60)
+        bench.be_patient()
+        bench.queue.held = 10**9
         down, second = ControlledRepository(bench.queue), ControlledRepository(bench.queue)
         down.failures = 10**9
         bench.policy = replace(bench.policy, max_backoff_seconds=60)
@@ -116,9 +124,10 @@ class TestRebalances:
                 await until(lambda: down.calls == 1)
                 async with running(bench.consumer(repository=second)):
                     await until(lambda: "poll_abandoned" in {one["event"] for one in logs})
-                    await until(lambda: bool(second.applied))
+                    await until(lambda: len(second.applied) == 3)
 
-        assert not bench.committed
+        assert "partitions_given_up_undrained" not in {one["event"] for one in logs}
+        assert bench.committed == {(SPELLCHECK, second.applied[0].partition): 3}
 
     async def test_a_member_that_hangs_does_not_hold_the_group_up(self, bench: Bench) -> None:
         """What it has in hand is dropped and not committed by it: its successor reads it again."""
@@ -243,13 +252,32 @@ class TestOutages:
             bench.broker.is_available = True
             await bench.until_applied(1)
 
-    async def test_the_tries_are_further_and_further_apart(self, bench: Bench) -> None:
+    async def test_the_tries_are_further_and_further_apart_until_one_succeeds(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         bench.broker.is_available = False
         bench.policy = replace(bench.policy, max_backoff_seconds=60)
-        async with running(bench.consumer()):
-            await until(lambda: len(bench.sources) == 1)
-            await bench.pass_intervals(A_FEW)
-            assert len(bench.sources) == 1  # the first wait is of 50 to 100 ms
+        delays: list[float] = []
+        consumer = bench.consumer()
+
+        async def note(seconds: float, is_over: Callable[[], bool]) -> None:
+            del is_over
+            delays.append(seconds)
+            bench.broker.is_available = len(delays) >= 5
+            await asyncio.sleep(0)
+
+        monkeypatch.setattr(consumer._patience, "sleep", note)
+        with capture_logs():
+            async with running(consumer):
+                bench.produce_essays(1, 1)
+                await bench.until_applied(1)
+                bench.produce_essays(2, 2)
+                bench.broker.damage(PLACE, 1, failures=1, is_final=False)
+                await until(lambda: 1 in bench.read)
+
+        for number, delay in enumerate(delays[:5]):
+            assert 0.05 <= delay / 2**number <= 0.1  # each is shortened by up to half
+        assert delays[5] <= 0.1  # records were read since
 
     async def test_a_silent_broker_does_not_keep_it_from_stopping(self, bench: Bench) -> None:
         bench.produce_essays(1, 1)
@@ -294,11 +322,15 @@ class TestBeingStuck:
         bench.policy = replace(bench.policy, stuck_timeout_seconds=0.02)
         async with running(bench.consumer()):
             source = await until_assigned(bench)
-            source.stall()
             bench.produce_essays(1, 1)
             await bench.until_applied(1)
+            source.stall()
+            bench.produce_essays(2, 2)
+            await until(lambda: 1 in bench.read)
+            await bench.pass_intervals(A_FEW)
 
         assert len(bench.sources) >= 2
+        assert bench.read[:3] == [0, 0, 1]  # what was in flight is read again
 
     async def test_a_quiet_consumer_keeps_its_source(self, bench: Bench) -> None:
         bench.policy = replace(bench.policy, stuck_timeout_seconds=0.04)
