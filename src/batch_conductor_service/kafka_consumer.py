@@ -125,7 +125,7 @@ class EventConsumer:
             # First of all: the source may go on to fetch behind records that are in hand.
             self._progress = None
             await self._close(source)
-            self._tracker.clear()
+            self._tracker.in_flight.clear()
         await self._patience.sleep(self._backoff.next_delay(), self._stopping.is_set)
 
     async def _close(self, source: RecordSourceProtocol) -> None:
@@ -223,8 +223,7 @@ class EventConsumer:
         except TimeoutError:
             logger.warning("partitions_given_up_undrained")
         finally:
-            source.progress.clear()
-            self._tracker.clear()
+            self._tracker.in_flight.clear()
             self._show_assignment(source)
 
     def _show_assignment(self, source: RecordSourceProtocol) -> None:

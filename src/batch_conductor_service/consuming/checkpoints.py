@@ -59,17 +59,14 @@ class Checkpoints:
         """Wait, bounded, for Postgres to hold what is in flight, committing as it does."""
         try:
             async with asyncio.timeout(self._policy.drain_timeout_seconds):
-                await self._drain(source)
+                await self._commit(source)
+                while self._tracker.in_flight:
+                    await asyncio.sleep(self._policy.drain_look_seconds)
+                    await self._commit(source)
         except TimeoutError:
-            logger.warning("drain_incomplete", records_in_flight=self._tracker.in_flight)
+            logger.warning("drain_incomplete", records_in_flight=len(self._tracker.in_flight))
         except TransientError as exc:
             logger.warning("drain_failed", error=type(exc).__name__)
-
-    async def _drain(self, source: RecordSourceProtocol) -> None:
-        await self._commit(source)
-        while self._tracker.in_flight:
-            await asyncio.sleep(self._policy.drain_look_seconds)
-            await self._commit(source)
 
     async def _commit(self, source: RecordSourceProtocol) -> None:
         await self._retention.check(source)
@@ -81,7 +78,7 @@ class Checkpoints:
             return
         if points:
             await source.commit(points)
-            self._tracker.discard(points)
+            self._tracker.in_flight.discard(points)
         await self._commit_ends(source)
 
     async def _commit_ends(self, source: RecordSourceProtocol) -> None:
@@ -93,7 +90,7 @@ class Checkpoints:
         ends = {
             partition: offset
             for partition, offset in source.progress.read_ends().items()
-            if not self._tracker.has_in_flight(partition)
+            if not self._tracker.in_flight.has_any(partition)
             and source.committed.get(partition) != offset
         }
         if ends:
@@ -109,7 +106,7 @@ class Checkpoints:
             if self._condition.enter(ConsumerState.PAUSED):
                 logger.warning("consumption_paused", waiting=waiting, size_bytes=size)
         elif is_paused:
-            await self._retention.check_paused(source)
+            await self._retention.look(source, unread=True)
             source.resume()
             self._condition.enter(ConsumerState.CONSUMING)
             logger.info("consumption_resumed", waiting=waiting)
@@ -135,19 +132,18 @@ class RetentionWatch:
         """
         current = (source, source.assignment)
         is_due = self._checked != current and time.monotonic() >= self._retry_due
-        if is_due and not source.is_rebalancing and await self._look(source):
+        if is_due and not source.is_rebalancing and await self.look(source):
             self._checked = current
 
-    async def check_paused(self, source: RecordSourceProtocol) -> None:
-        """Report what was deleted during a pause; before anything more is read.
+    async def look(self, source: RecordSourceProtocol, *, unread: bool = False) -> bool:
+        """Report what was deleted uncommitted, or unread, as after a pause before more is read.
+
+        Returns:
+            Whether the broker has answered: one without a leader holds up nothing else.
 
         Raises:
             PartitionsLostError: a rebalance came in between.
         """
-        await self._look(source, unread=True)
-
-    async def _look(self, source: RecordSourceProtocol, *, unread: bool = False) -> bool:
-        """Return whether the broker has answered: one without a leader holds up nothing else."""
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 deleted = await source.find_deleted(unread=unread)
@@ -216,7 +212,7 @@ class Rewinder:
         point = {partition: min(offset, committed)}
         await source.commit(point)
         # What is in flight stays queued for Postgres, but will be read, and so noted, once more.
-        self._tracker.forget(point)
+        self._tracker.in_flight.forget(point)
         source.rewind(point)
         logger.info(
             "partition_rewound",

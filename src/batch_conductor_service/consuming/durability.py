@@ -89,25 +89,16 @@ class OffsetLedger:
 
 
 class DurabilityTracker:
-    """The records in flight, and how far each partition may be committed.
+    """How far each partition may be committed; `in_flight` has what is read and not committed yet.
 
     Without a queue nothing is mirrored to Postgres, and what was applied is as durable as it gets.
     """
 
     def __init__(self, queue: PersistenceQueueProtocol | None) -> None:
+        self.in_flight = OffsetLedger()
         self._queue = queue
-        self._ledger = OffsetLedger()
         self._generation: str | None = None
         self._archived: dict[Partition, datetime] = {}  # up to when Postgres has all there was
-
-    @property
-    def in_flight(self) -> int:
-        """How many records are read and not yet committed."""
-        return len(self._ledger)
-
-    def has_in_flight(self, partition: Partition) -> bool:
-        """Whether any record of the partition is read and not yet committed."""
-        return self._ledger.has_any(partition)
 
     async def prepare(self) -> None:
         """Learn the queue's generation; to be awaited before anything is applied.
@@ -120,7 +111,7 @@ class DurabilityTracker:
 
     def add(self, position: RecordPosition, entry_id: str | None) -> None:
         """Note a handled record; an entry id of None says that it is durable."""
-        self._ledger.add(position, entry_id if self._queue is not None else None)
+        self.in_flight.add(position, entry_id if self._queue is not None else None)
 
     async def find_commit_points(self) -> dict[Partition, int]:
         """Return the offset below which everything is held, for each partition with news.
@@ -130,14 +121,14 @@ class DurabilityTracker:
             QueueReplacedError: what is in flight was forgotten, and has to be read again.
         """
         if self._queue is None:
-            return self._ledger.commit_points(None)
+            return self.in_flight.commit_points(None)
         watermark = await self._queue.get_watermark()
         known, self._generation = self._generation, watermark.generation
         if self.in_flight and watermark.generation != known:
-            replay_from = self._ledger.rewind_points()
-            self._ledger.clear()
+            replay_from = self.in_flight.rewind_points()
+            self.in_flight.clear()
             raise QueueReplacedError(replay_from)
-        return self._ledger.commit_points(watermark)
+        return self.in_flight.commit_points(watermark)
 
     async def measure_waiting(self) -> tuple[int, int]:
         """Return how many updates wait for Postgres, in the queue or here, and the queue's bytes.
@@ -146,21 +137,9 @@ class DurabilityTracker:
             TransientError: the queue cannot be read.
         """
         if self._queue is None:
-            return self.in_flight, 0
+            return len(self.in_flight), 0
         backlog = await self._queue.get_backlog()
-        return max(backlog.depth, self.in_flight), backlog.size_bytes
-
-    def discard(self, committed: Mapping[Partition, int]) -> None:
-        """Forget what is committed."""
-        self._ledger.discard(committed)
-
-    def forget(self, partitions: Iterable[Partition]) -> None:
-        """Forget what is in flight of these partitions: it will be read again."""
-        self._ledger.forget(partitions)
-
-    def clear(self) -> None:
-        """Forget all records in flight: whoever is given the partitions reads them again."""
-        self._ledger.clear()
+        return max(backlog.depth, len(self.in_flight)), backlog.size_bytes
 
     def promise(
         self, applied_until: Mapping[Partition, datetime]
@@ -169,7 +148,7 @@ class DurabilityTracker:
 
         Where something is in flight, that is less of what Postgres has: what it had before.
         """
-        flying = {partition for partition in applied_until if self.has_in_flight(partition)}
+        flying = {partition for partition in applied_until if self.in_flight.has_any(partition)}
         self._archived |= {p: until for p, until in applied_until.items() if p not in flying}
         return {
             partition: PartitionFreshness(

@@ -46,7 +46,7 @@ async def test_ids_of_a_replaced_queue_prove_nothing_even_if_they_look_held() ->
         await tracker.find_commit_points()
 
     assert raised.value.replay_from == {PARTITION: 3}
-    assert tracker.in_flight == 0
+    assert not tracker.in_flight
 
 
 async def test_what_waits_is_counted_here_or_in_the_queue_whichever_is_more() -> None:
