@@ -119,7 +119,7 @@ class Replica:
         await until(is_skipped)
 
     async def until_judged(self, batch: str, reason: str) -> None:
-        """Return when the batch's spellcheck runs for that reason, and nobody doubts it."""
+        """Return when the spellcheck runs for that reason, and the answer is not degraded."""
 
         async def is_judged() -> bool:
             answer = await self.define(batch)

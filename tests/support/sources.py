@@ -104,6 +104,10 @@ class MemorySources(_Written):
     def _source(self, broker: MemoryBroker, on_revoked: OnRevoked) -> MemoryRecordSource:
         return MemoryRecordSource(broker, self.policy, self.topics, on_revoked, SystemClock())
 
+    def quick_to_give_up(self) -> SourcePolicy:
+        """Return the policy with short waits for the broker and for other members."""
+        return replace(self.policy, request_timeout_seconds=0.01, rebalance_timeout_seconds=0.02)
+
     async def create_topic(self) -> None:
         self.broker.create_topic(self.topic, PARTITIONS)
 

@@ -142,7 +142,7 @@ LETTER = DeadLetter(
 
 
 async def test_the_same_place_with_other_bytes_is_another_record(bench: Bench) -> None:
-    """The topic was deleted and made anew: its offsets begin again."""
+    """The topic was deleted and created again: its offsets begin again."""
     dlq, client = bench.dlq(Metrics(bench.registry))
     await dlq.publish(LETTER)
 
