@@ -29,8 +29,6 @@ from batch_conductor_service.providers.messaging import (
 )
 from batch_conductor_service.providers.metric_labels import show_pipelines
 from batch_conductor_service.providers.operating import (
-    MemoryAuditProvider,
-    NoPostgresAuditProvider,
     PostgresAuditProvider,
     RedisAuditProvider,
     ReplayProvider,
@@ -46,7 +44,7 @@ from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelin
 from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
 from service_libs.breakers import CircuitBreakers
 from service_libs.clock import SystemClock
-from service_libs.health import HealthMonitor
+from service_libs.health import HealthMonitor, ProbePolicy
 from service_libs.http.bodies import BodyReader
 from service_libs.http.health import AboutService
 from service_libs.http.limits import RequestGate
@@ -59,26 +57,25 @@ from service_libs.protocols import (
     ProgressProtocol,
 )
 from service_libs.settings import Environment
-from service_libs.supervisor import Supervisor
+from service_libs.supervisor import RestartPolicy, Supervisor
 
 
 def make_providers(settings: Settings) -> Sequence[Provider]:
-    """Return the providers for these settings: the whole choice between implementations.
+    """Return the providers for these settings: all of the choice between implementations.
 
     Background tasks stop in the order of their providers: the consumer first, for it waits until
     the worker has persisted what it consumed.
     """
     common = (SettingsProvider(), InfrastructureProvider(), ServiceProvider(), ApiProvider())
-    in_memory = (MemoryProvider(), MemoryAuditProvider())
     in_redis = (RedisProvider(), RedisAuditProvider())
     kafka = (KafkaProvider(), ConsumingProvider(), ListeningProvider(), ReplayProvider())
     match settings.uses_memory, settings.environment, settings.postgres_enabled:
         case True, Environment.TESTING, _:
-            chosen: tuple[Provider, ...] = (*in_memory, NoKafkaProvider())
+            chosen: tuple[Provider, ...] = (MemoryProvider(), NoKafkaProvider())
         case True, _, _:
-            chosen = (*in_memory, *kafka)
+            chosen = (MemoryProvider(), *kafka)
         case False, _, False:
-            chosen = (*in_redis, NoPostgresProvider(), NoPostgresAuditProvider(), *kafka)
+            chosen = (*in_redis, NoPostgresProvider(), *kafka)
         case _:
             chosen = (*in_redis, *kafka, PostgresProvider(), PostgresAuditProvider())
     return *common, *chosen, AnnouncingProvider()
@@ -104,6 +101,8 @@ class InfrastructureProvider(Provider):
     tasks = collect(BackgroundTaskProtocol, provides=Sequence[BackgroundTaskProtocol])
     progress = collect(ProgressProtocol, provides=Sequence[ProgressProtocol])
     probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
+    supervisor = provide(Supervisor)
+    monitor = provide(HealthMonitor)
 
     @provide
     def breakers(self, metrics: Metrics, settings: Settings) -> CircuitBreakers:
@@ -117,19 +116,9 @@ class InfrastructureProvider(Provider):
     def recent(self) -> RecentBatches:
         return RecentBatches()
 
-    @provide
-    def supervisor(self, tasks: Sequence[BackgroundTaskProtocol], metrics: Metrics) -> Supervisor:
-        return Supervisor(tasks, metrics)
-
-    @provide
-    def monitor(
-        self,
-        probes: Sequence[HealthProbeProtocol],
-        supervisor: Supervisor,
-        metrics: Metrics,
-        progress: Sequence[ProgressProtocol],
-    ) -> HealthMonitor:
-        return HealthMonitor(probes, supervisor, metrics, progress=progress)
+    @provide(provides=AnyOf[RestartPolicy | None, ProbePolicy | None])
+    def no_other_policy(self) -> None:
+        return None
 
 
 class ServiceProvider(Provider):
@@ -179,7 +168,7 @@ class ApiProvider(Provider):
 
 
 class AnnouncingProvider(Provider):
-    """What others are told of a resolution; the last task to stop, for all others may add to it."""
+    """What others hear of a resolution; the last task to stop, for all others may add to it."""
 
     scope = Scope.APP
 

@@ -14,16 +14,16 @@ import structlog
 from batch_conductor_service.consuming.checkpoints import Checkpoints
 from batch_conductor_service.consuming.durability import DurabilityTracker
 from batch_conductor_service.consuming.handling import PollHandler
-from batch_conductor_service.consuming.own_freshness import OwnFreshness
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.freshness import PartitionFreshness
 from common_core.records import Partition
 from service_libs.backoff import Backoff
 from service_libs.exceptions import BrokerUnavailableError, HaltError, TransientError
+from service_libs.kafka.bad_records import UnreadablePollError, UnreadableRecords
 from service_libs.kafka.condition import ConditionRecorder, ConsumerCondition, ConsumerState
-from service_libs.kafka.patience import Patience, PollAbandonedError
+from service_libs.kafka.patience import Patience, PollAbandonedError, unless_stopped
+from service_libs.kafka.reading_progress import ReadingProgress
 from service_libs.kafka.records import PartitionsLostError, Poll
-from service_libs.kafka.unreadable_records import UnreadablePollError, UnreadableRecords
 from service_libs.protocols import Connect, RecordSourceProtocol
 
 logger = structlog.get_logger(__name__)
@@ -60,7 +60,8 @@ class EventConsumer:
         self._tracker = tracker
         self._condition = condition
         self._checkpoints = checkpoints
-        self._freshness = OwnFreshness(tracker)
+        # Of the source there is. Without one nothing is promised; what was stays true, and ages.
+        self._progress: ReadingProgress | None = None
         self._unreadable = UnreadableRecords()
         self._patience = Patience(condition, policy.max_backoff_seconds)
         self._backoff = Backoff(policy.max_backoff_seconds)
@@ -78,10 +79,12 @@ class EventConsumer:
 
     def tell_freshness(self) -> dict[Partition, PartitionFreshness]:
         """Return up to when all that its partitions held is applied, of those that it reads."""
-        return self._freshness.tell()
+        if self._progress is None:
+            return {}
+        return self._tracker.promise(self._progress.applied_until())
 
     async def run(self) -> None:
-        """Consume until `stop`, with a new connection whenever one is lost or stuck.
+        """Consume until `stop`, with a new source whenever one is lost or stuck.
 
         Raises:
             HaltError: too many records are invalid, or one cannot be read; starting again would
@@ -89,7 +92,7 @@ class EventConsumer:
         """
         try:
             while not self._stopping.is_set():
-                await self._run_connection()
+                await self._run_source()
         except HaltError as exc:
             self._condition.note_trouble(str(exc))
             self._condition.enter(ConsumerState.HALTED)
@@ -101,28 +104,28 @@ class EventConsumer:
         self._stopping.set()
         self._patience.wake()
 
-    async def _run_connection(self) -> None:
+    async def _run_source(self) -> None:
         self._condition.enter(ConsumerState.CONNECTING)
         source = self._connect(self._give_up_partitions)
-        self._freshness.follow(source.progress)
+        self._progress = source.progress
         try:
             grace = self._policy.drain_timeout_seconds + self._policy.close_timeout_seconds
             await self._unless_stopped(self._consume(source), grace)
         except UnreadablePollError as exc:
-            # What the poll had of other partitions is lost with it, so it begins anew, too.
+            # What the poll had of other partitions is lost with it, so all is read again.
             logger.exception("poll_unreadable")
             self._unreadable.observe(exc)
         except TransientError as exc:
             self._condition.enter(ConsumerState.CONNECTING)
             self._condition.note_trouble(str(exc))
-            # The cause's type tells a broker that is away from a setting that it refuses.
+            # By the cause's type one tells a broker that is away from a setting that it refuses.
             cause = type(exc.__cause__).__name__ if exc.__cause__ else None
             logger.warning("kafka_connection_lost", error=type(exc).__name__, cause=cause)
         finally:
-            # First of all: the connection may go on to fetch behind records that are in hand.
-            self._freshness.follow(None)
+            # First of all: the source may go on to fetch behind records that are in hand.
+            self._progress = None
             await self._close(source)
-            self._tracker.clear()
+            self._tracker.in_flight.clear()
         await self._patience.sleep(self._backoff.next_delay(), self._stopping.is_set)
 
     async def _close(self, source: RecordSourceProtocol) -> None:
@@ -220,8 +223,7 @@ class EventConsumer:
         except TimeoutError:
             logger.warning("partitions_given_up_undrained")
         finally:
-            source.progress.clear()
-            self._tracker.clear()
+            self._tracker.in_flight.clear()
             self._show_assignment(source)
 
     def _show_assignment(self, source: RecordSourceProtocol) -> None:
@@ -232,14 +234,4 @@ class EventConsumer:
     async def _unless_stopped(
         self, work: Coroutine[Any, Any, Result], grace_seconds: float = 0
     ) -> Result | None:
-        """Return what the work returns; or end it, so long after `stop`, and return None."""
-        task = asyncio.create_task(work)
-        stop = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({task}, timeout=grace_seconds)
-            return task.result() if task.done() else None
-        finally:
-            for each in (task, stop):
-                each.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
+        return await unless_stopped(self._stopping, work, grace_seconds)

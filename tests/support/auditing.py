@@ -52,9 +52,10 @@ class Stores:
         self.redis: dict[BatchId, CachedBatch] = {}
         self.postgres: dict[BatchId, ArchivedBatch] = {}
         self.queued: list[BatchUpdate] = []
+        self.recounted: list[BatchId] = []
         self.looks = 0
         self.is_away = False
-        self.waiting_writes = 0  # how many of the next leave their batches in doubt
+        self.waiting_writes = 0  # how many of the next leave their batches unmerged
         self.on_look: Callable[[], None] = lambda: None
 
     @property
@@ -99,7 +100,6 @@ class MemoryCache:
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-        self.forgotten: list[BatchId] = []
 
     async def read(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, CachedBatch]:
         if self._stores.is_away:
@@ -112,7 +112,7 @@ class MemoryCache:
         yield list(self._stores.redis)
 
     async def forget_summaries(self, batch_ids: Sequence[BatchId]) -> None:
-        self.forgotten += batch_ids
+        """All that is written here is merged anyway."""
 
 
 class MemoryRecords:
@@ -132,5 +132,6 @@ class MemoryRecords:
         return [one for one in batch_ids if one in self._stores.postgres]
 
     async def recount(self, batch_ids: Sequence[BatchId]) -> None:
+        self._stores.recounted += batch_ids
         for one in await self.find_known(batch_ids):
             self._stores.postgres[one] = archived(self._stores.postgres[one].state.as_update())

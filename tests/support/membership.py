@@ -54,7 +54,7 @@ class Parts(TypedDict, total=False):
     metrics: Metrics
     clock: ClockProtocol
     requests: ReplayRequestsProtocol | None
-    connect: Connect
+    connect: Connect | None
 
 
 def consumer_with(

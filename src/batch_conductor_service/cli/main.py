@@ -6,7 +6,6 @@ from batch_conductor_service.cli.audit import audit
 from batch_conductor_service.cli.local import local
 from batch_conductor_service.cli.migrate import migrate
 from batch_conductor_service.cli.pipelines import pipelines
-from batch_conductor_service.cli.rebuild import rebuild
 from batch_conductor_service.cli.replay import replay
 from batch_conductor_service.cli.serve import serve
 from service_libs.exceptions import ServiceError
@@ -36,5 +35,4 @@ main.add_command(migrate)
 main.add_command(pipelines)
 main.add_command(local)
 main.add_command(audit)
-main.add_command(rebuild)
 main.add_command(replay)

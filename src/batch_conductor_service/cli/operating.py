@@ -1,21 +1,21 @@
-"""What the commands that look after a running service share."""
+"""What the commands that look after a running service share: how they open it, answer and exit."""
 
+import asyncio
+import json
 import logging
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from batch_conductor_service.config import Settings
-from batch_conductor_service.models import BatchId
-from common_core.identifiers import is_identifier
 from service_libs.exceptions import ServiceError
 
 if TYPE_CHECKING:
     from dishka import AsyncContainer
-    from rich.console import Console
+    from rich.status import Status
+    from rich.table import Table
 
 NOTHING_DIFFERS, SOMETHING_DIFFERS, COULD_NOT_TELL = 0, 1, 2  # exit codes
 PIPED_COLUMNS = 1000  # wide enough that no name is cut
@@ -27,46 +27,56 @@ class CouldNotTell(click.ClickException):
     exit_code = COULD_NOT_TELL
 
 
-@asynccontextmanager
-async def opened(settings: Settings) -> "AsyncIterator[AsyncContainer]":
-    """Give the service's container, and tell what cannot be reached in one line.
+class Output:
+    """Where a command answers: lines of JSON for a machine, or tables and sentences for a person.
+
+    A command gives both forms of all it has to say; only the one that is asked for is printed.
+    """
+
+    def __init__(self, *, is_json: bool) -> None:
+        from rich.console import Console
+
+        # Names are printed as they are, and without an end where piped.
+        width = None if sys.stdout.isatty() else PIPED_COLUMNS
+        self._console = Console(
+            width=width, quiet=is_json, markup=False, highlight=False, emoji=False
+        )
+        self._is_json = is_json
+
+    def write(self, kind: str, **fields: object) -> None:
+        """Print one object, for a machine."""
+        if self._is_json:
+            click.echo(json.dumps({"type": kind} | fields))
+
+    def show(self, what: "str | Table") -> None:
+        """Print a sentence or a table, for a person."""
+        self._console.print(what, soft_wrap=isinstance(what, str))
+
+    def progress(self) -> "Status":
+        """Return what shows, on a terminal, how far the command is; nothing is left of it."""
+        return self._console.status("...")
+
+
+def carry_out(settings: Settings, work: "Callable[[AsyncContainer], Awaitable[int]]") -> NoReturn:
+    """Do the work with the service's container, and exit with the code that it returns.
 
     Logs go to standard error, and only errors: standard output is the answer's.
+
+    Raises:
+        CouldNotTell: something cannot be reached or done; it says what in one line.
     """
     from batch_conductor_service.startup_setup import build_container
     from service_libs.logging import configure_logging
 
+    async def run() -> int:
+        container = build_container(settings)
+        try:
+            return await work(container)
+        except ServiceError as exc:
+            raise CouldNotTell(str(exc)) from exc
+        finally:
+            await container.close()
+
     configure_logging("ERROR", sys.stderr)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells what is told here
-    container = build_container(settings)
-    try:
-        yield container
-    except ServiceError as exc:
-        raise CouldNotTell(str(exc)) from exc
-    finally:
-        await container.close()
-
-
-def batch_ids(
-    _context: click.Context, _parameter: click.Parameter, values: Sequence[str]
-) -> list[BatchId]:
-    """Return the ids; for an argument's `callback`."""
-    for value in values:
-        if not is_identifier(value):
-            raise click.BadParameter(f"'{value}' is no batch id.")
-    return [BatchId(value) for value in values]
-
-
-def require_stores(settings: Settings, *, postgres: bool) -> None:
-    """Fail where there is nothing to work on."""
-    if settings.uses_memory:
-        raise CouldNotTell("These settings keep state in the memory of the service only.")
-    if postgres and not settings.postgres_enabled:
-        raise CouldNotTell("BCS_POSTGRES_ENABLED is false: there is nothing to merge with.")
-
-
-def make_console() -> "Console":
-    """Return where tables are printed: as wide as the terminal, and without an end where piped."""
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=PIPED_COLUMNS)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says what is said here
+    sys.exit(asyncio.run(run()))

@@ -1,13 +1,10 @@
 """`bcs pipelines`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import structlog
-from structlog.typing import EventDict, WrappedLogger
 
+from batch_conductor_service.cli.operating import Output
 from batch_conductor_service.config import load_settings
 
 
@@ -21,38 +18,19 @@ def pipelines() -> None:
 def validate(file: Path | None) -> None:
     """Check FILE (the service's own by default) and show its pipelines.
 
-    Every fault of a bad file is told, with its place.
+    Every fault of a bad file is named, with its place.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from batch_conductor_service.domain.pipelines import topological_order
-    from batch_conductor_service.implementations.yaml_files.pipelines import (
-        DefaultPipelineGenerator,
-    )
+    from batch_conductor_service.implementations.yaml_files.pipelines import read_catalog
 
     path = file or load_settings().pipeline_config_path
-    with _without_logs():
-        catalog = DefaultPipelineGenerator(path).load()
+    catalog = read_catalog(path)
     table = Table(title=f"{path}: {len(catalog.pipelines)} pipelines, no faults")
     for heading in ("pipeline", "version", "steps, in order", "description"):
         table.add_column(heading)
     for name, pipeline in catalog.pipelines.items():
         order = ", ".join(step.name for step in topological_order(pipeline.steps))
         table.add_row(name, pipeline.version, order, pipeline.description)
-    Console().print(table)
-
-
-@contextmanager
-def _without_logs() -> Iterator[None]:
-    """Log nothing: what would be logged is told to a person here."""
-    before = structlog.get_config()
-    structlog.configure(processors=[_drop])
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
-
-
-def _drop(_logger: WrappedLogger, _method: str, _event: EventDict) -> EventDict:
-    raise structlog.DropEvent
+    Output(is_json=False).show(table)

@@ -1,21 +1,25 @@
 """`bcs replay`."""
 
-import asyncio
-import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from batch_conductor_service.cli.operating import NOTHING_DIFFERS, SOMETHING_DIFFERS, opened
-from batch_conductor_service.config import Settings, load_settings
+from batch_conductor_service.cli.operating import (
+    NOTHING_DIFFERS,
+    SOMETHING_DIFFERS,
+    Output,
+    carry_out,
+)
+from batch_conductor_service.config import load_settings
 from batch_conductor_service.operating.replaying import PartitionReplay, Replayer, ReplayResult
 from common_core.records import Partition
 from common_core.topics import consumed_topics
 
 if TYPE_CHECKING:
-    from batch_conductor_service.cli.replay_report import ReplayReport
+    from dishka import AsyncContainer
+    from rich.table import Table
 
 
 class PartitionOffset(click.ParamType[tuple[Partition, int]]):
@@ -63,7 +67,7 @@ class Moment(click.ParamType[datetime]):
     type=click.FloatRange(min=0),
     default=30,
     show_default=True,
-    help="Longest wait for running consumers to obey, in seconds.",
+    help="Longest wait for running consumers to rewind, in seconds.",
 )
 @click.option("--json", "is_json", is_flag=True, help="One JSON object a line, for machines.")
 def replay(
@@ -80,26 +84,28 @@ def replay(
     Applying is idempotent, so a replay does no harm; it never moves the group forward. A group
     without members is moved at once. Consumers that run are asked through Redis: each rewinds the
     partitions that it owns once, within a second or so, and commits the earlier offset first, so
-    that a crash during the replay continues it. A request that nobody has obeyed lapses after an
-    hour.
+    that a crash during the replay continues it. What nobody has rewound within an hour
+    is not asked for any longer.
 
     Exits with 0 when the group was moved (or would be), with 1 when some partitions wait still,
-    with 2 when it could not tell, or a topic or partition is not there.
+    with 2 when it could not find out, or a topic or partition is not there.
     """
     if bool(offsets) == (since is not None) or (topics and since is None):
         raise click.UsageError("Give --from-offset, or --from-time with or without --topic.")
     _require_consumed([*topics, *(topic for (topic, _), _ in offsets)])
 
-    async def make_plan(replayer: Replayer) -> Sequence[PartitionReplay]:
-        if since is None:
-            return await replayer.plan_from_offsets(dict(offsets))
-        if topics:
-            return await replayer.plan_from_time(since, topics)
-        return await replayer.plan_from_time(since, consumed_topics(), may_be_missing=True)
+    async def work(container: "AsyncContainer") -> int:
+        replayer = await container.get(Replayer)
+        plan = await _make_plan(replayer, dict(offsets), since, topics)
+        output = Output(is_json=is_json)
+        show_plan(output, plan)
+        result = None
+        if is_applied:
+            result = await replayer.carry_out(plan, wait_seconds=wait_seconds)
+        show_result(output, plan, result)
+        return SOMETHING_DIFFERS if result and result.waiting else NOTHING_DIFFERS
 
-    wait = wait_seconds if is_applied else None
-    result = asyncio.run(_replay(load_settings(), make_plan, _report(is_json=is_json), wait))
-    sys.exit(SOMETHING_DIFFERS if result and result.waiting else NOTHING_DIFFERS)
+    carry_out(load_settings(), work)
 
 
 def _require_consumed(topics: Sequence[str]) -> None:
@@ -109,25 +115,78 @@ def _require_consumed(topics: Sequence[str]) -> None:
         raise click.UsageError(f"'{unknown[0]}' is no topic that is consumed. They are: {listed}.")
 
 
-def _report(*, is_json: bool) -> "ReplayReport":
-    from batch_conductor_service.cli.replay_report import JsonReplayReport, TableReplayReport
+async def _make_plan(
+    replayer: Replayer,
+    offsets: Mapping[Partition, int],
+    since: datetime | None,
+    topics: Sequence[str],
+) -> Sequence[PartitionReplay]:
+    if since is None:
+        return await replayer.plan_from_offsets(offsets)
+    if topics:
+        return await replayer.plan_from_time(since, topics)
+    return await replayer.plan_from_time(since, consumed_topics(), may_be_missing=True)
 
-    return JsonReplayReport() if is_json else TableReplayReport()
+
+def show_plan(output: Output, plan: Sequence[PartitionReplay]) -> None:
+    """Say what would become of each partition."""
+    for one in plan:
+        topic, number = one.partition
+        output.write(
+            "partition",
+            topic=topic,
+            partition=number,
+            committed=one.committed,
+            new_offset=one.new,
+            records=one.records,
+            note=one.note or None,
+        )
+    output.show(_table(plan))
 
 
-async def _replay(
-    settings: Settings,
-    make_plan: Callable[[Replayer], Awaitable[Sequence[PartitionReplay]]],
-    report: "ReplayReport",
-    wait_seconds: float | None,
-) -> ReplayResult | None:
-    """Return what was done; None where nothing was to be."""
-    async with opened(settings) as container:
-        replayer = await container.get(Replayer)
-        plan = await make_plan(replayer)
-        report.show_plan(plan)
-        result = None
-        if wait_seconds is not None:
-            result = await replayer.carry_out(plan, wait_seconds=wait_seconds)
-    report.show_result(plan, result)
-    return result
+def show_result(
+    output: Output, plan: Sequence[PartitionReplay], result: ReplayResult | None
+) -> None:
+    """Say what was done; None says that nothing was to be."""
+    count = sum(one.new is not None for one in plan)
+    waiting = [_name(partition) for partition in result.waiting] if result else []
+    output.write(
+        "summary",
+        applied=result is not None,
+        members_asked=result is not None and result.is_asked,
+        partitions=count,
+        records=sum(one.records for one in plan),
+        waiting=waiting,
+    )
+    if result is None:
+        output.show("Nothing was changed; --apply moves the group.")
+    elif not count:
+        output.show("There is nothing to replay.")
+    elif not result.is_asked:
+        output.show(f"The group has no members; {count} partitions were moved.")
+    elif waiting:
+        names = ", ".join(waiting)
+        output.show(f"Not yet rewound: {names}. Whoever owns them within the hour rewinds them.")
+    else:
+        output.show(f"Running consumers have rewound {count} partitions and read on from there.")
+
+
+def _table(plan: Sequence[PartitionReplay]) -> "Table":
+    from rich.table import Table
+
+    table = Table(title="replay", title_justify="left")
+    table.add_column("topic", overflow="fold")
+    table.add_column("partition")
+    for heading in ("committed", "new offset", "records"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for one in plan:
+        topic, number = one.partition
+        offsets = ("-" if each is None else str(each) for each in (one.committed, one.new))
+        table.add_row(topic, str(number), *offsets, str(one.records), one.note)
+    return table
+
+
+def _name(partition: Partition) -> str:
+    topic, number = partition
+    return f"{topic}:{number}"

@@ -17,7 +17,7 @@ def serve() -> None:
 
     Reads only settings; starts none of the servers that it needs.
     """
-    settings = load_settings(refuse_unknown=True)  # told before anything is loaded
+    settings = load_settings(refuse_unknown=True)  # refused before anything is loaded
     sys.exit(asyncio.run(_serve(settings)))
 
 
@@ -46,7 +46,7 @@ async def _serve(settings: Settings) -> int:
             settings.http_host, settings.http_port, settings="BCS_HTTP_HOST, BCS_HTTP_PORT"
         )
     except PipelineConfigurationError:
-        return FAILURE  # the file's reader has told every fault
+        return FAILURE  # the file's reader has logged every fault
     except ServiceError as exc:
         logger.critical("start_failed", reason=str(exc))
         return FAILURE

@@ -1,1 +1,1 @@
-"""What the consumer's loop is made of: bookkeeping without I/O, and the connection to Kafka."""
+"""What the consumer's loop is made of: what becomes of a poll, how far to commit, how fresh."""

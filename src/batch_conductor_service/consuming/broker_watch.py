@@ -18,6 +18,7 @@ from batch_conductor_service.protocols import BrokerLookProtocol
 from common_core.records import Partition
 from common_core.topics import consumed_topics
 from service_libs.exceptions import BrokerUnavailableError
+from service_libs.kafka.patience import unless_stopped
 from service_libs.protocols import ClockProtocol
 
 logger = structlog.get_logger(__name__)
@@ -68,14 +69,7 @@ class BrokerWatch:
 
     async def run(self) -> None:
         while not self._stopping.is_set():
-            work = asyncio.create_task(self.look_once())
-            stop = asyncio.create_task(self._stopping.wait())
-            try:
-                await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-                if work.done():
-                    work.result()
-            finally:
-                await _end(work, stop)
+            await unless_stopped(self._stopping, self.look_once())
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._policy.look_seconds)
 
@@ -123,15 +117,15 @@ class BrokerWatch:
         now = time.monotonic()
         self._measured_at |= dict.fromkeys([*lags, *nothing], now)
         self._show(lags | nothing)
-        is_whole = lags.keys() == look.partitions and not look.refused
-        self._metrics.oldest_unread_record_age.set(self._oldest(lags, is_whole=is_whole))
+        is_complete = lags.keys() == look.partitions and not look.refused
+        self._metrics.oldest_unread_record_age.set(self._oldest(lags, is_complete=is_complete))
 
-    def _oldest(self, lags: Mapping[Partition, PartitionLag], *, is_whole: bool) -> float:
+    def _oldest(self, lags: Mapping[Partition, PartitionLag], *, is_complete: bool) -> float:
         behind = [lag for lag in lags.values() if lag.records > 0]
         times = [lag.oldest_at for lag in behind if lag.oldest_at is not None]
         if times:
             return max(0.0, (self._clock.now() - min(times)).total_seconds())
-        return 0 if is_whole and not behind else math.nan
+        return 0 if is_complete and not behind else math.nan
 
     def _forget(self) -> None:
         """Show as unknown what could not be measured for a while."""
@@ -150,9 +144,3 @@ class BrokerWatch:
             value = math.nan if lag is None else lag.records
             self._metrics.consumer_lag.labels(topic, str(number)).set(value)
         self._shown |= lags.keys()
-
-
-async def _end(*tasks: asyncio.Task[object]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,21 +1,26 @@
-"""The regular look at what Postgres holds: commit it, and read no faster than it is taken."""
+"""The regular look at what Postgres holds: commit it, and read no faster than it is taken.
+
+With it go two things that must be done before anything more is committed or read: reporting what
+the broker has deleted unread, and reading again what a person asks for.
+"""
 
 import asyncio
+import time
 
 import structlog
 
-from batch_conductor_service.consuming.deleted_records import RetentionWatch
 from batch_conductor_service.consuming.durability import DurabilityTracker, QueueReplacedError
 from batch_conductor_service.consuming.policy import ConsumerPolicy
-from batch_conductor_service.consuming.rewinding import Rewinder
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import ReplayRequestsProtocol
-from service_libs.exceptions import TransientError
+from common_core.records import Partition
+from service_libs.exceptions import BrokerUnavailableError, TransientError
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
 from service_libs.kafka.records import PartitionsLostError
 from service_libs.protocols import RecordSourceProtocol
 
-DRAIN_POLL_SECONDS = 0.05  # between two looks while draining
+CHECK_SECONDS = 2  # longest look for deleted records: the consumer does nothing else meanwhile
+RETRY_SECONDS = 30  # after a look that the broker did not answer
 
 logger = structlog.get_logger(__name__)
 
@@ -54,17 +59,14 @@ class Checkpoints:
         """Wait, bounded, for Postgres to hold what is in flight, committing as it does."""
         try:
             async with asyncio.timeout(self._policy.drain_timeout_seconds):
-                await self._drain(source)
+                await self._commit(source)
+                while self._tracker.in_flight:
+                    await asyncio.sleep(self._policy.drain_look_seconds)
+                    await self._commit(source)
         except TimeoutError:
-            logger.warning("drain_incomplete", records_in_flight=self._tracker.in_flight)
+            logger.warning("drain_incomplete", records_in_flight=len(self._tracker.in_flight))
         except TransientError as exc:
             logger.warning("drain_failed", error=type(exc).__name__)
-
-    async def _drain(self, source: RecordSourceProtocol) -> None:
-        await self._commit(source)
-        while self._tracker.in_flight:
-            await asyncio.sleep(DRAIN_POLL_SECONDS)
-            await self._commit(source)
 
     async def _commit(self, source: RecordSourceProtocol) -> None:
         await self._retention.check(source)
@@ -76,7 +78,7 @@ class Checkpoints:
             return
         if points:
             await source.commit(points)
-            self._tracker.discard(points)
+            self._tracker.in_flight.discard(points)
         await self._commit_ends(source)
 
     async def _commit_ends(self, source: RecordSourceProtocol) -> None:
@@ -88,7 +90,7 @@ class Checkpoints:
         ends = {
             partition: offset
             for partition, offset in source.progress.read_ends().items()
-            if not self._tracker.has_in_flight(partition)
+            if not self._tracker.in_flight.has_any(partition)
             and source.committed.get(partition) != offset
         }
         if ends:
@@ -104,7 +106,118 @@ class Checkpoints:
             if self._condition.enter(ConsumerState.PAUSED):
                 logger.warning("consumption_paused", waiting=waiting, size_bytes=size)
         elif is_paused:
-            await self._retention.check_paused(source)
+            await self._retention.look(source, unread=True)
             source.resume()
             self._condition.enter(ConsumerState.CONSUMING)
             logger.info("consumption_resumed", waiting=waiting)
+
+
+class RetentionWatch:
+    """Reports records that the broker has deleted before they were read: no more can be done.
+
+    It looks after each assignment and each pause: else a gap would be passed by in silence.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._checked: tuple[RecordSourceProtocol, int] | None = None
+        self._retry_due = 0.0  # monotonic seconds
+        self._reported: set[tuple[Partition, int]] = set()
+
+    async def check(self, source: RecordSourceProtocol) -> None:
+        """Report what was deleted of partitions newly assigned; before anything more is committed.
+
+        Raises:
+            PartitionsLostError: a rebalance came in between.
+        """
+        current = (source, source.assignment)
+        is_due = self._checked != current and time.monotonic() >= self._retry_due
+        if is_due and not source.is_rebalancing and await self.look(source):
+            self._checked = current
+
+    async def look(self, source: RecordSourceProtocol, *, unread: bool = False) -> bool:
+        """Report what was deleted uncommitted, or unread, as after a pause before more is read.
+
+        Returns:
+            Whether the broker has answered: one without a leader holds up nothing else.
+
+        Raises:
+            PartitionsLostError: a rebalance came in between.
+        """
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                deleted = await source.find_deleted(unread=unread)
+        except (BrokerUnavailableError, TimeoutError):
+            self._retry_due = time.monotonic() + RETRY_SECONDS
+            logger.warning("retention_not_checked")
+            return False
+        for partition, offsets in deleted.items():
+            if (partition, offsets.start) not in self._reported:
+                self._reported.add((partition, offsets.start))
+                self._report(partition, offsets)
+        return True
+
+    def _report(self, partition: Partition, offsets: range) -> None:
+        topic, number = partition
+        logger.critical(
+            "uncommitted_records_deleted",
+            topic=topic,
+            partition=number,
+            first_offset=offsets.start,
+            records=len(offsets),
+        )
+        self._metrics.records_deleted.labels(topic, number).inc(len(offsets))
+
+
+class Rewinder:
+    """Carries a request to read again out, once for each partition that this consumer owns.
+
+    The earlier offset is committed before anything is read again, so a crash goes on from there; it
+    is never later than the committed one, so nothing can be skipped. Only then is the request
+    settled: whoever owns the partition next carries out what this consumer could not.
+    """
+
+    def __init__(self, requests: ReplayRequestsProtocol, tracker: DurabilityTracker) -> None:
+        self._requests = requests
+        self._tracker = tracker
+        self._rewound: tuple[str, set[Partition]] = ("", set())
+
+    async def answer(self, source: RecordSourceProtocol) -> None:
+        """Look for a request, and carry it out.
+
+        Raises:
+            PartitionsLostError: a rebalance came in between; the next owner carries it out.
+            TransientError: the request or the broker cannot be asked.
+        """
+        request = await self._requests.find()
+        if request is None:
+            return
+        if self._rewound[0] != request.request_id:
+            self._rewound = (request.request_id, set())
+        mine = {p: offset for p, offset in request.offsets.items() if source.is_assigned(p)}
+        for partition in mine.keys() - self._rewound[1]:
+            await self._rewind(source, partition, mine[partition])
+            self._rewound[1].add(partition)
+        if mine:
+            await self._requests.settle(request.request_id, list(mine))
+
+    async def _rewind(
+        self, source: RecordSourceProtocol, partition: Partition, offset: int
+    ) -> None:
+        committed = await source.get_committed(partition)
+        if committed is None:  # then all of it is read again anyway, whenever one starts
+            return
+        # Also where nothing is to be moved: an earlier try may have committed without
+        # an acknowledgement.
+        point = {partition: min(offset, committed)}
+        await source.commit(point)
+        # What is in flight stays queued for Postgres, but will be read, and so noted, once more.
+        self._tracker.in_flight.forget(point)
+        source.rewind(point)
+        logger.info(
+            "partition_rewound",
+            topic=partition[0],
+            partition=partition[1],
+            offset=offset,
+            committed=committed,
+        )

@@ -1,6 +1,6 @@
 """Up to when the answers of this process cover what Kafka held: the group's, over all replicas.
 
-Each replica tells the others what it promises of its own partitions, about twice a second, and
+Each replica shows the others what it promises of its own partitions, about twice a second, and
 learns what they promise. An answer reads only what is in this process by then.
 """
 
@@ -40,7 +40,7 @@ DEFAULT_GRACE_SECONDS = 30.0
 class GroupFreshness:
     """`FreshnessProtocol` from what the replicas promise and what the broker has.
 
-    A promise is a time of day of whoever gave it. Its age is told by that, and by how long this
+    A promise is a time of day of whoever gave it. Its age is that since then, or how long this
     process has known it, whichever is more: so a clock that is put back makes nothing younger. When
     our own clock is moved between two exchanges, nothing is known until the next.
     """
@@ -59,7 +59,7 @@ class GroupFreshness:
         """Take in what the broker's metadata said."""
         self._look = look
 
-    def note_promises(self, told: GroupPromises) -> None:
+    def note_promises(self, promises: GroupPromises) -> None:
         """Take in what all replicas promise by now."""
         now, monotonic = self._clock.now(), time.monotonic()
         known = self._promises
@@ -67,10 +67,10 @@ class GroupFreshness:
             partition: (one, known[partition][1])
             if partition in known and known[partition][0] == one
             else (one, monotonic)
-            for partition, one in told.partitions.items()
+            for partition, one in promises.partitions.items()
         }
         joined = join_freshness(self._look, self._aged(now, monotonic), now)
-        self._joined = replace(joined, server_run=told.server_run)
+        self._joined = replace(joined, server_run=promises.server_run)
         self._taken = (now, monotonic)
         if self._joined.applied_until is not None:
             self._known_at = monotonic
@@ -154,7 +154,7 @@ class AlwaysFresh:
 
 
 class FreshnessExchange:
-    """The background task that tells the other replicas, and learns from them."""
+    """The background task that shows the other replicas our promises, and learns theirs."""
 
     name = "freshness"
 
@@ -188,14 +188,14 @@ class FreshnessExchange:
         """Do it once. While the board cannot be reached, what is known stands, and ages."""
         try:
             async with asyncio.timeout(EXCHANGE_TIMEOUT_SECONDS):
-                told = await self._board.exchange(self._source.tell_freshness())
+                promises = await self._board.exchange(self._source.tell_freshness())
         except (TransientError, TimeoutError) as exc:
             if not self._is_failing:
                 logger.warning("freshness_not_exchanged", error=type(exc).__name__)
             self._is_failing = True
         else:
             self._is_failing = False
-            self._group.note_promises(told)
+            self._group.note_promises(promises)
         self._show_age(self._group.age_seconds)
 
 

@@ -26,14 +26,13 @@ from common_core.records import RecordPosition
 from common_core.topics import find_event
 from service_libs.exceptions import InvalidMessageError, RefusedUpdateError, ServiceError
 from service_libs.failpoints import failpoint
-from service_libs.kafka.dead_letters import reason_of, to_dead_letter
-from service_libs.kafka.invalid_records import InvalidRecordWindow
-from service_libs.kafka.records import Record
+from service_libs.kafka.bad_records import InvalidRecordWindow
+from service_libs.kafka.records import Record, reason_of, to_dead_letter
 from service_libs.protocols import ClockProtocol, DlqProducerProtocol
 
 logger = structlog.get_logger(__name__)
 
-# The last that tells a time: in a count of microseconds it is the year 50 000 already.
+# The last that can be a time: in a count of microseconds it is the year 50 000 already.
 _LATEST_MS = (datetime.max.replace(tzinfo=UTC) - timedelta(days=2)).timestamp() * 1000
 
 Result = TypeVar("Result")
@@ -143,7 +142,7 @@ class PollHandler:
             except RefusedUpdateError as exc:
                 poll.rejected[position] = exc
                 poll.updates.pop(position)
-                # Of a batch of which nothing is taken, the doubt is not taken either.
+                # Of a batch of which nothing is taken, this is not taken either.
                 with suppress(RefusedUpdateError):
                     await self._apply_groups(poll, self._unreadable_updates(record), retry)
 

@@ -14,9 +14,10 @@ class ConsumerPolicy(SourcePolicy):
         drain_timeout_seconds: longest wait, before partitions are given away and at the stop, for
             Postgres to hold what was applied. What it does not hold by then is read again. The
             rebalance must take longer.
+        drain_look_seconds: between two looks at what Postgres holds, while it is waited for.
         close_timeout_seconds: longest wait at the stop for the broker to let go.
-        stuck_timeout_seconds: lag without progress, or a rebalance without end, after which the
-            connection is made anew; must exceed the rebalance.
+        stuck_timeout_seconds: lag without progress, or a rebalance without end, after which a
+            new source is made; must exceed the rebalance.
         max_backoff_seconds: longest wait between two tries.
         max_clock_skew_seconds: how far a sender's clock, the broker's and ours may be apart.
         queue_high_water: updates waiting for Postgres that pause consumption; half resumes it.
@@ -24,6 +25,7 @@ class ConsumerPolicy(SourcePolicy):
     """
 
     client_id: str = "batch-conductor-service"
+    drain_look_seconds: float = 0.05
     close_timeout_seconds: float = 1
     stuck_timeout_seconds: float = 60
     max_backoff_seconds: float = 5

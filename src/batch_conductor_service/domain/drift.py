@@ -37,7 +37,7 @@ class CachedBatch:
 
     Attributes:
         summary: what an answer would be made from; None when it would not be made from Redis alone.
-        faults: what Redis itself can tell to be wrong.
+        faults: what Redis by itself shows to be wrong.
         is_current: whether Redis holds the batch for merged with Postgres, as of now.
     """
 
@@ -173,7 +173,8 @@ def _compare_cache(cached: CachedBatch, right: BatchCompletionSummary) -> Iterat
             known_by=Place.EVIDENCE,
         )
     if cached.summary is not None:
-        yield from _compare_facts(Place.REDIS, summary_facts(cached.summary), summary_facts(right))
+        truth = summary_facts(right)
+        yield from _compare_facts(Place.REDIS, summary_facts(cached.summary), truth, truth)
 
 
 def _compare_counts(
@@ -184,16 +185,8 @@ def _compare_counts(
     What is right is said by all that is known: rows that are missing are counted, too.
     """
     own = count_facts(_counts_of(archived.state.summarise(dependencies)))
-    says, truth = count_facts(archived.counts), count_facts(_counts_of(right))
-    for subject in sorted(says.keys() | own.keys()):
-        if says.get(subject) != own.get(subject):
-            yield Difference(
-                place=Place.POSTGRES,
-                subject=subject,
-                says=says.get(subject),
-                right=truth.get(subject),
-                known_by=Place.EVIDENCE,
-            )
+    truth = count_facts(_counts_of(right))
+    yield from _compare_facts(Place.POSTGRES, count_facts(archived.counts), own, truth)
 
 
 def _counts_of(summary: BatchCompletionSummary) -> dict[StepName, StepCounts]:
@@ -208,9 +201,11 @@ def _counts_of(summary: BatchCompletionSummary) -> dict[StepName, StepCounts]:
     }
 
 
-def _compare_facts(place: Place, says: Facts, right: Facts) -> Iterator[Difference]:
-    for subject in sorted(says.keys() | right.keys()):
-        if says.get(subject) != right.get(subject):
+def _compare_facts(
+    place: Place, says: Facts, expected: Facts, right: Facts
+) -> Iterator[Difference]:
+    for subject in sorted(says.keys() | expected.keys()):
+        if says.get(subject) != expected.get(subject):
             yield Difference(
                 place=place,
                 subject=subject,

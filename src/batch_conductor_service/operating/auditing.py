@@ -1,7 +1,9 @@
-"""Whether Redis, Postgres and the queue agree on what is known of batches. Changes nothing.
+"""Whether Redis, Postgres and the queue agree on what is known of batches, and bringing them to.
 
-Safe while the service runs: a difference counts only when it is seen twice, some moment apart, and
-what is queued counts as being where it is going.
+Both are safe while the service runs. A difference counts only when it is seen twice, some moment
+apart, and what is queued counts as being where it is going. A repair overwrites and removes
+nothing: it has the repository merge what Redis and Postgres have, as it does by itself with each
+batch that Redis has lost, so it may be done as often as one likes.
 """
 
 import asyncio
@@ -15,16 +17,26 @@ from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.protocols import (
     BatchCacheProtocol,
     BatchRecordsProtocol,
+    BatchStateRepositoryProtocol,
     QueuedUpdatesProtocol,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPolicy:
-    """How many batches are in memory at a time, and the moment between the two looks."""
+    """How a page of batches is looked at, and repaired.
+
+    Attributes:
+        page_size: how many batches are in memory at a time.
+        pause_seconds: between the two looks at what differs.
+        tries: how often a batch is merged of which something still waits for Postgres.
+        retry_seconds: between two such tries.
+    """
 
     page_size: int = 50
     pause_seconds: float = 2
+    tries: int = 5
+    retry_seconds: float = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +45,21 @@ class AuditedPage:
 
     Attributes:
         audited: how many batches were compared.
-        doubted: how many of them Redis has forgotten or has yet to merge; that is no difference.
         unknown: those nobody has heard of.
+        unmerged: those that Redis lacks or has only in part, and merges with Postgres when they
+            are next needed; that is no difference.
         differing: those that differ.
     """
 
     audited: int
-    doubted: int = 0
     unknown: tuple[BatchId, ...] = ()
+    unmerged: tuple[BatchId, ...] = ()
     differing: tuple[BatchComparison, ...] = ()
+
+    @property
+    def repairable(self) -> Sequence[BatchId]:
+        """The batches that a repair changes, each once."""
+        return list(dict.fromkeys([*(one.batch_id for one in self.differing), *self.unmerged]))
 
 
 class Auditor:
@@ -53,13 +71,13 @@ class Auditor:
         records: BatchRecordsProtocol | None,
         queue: QueuedUpdatesProtocol | None,
         dependencies: StepDependencies,
-        policy: AuditPolicy | None = None,
+        policy: AuditPolicy,
     ) -> None:
         self._cache = cache
         self._dependencies = dependencies
         self._records = records
         self._queue = queue
-        self._policy = policy or AuditPolicy()
+        self._policy = policy
 
     async def list_batches(
         self, batch_ids: Collection[BatchId] = ()
@@ -83,8 +101,8 @@ class Auditor:
         suspects = [one for one in first if one.differences]
         return AuditedPage(
             audited=len(first),
-            doubted=sum(one.is_known and not one.is_current for one in first),
             unknown=tuple(one.batch_id for one in first if not one.is_known),
+            unmerged=tuple(one.batch_id for one in first if one.is_known and not one.is_current),
             differing=tuple(await self._confirm(suspects)) if suspects else (),
         )
 
@@ -107,7 +125,7 @@ class Auditor:
         # In the order in which evidence travels: what leaves a place while we look has arrived at
         # the next by the time we look there.
         cached = await self._cache.read(batch_ids)
-        queued = await self.find_queued(batch_ids) if with_queue else {}
+        queued = await self._find_queued(batch_ids) if with_queue else {}
         archived = await self._records.read(batch_ids) if self._records else None
         return [
             compare(
@@ -120,7 +138,7 @@ class Auditor:
             for batch_id in batch_ids
         ]
 
-    async def find_queued(
+    async def _find_queued(
         self, batch_ids: Sequence[BatchId]
     ) -> Mapping[BatchId, Sequence[BatchUpdate]]:
         """Return what is on its way to Postgres, by batch."""
@@ -133,6 +151,47 @@ class Auditor:
         """Return those that Postgres does not know, and so did not list."""
         known = await self._records.find_known(batch_ids) if self._records else ()
         return [batch_id for batch_id in batch_ids if batch_id not in known]
+
+
+class Repairer:
+    """Brings Redis and Postgres together again."""
+
+    def __init__(
+        self,
+        auditor: Auditor,
+        cache: BatchCacheProtocol,
+        records: BatchRecordsProtocol,
+        repository: BatchStateRepositoryProtocol,
+        policy: AuditPolicy,
+    ) -> None:
+        self._auditor = auditor
+        self._cache = cache
+        self._records = records
+        self._repository = repository
+        self._policy = policy
+
+    async def repair(self, page: AuditedPage) -> AuditedPage:
+        """Merge what differs or is unmerged, and return how those batches are then.
+
+        What Postgres lacked is queued for it, which counts as being there. A batch of which
+        something waits for Postgres stays unmerged until that has arrived; it is tried again.
+        """
+        batch_ids = page.repairable
+        missing = {one.batch_id: one.missing for one in page.differing if one.is_cached}
+        await self._cache.forget_summaries(list(missing))
+        await self._repository.apply(
+            [missing.get(one) or BatchUpdate(batch_id=one) for one in batch_ids]
+        )
+        # Counting is a write, and whatever is written is kept for longer: only where it must be.
+        await self._records.recount([one.batch_id for one in page.differing])
+        left = await self._auditor.audit(batch_ids)
+        for _ in range(self._policy.tries - 1):
+            if not left.unmerged:
+                break
+            await asyncio.sleep(self._policy.retry_seconds)
+            await self._repository.apply([BatchUpdate(batch_id=one) for one in left.unmerged])
+            left = await self._auditor.audit(batch_ids)
+        return left
 
 
 def _archived(

@@ -29,7 +29,7 @@ class ConsumerProgress:
     """The consumer is behind when it has not consumed for a while: it waits, or is paused.
 
     One that has no partitions, because the group has more members than those, stands by. That is no
-    fault as long as the others read everything; whether they do, the freshness tells.
+    fault as long as the others read everything; whether they do, the freshness says.
     """
 
     name = "consumer"

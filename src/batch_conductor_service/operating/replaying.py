@@ -15,25 +15,19 @@ from common_core.records import Partition
 from service_libs.exceptions import ServiceError
 from service_libs.kafka.records import GroupPosition
 
-LOOK_SECONDS = 0.2  # between two looks at who has obeyed
+LOOK_SECONDS = 0.2  # between two looks at who has rewound
 
 
 class ReplayRefusedError(ServiceError):
     """The group has members, which cannot be asked without Redis: stop them first."""
 
-    code = "replay_refused"
-
 
 class UnknownPartitionError(ServiceError):
     """The broker has no such topic, or not so many partitions of it."""
 
-    code = "unknown_partition"
-
 
 class ReplayLostError(ServiceError):
     """The request is gone from Redis, or was replaced: look where the group is, and ask again."""
-
-    code = "replay_lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,16 +4,15 @@ Longer than any topic's retention, so that nothing that is deleted comes back in
 for Postgres is never taken for silence.
 """
 
-import asyncio
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
+from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.port_values import IdleBatch
 from batch_conductor_service.protocols import IdleBatchesProtocol, PassingBatchesProtocol
 from service_libs.exceptions import TransientError
+from service_libs.wakeups import Wakeups
 
 logger = structlog.get_logger(__name__)
 
@@ -42,13 +41,13 @@ class Retention:
         policy: RetentionPolicy,
         idle: IdleBatchesProtocol,
         passing: PassingBatchesProtocol,
-        count: Callable[[], None],
+        metrics: Metrics,
     ) -> None:
         self._policy = policy
         self._idle = idle
         self._passing = passing
-        self._count = count
-        self._stopping = asyncio.Event()
+        self._metrics = metrics
+        self._wakeups = Wakeups()
 
     async def run(self) -> None:
         while not await self._is_stopped_within(self._policy.interval_seconds):
@@ -58,7 +57,7 @@ class Retention:
                 logger.warning("retention_postponed", error=str(exc))
 
     def stop(self) -> None:
-        self._stopping.set()
+        self._wakeups.stop()
 
     async def sweep(self) -> None:
         """Delete what is idle by now; what waits meanwhile is left for the next time.
@@ -67,7 +66,7 @@ class Retention:
             TransientError: a store is away; what was deleted by then is.
         """
         last: IdleBatch | None = None
-        while self._policy.days and not self._stopping.is_set():
+        while self._policy.days and not self._wakeups.is_stopping:
             found = await self._idle.find(self._policy.days, last, self._policy.batches_at_a_time)
             if not found:
                 return
@@ -85,7 +84,7 @@ class Retention:
             return True
 
         if await self._idle.delete(batch.batch_id, self._policy.days, may_go):
-            self._count()
+            self._metrics.batches_deleted.inc()
             logger.info(
                 "batch_deleted",
                 batch_id=batch.batch_id,
@@ -95,6 +94,5 @@ class Retention:
             await self._passing.forget(batch.batch_id)
 
     async def _is_stopped_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        return self._stopping.is_set()
+        await self._wakeups.pause(seconds)
+        return self._wakeups.is_stopping

@@ -1,4 +1,4 @@
-"""What tells whether the service listens: freshness, the lag, and what health says of both."""
+"""What says whether the service listens: freshness, the lag, and what health says of both."""
 
 from collections.abc import AsyncIterator
 

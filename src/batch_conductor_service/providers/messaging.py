@@ -27,9 +27,8 @@ from common_core.topics import consumed_topics
 from service_libs.kafka.condition import ConditionRecorder
 from service_libs.kafka.dead_letter_format import DeadLetterFormat
 from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
-from service_libs.kafka.health import KafkaProbe
 from service_libs.kafka.held_letters import HeldDeadLetters, OnceOnlyDlqProducer
-from service_libs.kafka.producer import KafkaProducerClient
+from service_libs.kafka.producer import KafkaProbe, KafkaProducerClient
 from service_libs.kafka.record_source import KafkaRecordSource
 from service_libs.protocols import (
     BackgroundTaskProtocol,

@@ -1,11 +1,7 @@
-"""Settings as each part wants them, with what follows from them."""
+"""What follows from the settings: the consumer's policy, and the shares of the stop's time."""
 
 from batch_conductor_service.config import Settings
 from batch_conductor_service.consuming.policy import ConsumerPolicy
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
-from batch_conductor_service.operating.drift_sampling import SamplingPolicy
-from batch_conductor_service.operating.retention import RetentionPolicy
-from batch_conductor_service.persisting.worker import WorkPolicy
 from service_libs.kafka.policy import DeadLetterLimit
 
 # Of the shutdown's time; requests have a share of their own. What runs beside them stops after the
@@ -16,7 +12,7 @@ TASKS_SHARE = 0.4
 CLOSE_SHARE = 0.2
 
 REBALANCE_FACTOR = 3  # how much longer than its session the group waits for a member
-WATCH_TIMEOUT_SECONDS = 3  # for one question to the broker about what freshness rests on
+WATCH_TIMEOUT_SECONDS = 3  # for one question to the broker about what freshness follows from
 DLQ_WINDOW_FACTOR = 5  # how many times more records are looked at than may be invalid
 
 
@@ -45,28 +41,3 @@ def consumer_policy(settings: Settings) -> ConsumerPolicy:
             window=DLQ_WINDOW_FACTOR * settings.dlq_min_invalid_records,
         ),
     )
-
-
-def redis_policy(settings: Settings) -> RedisPolicy:
-    """Return how Redis is waited for."""
-    return RedisPolicy(
-        timeout_seconds=settings.redis_timeout_seconds,
-        max_connections=settings.redis_max_connections,
-    )
-
-
-def work_policy(settings: Settings) -> WorkPolicy:
-    """Return how much the worker has in hand."""
-    return WorkPolicy(
-        max_entries=settings.persistence_batch_size, max_bytes=settings.persistence_batch_bytes
-    )
-
-
-def retention_policy(settings: Settings) -> RetentionPolicy:
-    """Return for how long batches are kept."""
-    return RetentionPolicy(days=settings.retention_days)
-
-
-def sampling_policy(settings: Settings) -> SamplingPolicy:
-    """Return how often a sample is audited."""
-    return SamplingPolicy(interval_seconds=settings.audit_interval_seconds)

@@ -36,21 +36,24 @@ from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.operating.progress import QueueProgress
 from batch_conductor_service.persisting.archiving import UnarchivedSweeper
-from batch_conductor_service.persisting.worker import PersistenceWorker
+from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
 from batch_conductor_service.protocols import (
     AtomicRedisClientProtocol,
+    BatchRecordsProtocol,
     BatchStateArchiveProtocol,
     BatchStateRepositoryProtocol,
     FreshnessBoardProtocol,
     PersistenceQueueProtocol,
+    PersistenceStoreProtocol,
+    QueuedUpdatesProtocol,
+    ReplayRequestsProtocol,
+    UnarchivedBatchesProtocol,
 )
-from batch_conductor_service.providers.policies import redis_policy, work_policy
 from service_libs.breakers import CircuitBreakers
 from service_libs.postgres.health import PostgresProbe
 from service_libs.protocols import (
     BackgroundTaskProtocol,
     ClockProtocol,
-    DlqProducerProtocol,
     HealthProbeProtocol,
     ProgressProtocol,
 )
@@ -67,8 +70,8 @@ class MemoryProvider(Provider):
     repository = provide(MockBatchStateRepositoryImpl, provides=BatchStateRepositoryProtocol)
     board = provide(MemoryFreshnessBoard, provides=FreshnessBoardProtocol)
 
-    @provide
-    def queue(self) -> PersistenceQueueProtocol | None:
+    @provide(provides=AnyOf[PersistenceQueueProtocol | None, ReplayRequestsProtocol | None])
+    def nothing(self) -> None:
         return None
 
 
@@ -79,14 +82,15 @@ class RedisProvider(Provider):
 
     probe = provide(AdvisingRedisProbe, provides=HealthProbeProtocol)
     board = provide(RedisFreshnessBoard, provides=FreshnessBoardProtocol)
-
-    @provide
-    def waiting(self) -> WaitingEntries:
-        return WaitingEntries()
+    waiting = provide(WaitingEntries)
+    repository = provide(RedisCachedBatchStateRepositoryImpl, provides=BatchStateRepositoryProtocol)
 
     @provide
     def policy(self, settings: Settings) -> RedisPolicy:
-        return redis_policy(settings)
+        return RedisPolicy(
+            timeout_seconds=settings.redis_timeout_seconds,
+            max_connections=settings.redis_max_connections,
+        )
 
     @provide
     def address(self, settings: Settings) -> RedisAddress:
@@ -122,16 +126,23 @@ class RedisProvider(Provider):
         policy = WritePolicy(ttl_seconds=settings.redis_ttl_seconds, is_queued=archive is not None)
         return WritePlanner(archive, breakers, clock, dependencies, policy)
 
-    repository = provide(RedisCachedBatchStateRepositoryImpl, provides=BatchStateRepositoryProtocol)
-
 
 class PostgresProvider(Provider):
     """Postgres behind Redis: the archive, and the queue and worker that fill it."""
 
     scope = Scope.APP
 
-    store = provide(PostgresBatchStateRepository)
+    store = provide(
+        PostgresBatchStateRepository,
+        provides=AnyOf[
+            PostgresBatchStateRepository, PersistenceStoreProtocol, BatchStateArchiveProtocol | None
+        ],
+    )
     probe = provide(PostgresProbe, provides=HealthProbeProtocol)
+    unarchived = provide(RedisUnarchivedBatches, provides=UnarchivedBatchesProtocol)
+    sweeper = provide(UnarchivedSweeper, provides=BackgroundTaskProtocol)
+    worker = provide(PersistenceWorker, provides=BackgroundTaskProtocol)
+    progress = provide(QueueProgress, provides=ProgressProtocol)
 
     @provide
     async def engine(self, settings: Settings) -> AsyncIterator[AsyncEngine]:
@@ -140,11 +151,11 @@ class PostgresProvider(Provider):
         yield engine
         await engine.dispose()
 
-    @provide
-    def archive(self, store: PostgresBatchStateRepository) -> BatchStateArchiveProtocol | None:
-        return store
-
-    @provide(provides=AnyOf[RedisPersistenceQueue, PersistenceQueueProtocol | None])
+    @provide(
+        provides=AnyOf[
+            RedisPersistenceQueue, PersistenceQueueProtocol, PersistenceQueueProtocol | None
+        ]
+    )
     async def queue(
         self,
         address: RedisAddress,
@@ -163,25 +174,10 @@ class PostgresProvider(Provider):
         await queue.close()
 
     @provide
-    def sweeper(
-        self, redis: AtomicRedisClientProtocol, repository: BatchStateRepositoryProtocol
-    ) -> BackgroundTaskProtocol:
-        return UnarchivedSweeper(RedisUnarchivedBatches(redis), repository)
-
-    @provide
-    def progress(self, queue: RedisPersistenceQueue) -> ProgressProtocol:
-        return QueueProgress(queue)
-
-    @provide
-    def worker(
-        self,
-        queue: RedisPersistenceQueue,
-        store: PostgresBatchStateRepository,
-        dlq: DlqProducerProtocol,
-        metrics: Metrics,
-        settings: Settings,
-    ) -> BackgroundTaskProtocol:
-        return PersistenceWorker(queue, store, dlq, metrics, work_policy(settings))
+    def work_policy(self, settings: Settings) -> WorkPolicy | None:
+        return WorkPolicy(
+            max_entries=settings.persistence_batch_size, max_bytes=settings.persistence_batch_bytes
+        )
 
 
 class NoPostgresProvider(Provider):
@@ -189,10 +185,13 @@ class NoPostgresProvider(Provider):
 
     scope = Scope.APP
 
-    @provide
-    def archive(self) -> BatchStateArchiveProtocol | None:
-        return None
-
-    @provide
-    def queue(self) -> PersistenceQueueProtocol | None:
+    @provide(
+        provides=AnyOf[
+            BatchStateArchiveProtocol | None,
+            BatchRecordsProtocol | None,
+            PersistenceQueueProtocol | None,
+            QueuedUpdatesProtocol | None,
+        ]
+    )
+    def nothing(self) -> None:
         return None

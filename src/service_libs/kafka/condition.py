@@ -24,7 +24,7 @@ class ConsumerState(StrEnum):
     HALTED = "halted"  # too many records are invalid, or one is unreadable; a person has to look
 
 
-# These follow from what the group gives; the others stand until what they tell of ends.
+# These follow from what the group gives; the others stand until their cause ends.
 _BY_ASSIGNMENT = frozenset(
     {
         ConsumerState.CONNECTING,
@@ -41,7 +41,7 @@ class ConsumerCondition:
     """The state, since when it holds, and when records were last handled.
 
     The times are for people; `entered` and the like are in monotonic seconds, which no change of
-    the clock moves. `unwell_since` does not begin anew with each try to get well; `trouble` says
+    the clock moves. `unwell_since` does not begin again with each try to get well; `trouble` says
     what went wrong last, `troubled_since` when the first of the troubles before it was that came
     shortly after each other.
     """
@@ -80,7 +80,7 @@ class ConditionRecorder:
         self.current = ConsumerCondition(
             ConsumerState.STOPPED, clock.now(), time.monotonic(), unwell_since=time.monotonic()
         )
-        self._tell()
+        self._show_state()
 
     def enter(self, state: ConsumerState) -> bool:
         """Note the state; return whether it is another than before."""
@@ -95,7 +95,7 @@ class ConditionRecorder:
             entered=now,
             unwell_since=None if state in WELL else unwell_since,
         )
-        self._tell()
+        self._show_state()
         return True
 
     def note_assignment(self, *, is_settled: bool, has_partitions: bool) -> None:
@@ -117,6 +117,6 @@ class ConditionRecorder:
         """Note that records were handled."""
         self.current = replace(self.current, last_progress_at=self._clock.now())
 
-    def _tell(self) -> None:
+    def _show_state(self) -> None:
         if self._show is not None:
             self._show(self.current.state)

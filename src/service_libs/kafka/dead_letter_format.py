@@ -3,7 +3,7 @@
 The value is a JSON document that a person can read; what matters is repeated in headers. Where the
 topic does not take the document, which outgrows its original, the value is the original itself and
 the document, without the payload, goes into the header `…-document`. Where it takes neither,
-the document says only where the original was read, so that no record is too large to be told of.
+the document says only where the original was read, so that no record is too large for a letter.
 """
 
 import base64

@@ -72,7 +72,7 @@ class KafkaConsumerGroup:
         async with self._connect(list(offsets)) as consumer:
             try:
                 await consumer.commit({TopicPartition(*p): offset for p, offset in offsets.items()})
-            except CommitFailedError:  # the broker takes a stranger's offsets only without members
+            except CommitFailedError:  # the broker refuses outsiders while there are members
                 return False
             return True
 

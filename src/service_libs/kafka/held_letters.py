@@ -1,8 +1,8 @@
 """Which records the dead-letter topics already hold, so that a replay sends none of them again.
 
 The topic itself is asked, by reading it: nothing else survives every crash, and knows what the
-topic's retention has deleted. In doubt a letter is sent again; none is ever left out for less than
-the same place and the same bytes.
+topic's retention has deleted. Where that is not certain a letter is sent again; none is ever left
+out for less than the same place and the same bytes.
 """
 
 import asyncio
@@ -133,7 +133,7 @@ class HeldDeadLetters:
         ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
         for partition, end in ends.items():
             known = self._read_to.get(partition, 0)
-            known = 0 if known > end else known  # the topic was made anew
+            known = 0 if known > end else known  # the topic was created again
             start = max(firsts[partition], known, end - MAX_LETTERS)
             consumer.seek(partition, start)
             self._read_to[partition] = start
@@ -142,8 +142,8 @@ class HeldDeadLetters:
     def _note(self, records: Sequence[ConsumerRecord[bytes | None, bytes | None]]) -> None:
         for record in records:
             try:
-                position = self._told_position(dict(record.headers))
-                digest = self._told_digest(record.value or b"", record.headers)
+                position = self._stated_position(dict(record.headers))
+                digest = self._stated_digest(record.value or b"", record.headers)
             except (ValueError, KeyError, TypeError):
                 continue  # somebody else's letter
             self._digests.pop(position, None)
@@ -151,23 +151,23 @@ class HeldDeadLetters:
         while len(self._digests) > MAX_LETTERS:
             del self._digests[next(iter(self._digests))]
 
-    def _told_position(self, headers: dict[str, bytes]) -> RecordPosition:
-        told = {
+    def _stated_position(self, headers: dict[str, bytes]) -> RecordPosition:
+        stated = {
             name: headers[f"{self._form.prefix}original-{name}"]
             for name in ("topic", "partition", "offset")
         }
         return RecordPosition(
-            topic=told["topic"].decode(),
-            partition=int(told["partition"]),
-            offset=int(told["offset"]),
+            topic=stated["topic"].decode(),
+            partition=int(stated["partition"]),
+            offset=int(stated["offset"]),
         )
 
-    def _told_digest(self, value: bytes, headers: Sequence[tuple[str, bytes]]) -> str:
+    def _stated_digest(self, value: bytes, headers: Sequence[tuple[str, bytes]]) -> str:
         try:
             return _digest(self._form.original_record(value, headers).value)
-        except ValueError:  # of a record that was too large for its letter, the digest is told
-            told: str = orjson.loads(value)["additional_metadata"]["payload_sha256"]
-            return told
+        except ValueError:  # of a record that was too large for its letter, the digest is stated
+            stated: str = orjson.loads(value)["additional_metadata"]["payload_sha256"]
+            return stated
 
 
 def _position(letter: DeadLetter) -> RecordPosition | None:

@@ -1,9 +1,9 @@
-"""Waiting for a dependency that is down, as long as the poll in hand is still worth it."""
+"""How a consumer waits: for a dependency that is down, and never longer than it is worth it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -63,10 +63,26 @@ class Patience:
 
     async def sleep(self, seconds: float, is_over: Callable[[], bool]) -> None:
         """Wait that long, or until woken; not at all when there is nothing to wait for."""
-        # A wake-up from before is no reason, and none from now on is missed: whatever it tells of
+        # A wake-up from before is no reason, and none from now on is missed: what it is about
         # is asked for after it was forgotten.
         self._woken.clear()
         if is_over():
             return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), seconds)
+
+
+async def unless_stopped(
+    stopping: asyncio.Event, work: Coroutine[Any, Any, Result], grace_seconds: float = 0
+) -> Result | None:
+    """Return what the work returns; or end it, so long after the stop, and return None."""
+    task = asyncio.create_task(work)
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task}, timeout=grace_seconds)
+        return task.result() if task.done() else None
+    finally:
+        for each in (task, stop):
+            each.cancel()
+        await asyncio.gather(task, stop, return_exceptions=True)

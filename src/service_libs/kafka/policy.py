@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcePolicy:
-    """What a source of records is told from outside.
+    """How a source of records behaves.
 
     Attributes:
         client_id: names the service to the broker.

@@ -206,3 +206,15 @@ async def _close(producer: AIOKafkaProducer) -> None:
         closing = asyncio.ensure_future(producer.client.close())
         await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_SECONDS)
         logger.warning("kafka_producer_not_closed_in_order", error=type(error).__name__)
+
+
+class KafkaProbe:
+    """Asks a broker for metadata over the producer's connection."""
+
+    name = "kafka"
+
+    def __init__(self, producer: KafkaProducerClient) -> None:
+        self._producer = producer
+
+    async def ping(self) -> None:
+        await self._producer.ping()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from common_core.records import Partition
 
-CONFIRMATIONS = 3  # that a broker tells the end of its log exactly, before it is believed
+CONFIRMATIONS = 3  # that a broker gives the end of its log exactly, before it is believed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class FetchAnswer:
     Attributes:
         asked_at: the time of day just before the request was sent.
         end: the offset after the last record that the partition has, those of open transactions
-            among them; some brokers tell less.
+            among them; some brokers say less.
         is_empty: whether nothing came.
     """
 
@@ -37,7 +37,7 @@ class _Mark(NamedTuple):
 
     offset: int
     asked_at: datetime
-    is_told: bool  # by the broker's end, rather than shown by an empty answer
+    is_from_end: bool  # the broker's end, rather than an empty answer
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Partition:
     reached: int  # everything below was handed out
     in_hand: int | None = None  # the first record that was handed out and not yet applied
     ended_at: int | None = None  # where the latest answer was empty
-    told_end: int | None = None
+    known_end: int | None = None
     applied_until: datetime | None = None
     marks: list[_Mark] = field(default_factory=list)
 
@@ -56,14 +56,14 @@ class _Partition:
 
 
 class ReadingProgress:
-    """One member's reading of its partitions, over one connection.
+    """One member's reading of its partitions, by one source.
 
     An open transaction hides every record after its first one, those of others that are facts among
     them. So an empty answer below the end shows nothing: the partition is not read to the end while
     a transaction is open in it.
 
     A partition that is written to all the time may never give an empty answer. There the end that
-    the broker tells counts, once it has proved exact; a broker that was ever wrong about it is not
+    the broker gives counts, once it has proved exact; a broker that was ever wrong about it is not
     believed, and only empty answers count.
     """
 
@@ -88,7 +88,7 @@ class ReadingProgress:
         )
         one.reached = max(one.reached, answer.offset)
         one.ended_at = answer.offset if answer.is_empty else None
-        one.told_end = answer.end
+        one.known_end = answer.end
         self._judge_end(one.reached, answer)
         mark = _mark(answer)
         if mark is not None:
@@ -104,8 +104,8 @@ class ReadingProgress:
             one.reached = offset + 1
             taken[partition] = one
         for one in taken.values():
-            if one.told_end is not None:
-                self._compare(one.reached, one.told_end)
+            if one.known_end is not None:
+                self._compare(one.reached, one.known_end)
 
     def finish(self) -> None:
         """Note that all that was handed out is applied."""
@@ -117,7 +117,7 @@ class ReadingProgress:
         for one in self._partitions.values():
             passed = [mark for mark in one.marks if mark.offset <= one.applied]
             for mark in passed:
-                if not mark.is_told or self._is_end_exact:
+                if not mark.is_from_end or self._is_end_exact:
                     one.applied_until = mark.asked_at
             one.marks = [mark for mark in one.marks if mark.offset > one.applied]
         return {
@@ -147,16 +147,16 @@ class ReadingProgress:
         elif answer.is_empty and reached == answer.end > 0:
             self._confirmations = CONFIRMATIONS
 
-    def _compare(self, reached: int, told_end: int) -> None:
-        if reached > told_end:
+    def _compare(self, reached: int, known_end: int) -> None:
+        if reached > known_end:
             self._is_contradicted = True
-        elif reached == told_end:
+        elif reached == known_end:
             self._confirmations += 1
 
 
 def _mark(answer: FetchAnswer) -> _Mark | None:
     if answer.is_empty and answer.end <= answer.offset:
-        return _Mark(answer.offset, answer.asked_at, is_told=False)
+        return _Mark(answer.offset, answer.asked_at, is_from_end=False)
     if answer.end >= answer.offset:
-        return _Mark(answer.end, answer.asked_at, is_told=True)
+        return _Mark(answer.end, answer.asked_at, is_from_end=True)
     return None

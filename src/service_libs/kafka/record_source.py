@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import (
     CommitFailedError,
+    ConsumerStoppedError,
     CorruptRecordException,
     IllegalStateError,
     KafkaError,
@@ -18,14 +19,12 @@ from aiokafka.errors import (
 from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.failpoints import failpoint
-from service_libs.kafka.closing import close_in_order, close_in_parts
-from service_libs.kafka.fetch_answers import watch_fetches
+from service_libs.kafka.aiokafka_gaps import close_in_order, close_in_parts, collect, watch_fetches
+from service_libs.kafka.bad_records import UnreadablePollError
 from service_libs.kafka.policy import SourcePolicy
-from service_libs.kafka.polling import collect
 from service_libs.kafka.reading_progress import FetchAnswer, ReadingProgress
 from service_libs.kafka.records import PartitionsLostError, Poll
 from service_libs.kafka.troubles import describe_trouble
-from service_libs.kafka.unreadable_records import UnreadablePollError
 from service_libs.protocols import ClockProtocol, OnRevoked
 
 # Of what is fetched ahead, as it comes over the wire; a larger record comes all the same.
@@ -92,7 +91,7 @@ class KafkaRecordSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiok
 
         Raises:
             UnreadablePollError: what was fetched is not what it should be; what the same poll had
-                of other partitions is lost, so this connection is of no more use.
+                of other partitions is lost, so this source is of no more use.
             BrokerUnavailableError: the group or a partition cannot be read.
         """
         try:
@@ -103,7 +102,7 @@ class KafkaRecordSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiok
             )
         except (UnsupportedCodecError, CorruptRecordException) as exc:
             raise await self._unreadable(exc) from exc
-        except KafkaError as exc:
+        except (KafkaError, ConsumerStoppedError) as exc:
             raise BrokerUnavailableError(self._describe(exc)) from exc
         except Exception as exc:  # each codec raises its own errors, and so does a bad header
             raise await self._unreadable(exc) from exc
@@ -246,7 +245,7 @@ class KafkaRecordSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiok
             return await asyncio.wait_for(awaitable, self._policy.request_timeout_seconds)
         except (CommitFailedError, IllegalStateError) as exc:
             raise PartitionsLostError from exc
-        except (TimeoutError, KafkaError) as exc:
+        except (TimeoutError, KafkaError, ConsumerStoppedError) as exc:
             raise BrokerUnavailableError(self._describe(exc)) from exc
 
 

@@ -9,10 +9,7 @@ from structlog.testing import capture_logs
 from common_core.topics import EventName, topic_name
 from local_stack.kafka import KafkaBroker
 from local_stack.ports import find_free_port
-from service_libs.clock import SystemClock
 from service_libs.kafka.condition import ConsumerState
-from service_libs.kafka.record_source import KafkaRecordSource
-from service_libs.protocols import RecordSourceProtocol
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledRepository
 from tests.support.kafka import (
@@ -83,27 +80,6 @@ async def test_a_member_that_hangs_does_not_hold_the_group_up(own_kafka: KafkaBr
     assert len(hanging.applied) + len(healthy.applied) >= 2
 
 
-async def test_a_poll_whose_partitions_were_taken_by_force_is_given_up(
-    own_kafka: KafkaBroker,
-) -> None:
-    """Or the member would try for ever to apply what is another's by now, and read nothing else."""
-    servers = own_kafka.bootstrap_servers
-    await create_consumed_topics(servers, partitions=1)
-    policy = replace(policy_for(servers), rebalance_timeout_seconds=4)
-    hanging, healthy = ControlledRepository(), ControlledRepository()
-    hanging.may_answer.clear()
-    await produce(servers, [spellchecked("b1", "e1")])
-
-    with capture_logs() as logs:
-        async with running(consumer_of(policy, hanging)):
-            await until(lambda: hanging.calls == 1)
-            async with running(consumer_of(policy, healthy)):
-                await until(lambda: [e["event"] for e in logs].count("partitions_assigned") == 3)
-                hanging.failures = 10**9
-                hanging.may_answer.set()
-                await until(lambda: "poll_abandoned" in {e["event"] for e in logs})
-
-
 async def test_a_broker_that_comes_late_and_topics_that_come_later_are_waited_for(
     tmp_path: Path,
 ) -> None:
@@ -149,54 +125,6 @@ async def test_a_consumer_whose_broker_died_starts_afresh_with_the_next(tmp_path
             await until(is_known)
         finally:
             successor.kill()
-
-
-async def test_unread_records_are_told_from_a_quiet_topic(own_kafka: KafkaBroker) -> None:
-    servers = own_kafka.bootstrap_servers
-    await create_topics(servers, SPELLCHECK)
-
-    async def nothing_to_drain(source: RecordSourceProtocol) -> None:
-        del source
-
-    connection = KafkaRecordSource(
-        policy_for(servers), [SPELLCHECK], nothing_to_drain, SystemClock()
-    )
-    try:
-        await connection.open()
-        assert await connection.is_stuck()  # it has no assignment yet
-
-        await produce(servers, [spellchecked("b1", "e1")])
-        while not (await connection.poll()).records:
-            pass
-        assert not await connection.is_stuck()
-
-        for name in ("e2", "e3"):
-            await produce(servers, [spellchecked("b1", name)])
-        assert await connection.is_stuck()
-    finally:
-        await connection.close()
-
-
-async def test_a_quiet_consumer_keeps_its_connection(own_kafka: KafkaBroker) -> None:
-    servers = own_kafka.bootstrap_servers
-    await create_topics(servers, SPELLCHECK)
-    repository = ControlledRepository()
-    consumer = consumer_of(replace(policy_for(servers), stuck_timeout_seconds=4), repository)
-    async with running(consumer):
-        await produce(servers, [spellchecked("b1", "e1")])
-        await until(lambda: bool(repository.applied))
-        since = consumer.condition.since
-        await asyncio.sleep(5)
-        await produce(servers, [spellchecked("b1", "e2")])
-        await until(lambda: len(repository.applied) == 2)
-        assert consumer.condition.since == since
-
-
-async def test_stop_before_the_start_is_not_lost() -> None:
-    consumer = consumer_of(policy_for(f"127.0.0.1:{find_free_port()}"), ControlledRepository())
-    consumer.stop()
-
-    await asyncio.wait_for(consumer.run(), 5)
 
 
 async def test_a_cancelled_consumer_leaves_nothing_behind(own_kafka: KafkaBroker) -> None:

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from local_stack.kafka import KafkaBroker
 from service_libs.exceptions import BrokerUnavailableError
-from service_libs.kafka.closing import close_in_parts
+from service_libs.kafka.aiokafka_gaps import close_in_parts
 from service_libs.kafka.producer import KafkaProducerClient
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledRepository

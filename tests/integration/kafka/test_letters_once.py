@@ -1,12 +1,12 @@
 """A replay does not send again the dead letters that their topic already holds."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.metrics import Metrics
 from common_core.topics import EventName, dlq_topic_name, topic_name
 from local_stack.kafka import KafkaBroker
@@ -15,17 +15,14 @@ from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
 from service_libs.kafka.held_letters import HeldDeadLetters, OnceOnlyDlqProducer
 from service_libs.kafka.producer import KafkaProducerClient
 from service_libs.kafka.records import DeadLetter
+from service_libs.memory.broker import MemoryBroker
 from tests.support.builders import RecordedEvent, spellchecked
 from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
-from tests.support.kafka import (
-    committed_offsets,
-    create_consumed_topics,
-    produce,
-    running,
-    unique,
-    until,
-)
+from tests.support.kafka import create_consumed_topics, produce, running, until
 from tests.support.letters import LETTERS
+from tests.support.loops import create_consumed_topics as create_topics_in_memory
+from tests.support.loops import memory_connect, quick_policy
+from tests.support.loops import produce as produce_in_memory
 from tests.support.membership import consumer_with
 from tests.support.replaying import MemoryReplayRequests
 
@@ -35,19 +32,15 @@ GARBAGE = [RecordedEvent(SPELLCHECK, b"key", f"garbage {n}".encode()) for n in r
 
 
 class Bench:
-    """A broker, a group, and members of it that publish their dead letters for real."""
+    """A broker for dead letters, and members of a group in memory that publish them for real."""
 
     def __init__(self, servers: str) -> None:
         self.servers = servers
         self.queue = ControlledQueue()
         self.requests = MemoryReplayRequests()
-        self.policy = ConsumerPolicy(
-            bootstrap_servers=servers,
-            group_id=unique("group"),
-            commit_interval_seconds=0.1,
-            drain_timeout_seconds=1,
-            session_timeout_seconds=2,
-        )
+        self.policy = quick_policy()
+        self.records = MemoryBroker()
+        create_topics_in_memory(self.records)
         self.registry = CollectorRegistry()
         self.repository = ControlledRepository(self.queue)
 
@@ -77,22 +70,26 @@ class Bench:
             dlq=dlq,
             metrics=metrics,
             requests=self.requests,
+            connect=memory_connect(self.records, self.policy),
         )
         if from_offset is not None:
             await self.requests.submit({PLACE: from_offset})
         async with running(consumer):
             await until(lambda: not self.requests.waiting)
 
-            async def is_committed() -> bool:
+            def is_committed() -> bool:
                 self.queue.hold_all()
-                committed = await committed_offsets(self.servers, self.policy.group_id, SPELLCHECK)
-                return committed.get(0) == offset
+                return self.records.group(self.policy.group_id).committed.get(PLACE) == offset
 
             await until(is_committed)
         await client.stop()
         labels = {"topic": dlq_topic_name(SPELLCHECK), "reason": "not_json"}
         name, labels["outcome"] = "bcs_dlq_messages_total", "already_held"
         return registry.get_sample_value(name, labels) or 0
+
+    def produce(self, events: Sequence[RecordedEvent]) -> None:
+        """Append the records for the members."""
+        produce_in_memory(self.records, events, partition=0)
 
     async def letters(self) -> int:
         """Return how many letters the topic holds."""
@@ -114,7 +111,7 @@ async def bench(own_kafka: KafkaBroker) -> Bench:
 
 async def test_a_replay_sends_none_again_also_by_another_process(bench: Bench) -> None:
     events = [spellchecked("b1", "e1"), *GARBAGE, spellchecked("b1", "e2")]
-    await produce(bench.servers, events, partition=0)
+    bench.produce(events)
     assert await bench.consume_to(5) == 0
 
     held_back = await bench.consume_to(5, from_offset=0)
@@ -123,9 +120,9 @@ async def test_a_replay_sends_none_again_also_by_another_process(bench: Bench) -
 
 
 async def test_what_is_new_behind_what_is_held_is_sent(bench: Bench) -> None:
-    await produce(bench.servers, GARBAGE[:2], partition=0)
+    bench.produce(GARBAGE[:2])
     await bench.consume_to(2)
-    await produce(bench.servers, GARBAGE[2:], partition=0)
+    bench.produce(GARBAGE[2:])
 
     held_back = await bench.consume_to(3, from_offset=1)
 
@@ -145,7 +142,7 @@ LETTER = DeadLetter(
 
 
 async def test_the_same_place_with_other_bytes_is_another_record(bench: Bench) -> None:
-    """The topic was deleted and made anew: its offsets begin again."""
+    """The topic was deleted and created again: its offsets begin again."""
     dlq, client = bench.dlq(Metrics(bench.registry))
     await dlq.publish(LETTER)
 

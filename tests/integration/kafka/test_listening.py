@@ -1,37 +1,21 @@
-"""What answers are worth while a consumer does not get on, against a real broker."""
+"""What a real broker shows of how far it is read, and of the lag."""
 
 import asyncio
 import math
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
-from common_core.topics import EventName, consumed_topics, topic_name
+from common_core.topics import consumed_topics
 from local_stack.kafka import KafkaBroker
 from local_stack.ports import find_free_port
-from tests.support.builders import RecordedEvent, registered, spellchecked
-from tests.support.consuming import ControlledQueue, ControlledRepository
+from tests.support.builders import spellchecked
+from tests.support.consuming import ControlledRepository
 from tests.support.kafka import create_consumed_topics, produce, unique, until
-from tests.support.listening import STALENESS_SECONDS, Replica
+from tests.support.listening import Replica
 
-SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
 LAG = "bcs_kafka_consumer_lag"
 OLDEST = "bcs_kafka_oldest_unread_record_age_seconds"
-COMPLETED = [
-    registered("b1", 2, essays=["e1", "e2"]),
-    spellchecked("b1", "e1"),
-    spellchecked("b1", "e2"),
-]
-
-
-def failed(batch: str = "b1", essay: str = "e2") -> RecordedEvent:
-    later = datetime.now(UTC) + timedelta(seconds=1)
-    return spellchecked(batch, essay, status="failed", at=later)
-
-
-def garbage() -> RecordedEvent:
-    return RecordedEvent(topic=SPELLCHECK, key=b"e", value=b"not JSON")
 
 
 class Cluster:
@@ -43,89 +27,14 @@ class Cluster:
         self.board = MemoryFreshnessBoard()
         self.group_id = unique("group")
 
-    def replica(self, *, queue: ControlledQueue | None = None) -> Replica:
-        return Replica(
-            self.servers, self.board, self.repository, group_id=self.group_id, queue=queue
-        )
+    def replica(self) -> Replica:
+        return Replica(self.servers, self.board, self.repository, group_id=self.group_id)
 
 
 @pytest.fixture
 async def cluster(own_kafka: KafkaBroker) -> Cluster:
     await create_consumed_topics(own_kafka.bootstrap_servers)
     return Cluster(own_kafka.bootstrap_servers)
-
-
-class TestAFailureThatWaitsInKafka:
-    async def test_halted(self, cluster: Cluster) -> None:
-        replica = cluster.replica()
-        async with replica.listening() as consuming:
-            await produce(cluster.servers, COMPLETED)
-            await replica.until_skipped("b1")
-
-            await produce(cluster.servers, [garbage() for _ in range(40)])
-            await asyncio.wait({consuming}, timeout=30)
-            await produce(cluster.servers, [failed()])
-
-            await replica.until_doubted("b1")
-            assert replica.sample("bcs_consumer_state", state="halted") == 1
-            assert replica.sample("bcs_consumer_state", state="consuming") == 0
-            await until(lambda: sum(_lags(replica)) > 0)  # this broker tells too little
-            await until(lambda: (replica.sample(OLDEST) or 0) > 1)
-            [halted, *_] = replica.monitor.causes
-            assert "cannot be applied" in halted
-            assert SPELLCHECK in halted
-
-    async def test_paused(self, cluster: Cluster) -> None:
-        queue = ControlledQueue()
-        replica = cluster.replica(queue=queue)
-        async with replica.listening():
-            await produce(cluster.servers, COMPLETED)
-            await replica.until_skipped("b1")
-
-            queue.extra_depth = 100_000
-            await until(lambda: replica.sample("bcs_consumer_state", state="paused") == 1)
-            await produce(cluster.servers, [failed()])
-
-            await replica.until_doubted("b1")
-            await replica.until_caused("wait for Postgres")
-            queue.extra_depth = 0
-            await replica.until_judged("b1", "failed_essays")
-
-    async def test_not_yet_caught_up_after_a_restart(self, cluster: Cluster) -> None:
-        first = cluster.replica()
-        async with first.listening():
-            await produce(cluster.servers, COMPLETED)
-            await first.until_skipped("b1")
-        await produce(cluster.servers, [failed()])
-        cluster.repository.may_answer.clear()
-        cluster.board = MemoryFreshnessBoard()  # it believes nothing from before its start
-
-        second = cluster.replica()
-        async with second.listening():
-            await until(lambda: cluster.repository.calls > 1)
-            assert (await second.define("b1")).phases[0].reason == "state_unknown"
-            assert second.freshness.current().applied_until is None
-
-            cluster.repository.may_answer.set()
-            await second.until_judged("b1", "failed_essays")
-
-    async def test_a_replica_that_died_over_two(self, cluster: Cluster) -> None:
-        """What the dead one had promised ages, and for half of the topics nobody promises more."""
-        living, dying = cluster.replica(), cluster.replica()
-        async with living.listening(), dying.listening():
-            await until(lambda: _owns(living) and _owns(dying))
-            await produce(cluster.servers, COMPLETED)
-            await living.until_skipped("b1")
-            await dying.until_skipped("b1")
-
-            hanging = asyncio.Event()
-            cluster.repository.may_answer = hanging
-            await produce(cluster.servers, [failed(essay=f"e{n}") for n in range(1, 9)])
-
-            await living.until_doubted("b1")
-            await dying.until_doubted("b1")
-            hanging.set()
-            await until(lambda: living.freshness.behind_seconds < STALENESS_SECONDS)
 
 
 async def test_a_steady_stream_keeps_the_answers_fresh(cluster: Cluster) -> None:
@@ -184,10 +93,6 @@ def _is_zero(replica: Replica) -> bool:
 
 def _is_fresh(replica: Replica) -> bool:
     return replica.freshness.covers(replica.freshness.current().applied_until, None)
-
-
-def _owns(replica: Replica) -> bool:
-    return bool(replica.consumer.tell_freshness())
 
 
 def _lags(replica: Replica) -> list[float]:

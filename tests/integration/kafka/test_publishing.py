@@ -25,8 +25,7 @@ from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka import producer as producer_module
 from service_libs.kafka.dead_letter_format import subject_of
 from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
-from service_libs.kafka.health import KafkaProbe
-from service_libs.kafka.producer import KafkaProducerClient, MessageTooLargeError
+from service_libs.kafka.producer import KafkaProbe, KafkaProducerClient, MessageTooLargeError
 from service_libs.kafka.records import DeadLetter
 from tests.support.kafka import create_topics, read_records, unique
 from tests.support.letters import LETTERS

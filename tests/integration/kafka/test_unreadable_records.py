@@ -12,8 +12,10 @@ from aiokafka.record.util import calc_crc32c
 
 from common_core.topics import EventName, topic_name
 from local_stack.kafka import KafkaBroker
-from service_libs.exceptions import UnreadableRecordError
-from service_libs.kafka.condition import ConsumerState
+from service_libs.clock import SystemClock
+from service_libs.kafka.bad_records import UnreadablePollError
+from service_libs.kafka.record_source import KafkaRecordSource
+from service_libs.protocols import RecordSourceProtocol
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledRepository
 from tests.support.kafka import create_consumed_topics, running, until
@@ -79,31 +81,54 @@ async def test_records_of_every_compression_are_read(own_kafka: KafkaBroker) -> 
     assert await repository.completed("b1") == {f"of-{codec}" for codec in CODECS}
 
 
-async def test_an_unknown_compression_halts_the_consumer(
+async def test_an_unknown_compression_is_known_to_stay_unreadable(
     own_kafka: KafkaBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = own_kafka.bootstrap_servers
     await create_consumed_topics(servers, partitions=1)
     await produce_compressed(servers, "zstd", "e1")
     monkeypatch.setattr(aiokafka.codec, "cramjam", None)
-    consumer = consumer_of(policy_for(servers), ControlledRepository())
 
-    with pytest.raises(UnreadableRecordError, match=f"{SPELLCHECK}:0:0"):
-        await asyncio.wait_for(consumer.run(), 30)
+    error = await poll_until_unreadable(servers)
 
-    assert consumer.condition.state is ConsumerState.HALTED
+    assert error.positions == {(SPELLCHECK, 0): 0}
+    assert error.is_final
 
 
-async def test_a_record_that_stays_unreadable_halts_the_consumer(own_kafka: KafkaBroker) -> None:
-    """The library hands out no record whose header has a name that is not UTF-8."""
+async def test_a_record_that_the_library_hands_out_to_nobody_is_unreadable(
+    own_kafka: KafkaBroker,
+) -> None:
+    """None is, whose header has a name that is not UTF-8; and it stays so for the next source."""
     servers = own_kafka.bootstrap_servers
     await create_consumed_topics(servers, partitions=1)
     await produce_compressed(servers, None, "before")
     await produce_batch(servers, SPELLCHECK, batch_with_header_name(b"\xff\xfe"))
     await produce_compressed(servers, None, "after")
-    consumer = consumer_of(policy_for(servers), ControlledRepository())
 
-    with pytest.raises(UnreadableRecordError, match=f"{SPELLCHECK}:0:[01] "):
-        await asyncio.wait_for(consumer.run(), 30)
+    for _ in range(2):
+        error = await poll_until_unreadable(servers)
 
-    assert consumer.condition.state is ConsumerState.HALTED
+        assert error.positions[SPELLCHECK, 0] in {0, 1}
+        assert not error.is_final
+
+
+async def poll_until_unreadable(servers: str) -> UnreadablePollError:
+    """Have a new member of a new group read all there is; return what it fails with."""
+
+    async def nothing_to_drain(source: RecordSourceProtocol) -> None:
+        del source
+
+    source = KafkaRecordSource(policy_for(servers), [SPELLCHECK], nothing_to_drain, SystemClock())
+    await source.open()
+    try:
+        with pytest.raises(UnreadablePollError) as raised:
+            await asyncio.wait_for(poll_on(source), 20)
+    finally:
+        await source.close()
+    return raised.value
+
+
+async def poll_on(source: RecordSourceProtocol) -> None:
+    """Poll until it fails."""
+    while True:
+        await source.poll()

@@ -1,4 +1,7 @@
-"""The audit, the repair and the rebuild over a real Redis and a real Postgres."""
+"""The audit and the repair over a real Redis and a real Postgres."""
+
+import asyncio
+from collections.abc import Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -17,9 +20,14 @@ from batch_conductor_service.implementations.redis.inspection import RedisBatchC
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
-from batch_conductor_service.operating.auditing import Auditor, AuditPolicy
-from batch_conductor_service.operating.repairing import Repairer
+from batch_conductor_service.operating.auditing import (
+    AuditedPage,
+    Auditor,
+    AuditPolicy,
+    Repairer,
+)
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
+from batch_conductor_service.port_values import RedisCommand, RedisReading
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup
@@ -52,9 +60,9 @@ class Bench:
         self.repository, self.archive, self.queue = setup.repository, archive, queue
         cache = RedisBatchCache(setup.client, DEPENDENCIES)
         records = PostgresBatchRecords(engine, archive)
-        policy = AuditPolicy(page_size=3, pause_seconds=0.05)
+        policy = AuditPolicy(page_size=3, pause_seconds=0.05, retry_seconds=0.2)
         self.auditor = Auditor(cache, records, queue, DEPENDENCIES, policy)
-        self.repairer = Repairer(self.auditor, cache, records, setup.repository)
+        self.repairer = Repairer(self.auditor, cache, records, setup.repository, policy)
 
     async def write(self, *updates: BatchUpdate) -> None:
         """Do what consumer and worker do."""
@@ -69,16 +77,20 @@ class Bench:
             self.queue, self.archive, dlq, metrics, WorkPolicy(max_entries=50)
         ).drain()
 
+    async def pages(self) -> list[AuditedPage]:
+        """Return what was found of all batches."""
+        return [await self.auditor.audit(some) async for some in self.auditor.list_batches()]
+
     async def audit(self) -> list[BatchComparison]:
         """Return what differs of all batches."""
-        pages = [await self.auditor.audit(some) async for some in self.auditor.list_batches()]
-        return [one for page in pages for one in page.differing]
+        return [one for page in await self.pages() for one in page.differing]
 
     async def repair(self) -> None:
         """Repair everything, and see that nothing differs then, also once all has arrived."""
-        assert await self.repairer.repair(await self.audit()) == ()
+        for page in await self.pages():
+            assert (await self.repairer.repair(page)).repairable == []
         await self.persist()
-        assert await self.audit() == []
+        assert [one for page in await self.pages() for one in page.repairable] == []
 
 
 @pytest.fixture
@@ -100,7 +112,7 @@ async def test_what_the_service_writes_does_not_differ(bench: Bench) -> None:
     await bench.write(TEN, update("other", evidence("e1")), update("bare", registration(3)))
     await bench.write(update("batch", outcome("refutes", minutes(5))))
     await bench.write(update("batch", evidence("essay-2", "failed", minutes(6))))
-    await bench.write(update("batch", evidence("stranger")))
+    await bench.write(update("batch", evidence("unnamed")))
 
     assert await bench.audit() == []
 
@@ -151,7 +163,7 @@ async def test_a_document_that_expired_before_its_batch_is_no_difference(
     assert await bench.audit() == []
 
 
-async def test_a_batch_without_its_summary_is_in_doubt_and_does_not_differ(
+async def test_a_batch_without_its_summary_is_to_be_merged_and_does_not_differ(
     bench: Bench, redis: Redis
 ) -> None:
     await bench.write(TEN)
@@ -159,7 +171,7 @@ async def test_a_batch_without_its_summary_is_in_doubt_and_does_not_differ(
 
     page = await bench.auditor.audit([BATCH])
 
-    assert (page.doubted, page.differing) == (1, ())
+    assert (page.unmerged, page.differing) == ((BATCH,), ())
 
 
 async def test_counts_that_lie_in_both_hashes_are_found_and_repaired(
@@ -181,6 +193,24 @@ async def test_counts_that_lie_in_both_hashes_are_found_and_repaired(
     assert [d.subject for d in found.differences] == ["counts of spellcheck"]
     summary = (await bench.repository.get_summary(BATCH)).summary
     assert summary.steps[SPELLCHECK].failed == 1
+
+
+async def test_a_write_between_two_commands_of_a_look_is_no_difference(
+    bench: Bench, setup: RedisSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands for a page of batches are more than Redis takes in at once."""
+    read, essays = setup.client.read, iter(essay_names(10))
+    await bench.write(update("batch", evidence(next(essays))))
+
+    async def read_in_two(commands: Sequence[RedisCommand]) -> RedisReading:
+        before = await read(commands[:-2])
+        await bench.write(update("batch", evidence(next(essays))))
+        after = await read(commands[-2:])
+        return RedisReading(replies=[*before.replies, *after.replies], server_run=after.server_run)
+
+    monkeypatch.setattr(setup.client, "read", read_in_two)
+
+    assert (await bench.auditor.audit([BATCH])).differing == ()
 
 
 async def test_rows_that_postgres_lost_are_queued_for_it_again(
@@ -215,7 +245,7 @@ async def test_a_batch_that_postgres_never_got_is_found_in_redis(
     ).registered_total == 10
 
 
-async def test_counts_that_lie_in_postgres_are_counted_anew(
+async def test_counts_that_lie_in_postgres_are_counted_again(
     bench: Bench, migrated_engine: AsyncEngine
 ) -> None:
     await bench.write(TEN)
@@ -245,21 +275,82 @@ async def test_a_document_of_an_earlier_version_is_queued_for_postgres(
     assert len((await bench.archive.load_states([BATCH]))[BATCH].as_update().evidence) == 1
 
 
-async def test_a_wiped_redis_does_not_differ_and_is_rebuilt(bench: Bench, redis: Redis) -> None:
+async def wipe(redis: Redis) -> None:
+    """Have Redis forget every batch, but not what waits for Postgres."""
+    await redis.delete(*[key async for key in redis.scan_iter("b*:*") if "persistence" not in key])
+
+
+async def test_a_wiped_redis_does_not_differ_and_is_filled_by_a_repair(
+    bench: Bench, redis: Redis
+) -> None:
     others = [update(f"other-{number}", evidence("e1")) for number in range(8)]
     await bench.write(TEN, *others)
     failed = update("batch", evidence("essay-1", "failed", minutes(1)))
     await bench.repository.apply([failed])
-    await redis.delete(*[key async for key in redis.scan_iter("b*:*") if "persistence" not in key])
+    await wipe(redis)
 
     assert await bench.audit() == []
     await bench.persist()
-    rebuilt = [await bench.repairer.rebuild(some) async for some in bench.auditor.list_batches()]
+    assert sum(len(page.unmerged) for page in await bench.pages()) == 9
+    await bench.repair()
 
-    assert sum(page.made_whole for page in rebuilt) == 9
+    assert await redis.hget(COUNTS, "spellcheck") == "9"
     step = (await bench.repository.get_summary(BATCH)).summary.steps[SPELLCHECK]
     assert (step.completed, step.failed) == (9, 1)
+
+
+async def lose_what_waits(bench: Bench, redis: Redis) -> AuditedPage:
+    """Have only the queue know of a failure; return what an audit finds."""
+    await bench.write(TEN)
+    await bench.repository.apply([update("batch", evidence("essay-1", "failed", minutes(1)))])
+    await wipe(redis)
+    [page] = await bench.pages()
+    return page
+
+
+async def test_what_only_the_queue_knows_is_merged_once_it_has_arrived(
+    bench: Bench, redis: Redis
+) -> None:
+    page = await lose_what_waits(bench, redis)
+
+    left, _ = await asyncio.gather(bench.repairer.repair(page), bench.persist())
+
+    assert (page.unmerged, left.repairable) == ((BATCH,), [])
+    assert await redis.hget(COUNTS, "spellcheck") == "9"
     assert await bench.audit() == []
+
+
+async def test_what_does_not_arrive_leaves_its_batch_to_be_merged(
+    bench: Bench, redis: Redis
+) -> None:
+    page = await lose_what_waits(bench, redis)
+
+    assert (await bench.repairer.repair(page)).unmerged == (BATCH,)
+    assert not judge_step(
+        (await bench.repository.get_summary(BATCH)).summary, SPELLCHECK
+    ).is_complete
+
+
+async def test_a_repair_beside_writers_loses_nothing(bench: Bench, redis: Redis) -> None:
+    await bench.write(TEN)
+    failures = [update("batch", evidence(essay, "failed", minutes(1))) for essay in essay_names(10)]
+
+    async def write() -> None:
+        for one in failures:
+            await bench.repository.apply([one])
+
+    async def repair() -> None:
+        for _ in range(3):
+            await wipe(redis)
+            for page in await bench.pages():
+                await bench.repairer.repair(page)
+
+    await asyncio.gather(write(), repair(), bench.persist())
+    await bench.persist()
+    await bench.repair()
+
+    summary = (await bench.repository.get_summary(BATCH)).summary
+    assert summary.steps[SPELLCHECK].failed == 10
 
 
 async def test_an_empty_service_has_nothing_to_audit(bench: Bench) -> None:

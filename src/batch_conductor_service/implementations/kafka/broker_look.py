@@ -18,6 +18,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from batch_conductor_service.domain.freshness import PartitionLag, TopicLook
 from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
+from service_libs.kafka.aiokafka_gaps import client_of
 from service_libs.protocols import ClockProtocol
 
 PEEK_SECONDS = 1.5  # for the records that are looked at for their time
@@ -52,7 +53,7 @@ class KafkaBrokerLook:
     async def look_at_topics(self, topics: Sequence[str]) -> TopicLook:
         asked_at = self._clock.now()
         consumer = await self._connected()
-        client = consumer._client  # noqa: SLF001 - whatever is public creates the topics it asks for
+        client = client_of(consumer)  # whatever is public creates the topics it asks for
         request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
         node = client.get_random_node()
         if node is None:

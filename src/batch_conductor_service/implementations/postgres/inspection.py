@@ -13,6 +13,7 @@ from batch_conductor_service.implementations.postgres import statements
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
+from batch_conductor_service.implementations.postgres.retention import STATE_TABLES
 from batch_conductor_service.implementations.postgres.rows import read_states
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from service_libs.postgres.errors import translated_errors
@@ -23,29 +24,22 @@ _SELECT_COUNTS = text("""
 """)
 
 # Each table gives its own first batches by its primary key; the first of all are among them.
-_LIST_BATCHES = text("""
-    SELECT batch_id FROM (
-        (SELECT DISTINCT batch_id FROM essay_step_evidence
-            WHERE batch_id > :after ORDER BY batch_id LIMIT :count)
-        UNION
-        (SELECT DISTINCT batch_id FROM phase_outcomes
-            WHERE batch_id > :after ORDER BY batch_id LIMIT :count)
-        UNION
-        (SELECT DISTINCT batch_id FROM batch_registrations
-            WHERE batch_id > :after ORDER BY batch_id LIMIT :count)
-        UNION
-        (SELECT DISTINCT batch_id FROM processing_pipeline_state
-            WHERE batch_id > :after ORDER BY batch_id LIMIT :count)
-    ) AS known ORDER BY batch_id LIMIT :count
-""")
-
-_FIND_KNOWN = text("""
-    SELECT batch_id FROM unnest(CAST(:batch_ids AS text[])) AS asked (batch_id)
-    WHERE EXISTS (SELECT FROM essay_step_evidence AS e WHERE e.batch_id = asked.batch_id)
-        OR EXISTS (SELECT FROM phase_outcomes AS o WHERE o.batch_id = asked.batch_id)
-        OR EXISTS (SELECT FROM batch_registrations AS r WHERE r.batch_id = asked.batch_id)
-        OR EXISTS (SELECT FROM processing_pipeline_state AS s WHERE s.batch_id = asked.batch_id)
-""")
+_FIRST_BATCHES = " UNION ".join(
+    f"(SELECT DISTINCT batch_id FROM {table}"  # noqa: S608 - names of ours
+    " WHERE batch_id > :after ORDER BY batch_id LIMIT :count)"
+    for table in STATE_TABLES
+)
+_LIST_BATCHES = text(
+    f"SELECT batch_id FROM ({_FIRST_BATCHES}) AS known ORDER BY batch_id LIMIT :count"  # noqa: S608 - as above
+)
+_IS_KNOWN = " OR ".join(
+    f"EXISTS (SELECT FROM {table} AS known WHERE known.batch_id = asked.batch_id)"
+    for table in STATE_TABLES
+)
+_FIND_KNOWN = text(
+    "SELECT batch_id FROM unnest(CAST(:batch_ids AS text[])) AS asked (batch_id)"  # noqa: S608 - as above
+    f" WHERE {_IS_KNOWN}"
+)
 
 
 class PostgresBatchRecords:

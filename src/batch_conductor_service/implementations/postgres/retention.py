@@ -36,14 +36,16 @@ _FORGET_ACTIVITY = text("""
         AND last_said_at < now() - make_interval(days => CAST(:days AS integer))
 """)
 
+# Where what is known of batches is kept.
+STATE_TABLES = (
+    "essay_step_evidence",
+    "phase_outcomes",
+    "batch_registrations",
+    "processing_pipeline_state",
+)
 _DELETIONS = tuple(
     text(f"DELETE FROM {table} WHERE batch_id = :batch_id")  # noqa: S608 - names of ours
-    for table in (
-        "essay_step_evidence",
-        "phase_outcomes",
-        "batch_registrations",
-        "processing_pipeline_state",
-    )
+    for table in STATE_TABLES
 )
 
 

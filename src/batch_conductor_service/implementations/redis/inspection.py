@@ -105,7 +105,13 @@ def _find_faults(whole: WholeReading, counts: Mapping[str, str]) -> list[str]:
     """Return what cannot be read, or is written beside the batch and says something else."""
     faults = [] if whole.is_readable else ["a field cannot be read"]
     steps = whole.kept.summary.steps if whole.kept else {}
-    own = {name: str(step.completed) for name, step in steps.items()}
+    own: dict[str, str] = {name: str(step.completed) for name, step in steps.items()}
     if counts != own:
-        faults.append("the counts for others are not those of the batch")
+        # Both are read one after the other. With the numbers a write in between is another fault
+        # at each look, and so none.
+        faults.append(f"the counts for others are {_listed(counts)}, the batch's {_listed(own)}")
     return faults
+
+
+def _listed(counts: Mapping[str, str]) -> str:
+    return ", ".join(f"{step} {count}" for step, count in sorted(counts.items())) or "none"

@@ -20,7 +20,7 @@ logger = structlog.get_logger(__name__)
 
 
 class DefaultPipelineGenerator:
-    """Reads the pipelines anew at each `load`; without metrics it counts nothing."""
+    """Reads the file again at each `load`; without metrics it counts nothing."""
 
     def __init__(self, path: Path, metrics: Metrics | None = None) -> None:
         self._path = path
@@ -28,7 +28,7 @@ class DefaultPipelineGenerator:
 
     def load(self) -> PipelineCatalog:
         try:
-            catalog = self._load()
+            catalog = read_catalog(self._path)
         except PipelineConfigurationError as exc:
             logger.critical(
                 "pipeline_configuration_refused", path=str(self._path), faults=exc.faults
@@ -42,33 +42,38 @@ class DefaultPipelineGenerator:
             self._metrics.config_load_success.inc()
         return catalog
 
-    def _load(self) -> PipelineCatalog:
-        try:
-            document = read_document(self._read_text())
-        except UnreadableDocumentError as exc:
-            raise self._refuse(*map(str, sorted(exc.faults))) from None
-        file, faults = read_file(document)
-        faults = sorted({*document.faults, *faults, *find_graph_faults(document)})
-        if file is None or faults:
-            raise self._refuse(*map(str, faults))
-        return PipelineCatalog(file.to_pipelines())
 
-    def _read_text(self) -> str:
-        content = self._read()
-        if len(content) > MAX_FILE_BYTES:
-            raise self._refuse(f"the file has more than {MAX_FILE_BYTES} bytes")
-        try:
-            return content.decode()
-        except UnicodeDecodeError as exc:
-            line = content.count(b"\n", 0, exc.start) + 1
-            raise self._refuse(f"line {line}: the file is not UTF-8") from exc
+def read_catalog(path: Path) -> PipelineCatalog:
+    """Return the pipelines of the file.
 
-    def _read(self) -> bytes:
-        try:
-            with self._path.open("rb") as file:
-                return file.read(MAX_FILE_BYTES + 1)
-        except OSError as exc:
-            raise self._refuse(f"the file cannot be read: {exc.strerror}") from exc
+    Raises:
+        PipelineConfigurationError: it cannot be read, or has faults; all of them are named.
+    """
+    try:
+        document = read_document(_read_text(path))
+    except UnreadableDocumentError as exc:
+        raise _refuse(path, *map(str, sorted(exc.faults))) from None
+    file, faults = read_file(document)
+    faults = sorted({*document.faults, *faults, *find_graph_faults(document)})
+    if file is None or faults:
+        raise _refuse(path, *map(str, faults))
+    return PipelineCatalog(file.to_pipelines())
 
-    def _refuse(self, *faults: str) -> PipelineConfigurationError:
-        return PipelineConfigurationError(str(self._path), list(faults))
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as exc:
+        raise _refuse(path, f"the file cannot be read: {exc.strerror}") from exc
+    if len(content) > MAX_FILE_BYTES:
+        raise _refuse(path, f"the file has more than {MAX_FILE_BYTES} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as exc:
+        line = content.count(b"\n", 0, exc.start) + 1
+        raise _refuse(path, f"line {line}: the file is not UTF-8") from exc
+
+
+def _refuse(path: Path, *faults: str) -> PipelineConfigurationError:
+    return PipelineConfigurationError(str(path), list(faults))

@@ -57,7 +57,7 @@ class PipelineModel(_Model):
 
 
 class FileModel(_Model):
-    """The whole file."""
+    """All of the file."""
 
     pipelines: Annotated[dict[Name, PipelineModel], Field(min_length=1)]
 

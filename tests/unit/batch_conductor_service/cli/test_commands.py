@@ -1,4 +1,4 @@
-"""The `bcs` command: help everywhere, and bad input told in a line instead of a traceback."""
+"""The `bcs` command: help everywhere, and bad input answered in a line instead of a traceback."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +48,6 @@ def test_commands_are_those_the_documents_name() -> None:
         ("migrate",),
         ("local",),
         ("audit",),
-        ("rebuild",),
         ("replay",),
         ("pipelines",),
         ("pipelines", "validate"),
@@ -56,7 +55,7 @@ def test_commands_are_those_the_documents_name() -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])
-def test_misspelled_setting_is_told_in_one_line(
+def test_misspelled_setting_is_named_in_one_line(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BCS_POSTGRES_ENABLE", "false")
@@ -70,7 +69,7 @@ def test_misspelled_setting_is_told_in_one_line(
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])
-def test_bad_setting_is_told_in_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_setting_is_named_in_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BCS_HTTP_PORT", "many")
 
     result = run(command)

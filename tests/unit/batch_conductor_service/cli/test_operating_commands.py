@@ -1,18 +1,18 @@
 """What the commands that look after state refuse before they connect to anything, and how."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner, Result
 
 from batch_conductor_service.cli import main
-from batch_conductor_service.cli.audit_report import MAX_ROWS, JsonReport, TableReport
-from batch_conductor_service.cli.rebuild_report import rebuild_report
-from batch_conductor_service.cli.replay_report import JsonReplayReport, TableReplayReport
+from batch_conductor_service.cli.audit import MAX_ROWS, AuditReport
+from batch_conductor_service.cli.operating import Output
+from batch_conductor_service.cli.replay import show_plan, show_result
 from batch_conductor_service.domain.drift import compare
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.operating.auditing import AuditedPage
-from batch_conductor_service.operating.repairing import RebuiltPage
 from batch_conductor_service.operating.replaying import PartitionReplay, ReplayResult
 from common_core.topics import consumed_topics
 from tests.support.auditing import archived, cached
@@ -22,14 +22,15 @@ from tests.support.pipelines import DEPENDENCIES
 BATCH = BatchId("batch")
 MANY = update("batch", *(evidence(essay) for essay in essay_names(MAX_ROWS + 5)))
 COMPARISON = compare(BATCH, cached(MANY), archived(update("batch")), dependencies=DEPENDENCIES)
-PAGE = AuditedPage(audited=3, doubted=1, unknown=(BatchId("other"),), differing=(COMPARISON,))
+LOST, WAITING, OTHER = BatchId("lost"), BatchId("waiting"), BatchId("other")
+PAGE = AuditedPage(audited=4, unmerged=(LOST, WAITING), unknown=(OTHER,), differing=(COMPARISON,))
 
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
 
-@pytest.mark.parametrize("command", [("audit",), ("audit", "--repair"), ("rebuild",)])
+@pytest.mark.parametrize("command", [("audit",), ("audit", "--repair")])
 def test_state_in_memory_cannot_be_looked_at(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,13 +42,10 @@ def test_state_in_memory_cannot_be_looked_at(
     assert "memory" in result.stderr
 
 
-@pytest.mark.parametrize("command", [("audit", "--repair"), ("rebuild",)])
-def test_without_postgres_there_is_nothing_to_merge_with(
-    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_postgres_there_is_nothing_to_merge_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BCS_POSTGRES_ENABLED", "false")
 
-    result = run(*command)
+    result = run("audit", "--repair")
 
     assert result.exit_code == 2
     assert "BCS_POSTGRES_ENABLED is false" in result.stderr
@@ -68,28 +66,47 @@ def test_a_replay_needs_one_place_to_begin(arguments: tuple[str, ...]) -> None:
     assert run("replay", *arguments).exit_code == 2
 
 
-def test_a_person_is_told_the_first_of_many_differences(capsys: pytest.CaptureFixture[str]) -> None:
-    report = TableReport()
+def test_a_person_is_shown_the_first_of_many_differences(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = AuditReport(Output(is_json=False), is_repair=True)
     report.show(PAGE)
-    report.show_repaired([COMPARISON], [COMPARISON])
+    report.show_repaired(PAGE, AuditedPage(audited=3, unmerged=(WAITING,), differing=(COMPARISON,)))
     report.finish()
 
-    told = " ".join(capsys.readouterr().out.split())
-    assert "Nobody has heard of batch other." in told
-    assert "and 5 more" in told
-    assert "batch differs still." in told
-    assert "2 batches compared; 1 differ; 0 repaired; 1 to be merged" in told
-    assert "1 nobody has heard of." in told
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Nobody has heard of batch other." in shown
+    assert "and 5 more" in shown
+    assert "batch differs still." in shown
+    assert "waiting is still to be merged" in shown
+    assert "3 batches compared; 1 differ; 0 repaired; 2 to be merged" in shown
+    assert "; 1 of them merged now; 1 nobody has heard of." in shown
 
 
-def test_a_machine_is_told_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
-    report = JsonReport()
+def test_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(is_json=False)
+    output.show("batch [bold]a[/bold] :smile:")
+    AuditReport(output, is_repair=False).show(
+        AuditedPage(audited=1, differing=(replace(COMPARISON, batch_id=BatchId("[red]b[/red]")),))
+    )
+
+    shown = capsys.readouterr().out
+    assert "batch [bold]a[/bold] :smile:" in shown
+    assert "batch [red]b[/red]" in shown
+
+
+def test_a_machine_is_given_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    report = AuditReport(Output(is_json=True), is_repair=True)
     report.show(PAGE)
-    report.show_repaired([COMPARISON], [])
+    report.show_repaired(PAGE, AuditedPage(audited=3, unmerged=(WAITING,)))
     report.finish()
 
-    unknown, differs, repaired, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    lines = list(map(json.loads, capsys.readouterr().out.splitlines()))
+    unknown, lost, waiting, differs, repaired, merged, summary = lines
     assert unknown == {"type": "unknown", "batch_id": "other"}
+    assert lost == {"type": "unmerged", "batch_id": "lost"}
+    assert waiting == {"type": "unmerged", "batch_id": "waiting"}
+    assert (differs["type"], differs["batch_id"]) == ("differs", "batch")
     assert len(differs["differences"]) == MAX_ROWS + 5
     assert differs["differences"][0] == {
         "place": "postgres",
@@ -99,12 +116,28 @@ def test_a_machine_is_told_all_of_them(capsys: pytest.CaptureFixture[str]) -> No
         "known_by": "redis",
     }
     assert repaired == {"type": "repaired", "batch_id": "batch"}
-    assert (summary["audited"], summary["doubted"], summary["repaired"]) == (2, 1, 1)
-    assert summary["unknown"] == 1
+    assert merged == {"type": "merged", "batch_id": "lost"}
+    assert summary == {
+        "type": "summary",
+        "audited": 3,
+        "differing": 1,
+        "unmerged": 2,
+        "unknown": 1,
+        "repaired": 1,
+        "merged": 1,
+    }
+
+
+def test_without_a_repair_nothing_is_said_of_one(capsys: pytest.CaptureFixture[str]) -> None:
+    report = AuditReport(Output(is_json=True), is_repair=False)
+    report.finish()
+
+    [summary] = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (summary["repaired"], summary["merged"]) == (None, None)
 
 
 @pytest.mark.parametrize(
-    ("new", "result", "told"),
+    ("new", "result", "shown"),
     [
         (None, ReplayResult(is_asked=False), "There is nothing to replay."),
         (3, ReplayResult(is_asked=False), "1 partitions were moved."),
@@ -112,23 +145,23 @@ def test_a_machine_is_told_all_of_them(capsys: pytest.CaptureFixture[str]) -> No
         (3, ReplayResult(is_asked=True, waiting=(("t", 0),)), "Not yet rewound: t:0."),
     ],
 )
-def test_what_came_of_a_replay_is_told(
-    capsys: pytest.CaptureFixture[str], new: int | None, result: ReplayResult, told: str
+def test_what_came_of_a_replay_is_shown(
+    capsys: pytest.CaptureFixture[str], new: int | None, result: ReplayResult, shown: str
 ) -> None:
     plan = [PartitionReplay(partition=("t", 0), committed=10, new=new)]
 
-    TableReplayReport().show_result(plan, result)
+    show_result(Output(is_json=False), plan, result)
 
-    assert told in capsys.readouterr().out
+    assert shown in capsys.readouterr().out
 
 
-def test_a_replay_that_is_piped_names_topics_whole(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_replay_that_is_piped_cuts_no_topic(capsys: pytest.CaptureFixture[str]) -> None:
     plan = [
         PartitionReplay(partition=(topic, 11), committed=10**9, new=123_456, note="a note " * 20)
         for topic in consumed_topics()
     ]
 
-    TableReplayReport().show_plan(plan)
+    show_plan(Output(is_json=False), plan)
 
     lines = capsys.readouterr().out.splitlines()
     for topic in consumed_topics():
@@ -136,18 +169,18 @@ def test_a_replay_that_is_piped_names_topics_whole(capsys: pytest.CaptureFixture
         assert "123456" in line
 
 
-def test_a_machine_is_told_of_a_replay_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
-    report = JsonReplayReport()
+def test_a_machine_is_given_a_replay_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(is_json=True)
     plan = [
         PartitionReplay(partition=("t", 0), committed=10, new=3),
         PartitionReplay(partition=("t", 1), committed=None, new=None, note="nothing is committed"),
     ]
-    report.show_plan(plan)
-    report.show_result(plan, ReplayResult(is_asked=True, waiting=(("t", 0),)))
-    report.show_result(plan, None)
+    show_plan(output, plan)
+    show_result(output, plan, ReplayResult(is_asked=True, waiting=(("t", 0),)))
+    show_result(output, plan, None)
 
-    told, nothing, summary, rehearsed = map(json.loads, capsys.readouterr().out.splitlines())
-    assert told == {
+    shown, nothing, summary, rehearsed = map(json.loads, capsys.readouterr().out.splitlines())
+    assert shown == {
         "type": "partition",
         "topic": "t",
         "partition": 0,
@@ -180,21 +213,3 @@ def test_a_topic_that_nobody_consumes_is_no_place_to_replay(arguments: tuple[str
 
     assert result.exit_code == 2
     assert "'no.such.topic' is no topic that is consumed." in result.stderr
-
-
-def test_what_came_of_a_rebuild_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    pages = [RebuiltPage(made_whole=2, left=()), RebuiltPage(made_whole=1, left=(BATCH,))]
-    for is_json in (False, True):
-        with rebuild_report(is_json=is_json) as report:
-            for page in pages:
-                report.show(page)
-        report.finish(is_applied=False)
-        assert report.left == 1
-
-    told, changed, *lines = capsys.readouterr().out.splitlines()
-    assert told == "3 batches are whole already; 1 are not in Redis, or in doubt."
-    assert "Nothing was changed" in changed
-    assert list(map(json.loads, lines)) == [
-        {"type": "not_whole", "batch_id": "batch"},
-        {"type": "summary", "applied": False, "whole": 3, "not_whole": 1},
-    ]

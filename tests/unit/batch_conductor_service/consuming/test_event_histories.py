@@ -33,7 +33,7 @@ EVENTS = st.one_of(
     st.builds(
         spellchecked,
         st.just("batch"),
-        st.sampled_from([*ESSAYS, "stranger"]),
+        st.sampled_from([*ESSAYS, "unregistered"]),
         st.sampled_from(["completed", "completed", "completed", "failed", "in_progress"]),
         TIMES,
     ),

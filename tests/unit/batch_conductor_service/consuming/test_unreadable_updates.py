@@ -18,7 +18,7 @@ from common_core.topics import EventName
 from tests.support.builders import evidence, minutes, outcome, registration, update
 
 
-def doubt(
+def unreadable(
     event: EventName, *, essay_id: str | None = None, phase_name: str | None = None
 ) -> BatchUpdate:
     """Return what an unreadable record of that event takes away."""
@@ -28,10 +28,10 @@ def doubt(
     return to_unreadable_update(subject, minutes(1), steps, position)
 
 
-def doubted(step: str, *, is_own: bool = False) -> PhaseOutcome:
+def refuted(step: str, *, is_own: bool = False) -> PhaseOutcome:
     fingerprint = OWN_PREFIX + UNREADABLE if is_own else UNREADABLE
-    told = outcome("refutes", minutes(1), step=step, fingerprint=fingerprint)
-    return replace(told, status=UNREADABLE)
+    stated = outcome("refutes", minutes(1), step=step, fingerprint=fingerprint)
+    return replace(stated, status=UNREADABLE)
 
 
 class TestUnreadable:
@@ -40,7 +40,7 @@ class TestUnreadable:
     def test_of_an_essay_its_step(self) -> None:
         said = evidence("essay", "pending", minutes(1), source=UNREADABLE)
 
-        assert doubt(EventName.SPELLCHECK_PHASE_COMPLETED, essay_id="essay") == update(
+        assert unreadable(EventName.SPELLCHECK_PHASE_COMPLETED, essay_id="essay") == update(
             "batch", said, position=("topic", 3, 7)
         )
 
@@ -58,19 +58,19 @@ class TestUnreadable:
     ) -> None:
         is_own = event is not EventName.ELS_BATCH_PHASE_OUTCOME
 
-        assert doubt(event, phase_name=phase_name) == update(
-            "batch", doubted(step, is_own=is_own), position=("topic", 3, 7)
+        assert unreadable(event, phase_name=phase_name) == update(
+            "batch", refuted(step, is_own=is_own), position=("topic", 3, 7)
         )
 
     def test_where_no_step_is_seen_every_step(self) -> None:
-        assert doubt(EventName.ELS_BATCH_PHASE_OUTCOME) == update(
+        assert unreadable(EventName.ELS_BATCH_PHASE_OUTCOME) == update(
             "batch",
-            *map(doubted, ("spellcheck", "nlp", "ai_feedback")),
+            *map(refuted, ("spellcheck", "nlp", "ai_feedback")),
             position=("topic", 3, 7),
         )
 
     def test_a_registration_says_of_none_that_its_essays_are_all_there_are(self) -> None:
-        assert doubt(EventName.BATCH_ESSAYS_REGISTERED) == update(
+        assert unreadable(EventName.BATCH_ESSAYS_REGISTERED) == update(
             "batch",
             registration(0, minutes(1), fingerprint=UNREADABLE),
             position=("topic", 3, 7),

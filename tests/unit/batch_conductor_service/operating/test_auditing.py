@@ -1,11 +1,15 @@
 from batch_conductor_service.models import BatchId
-from batch_conductor_service.operating.auditing import Auditor, AuditPolicy
-from batch_conductor_service.operating.repairing import RebuildPolicy, Repairer
+from batch_conductor_service.operating.auditing import (
+    AuditedPage,
+    Auditor,
+    AuditPolicy,
+    Repairer,
+)
 from tests.support.auditing import Stores, archived, cached
 from tests.support.builders import evidence, update
 from tests.support.pipelines import DEPENDENCIES
 
-POLICY = AuditPolicy(page_size=2, pause_seconds=0)
+POLICY = AuditPolicy(page_size=2, pause_seconds=0, tries=3, retry_seconds=0)
 A, B, C, D, E = map(BatchId, "abcde")
 
 
@@ -14,8 +18,12 @@ def auditor_of(stores: Stores) -> Auditor:
 
 
 def repairer_of(stores: Stores) -> Repairer:
-    policy = RebuildPolicy(tries=3, pause_seconds=0)
-    return Repairer(auditor_of(stores), stores.cache, stores.records, stores, policy)
+    return Repairer(auditor_of(stores), stores.cache, stores.records, stores, POLICY)
+
+
+async def repaired(stores: Stores, *batches: BatchId) -> AuditedPage:
+    """Return how the batches are after a repair."""
+    return await repairer_of(stores).repair(await auditor_of(stores).audit(batches))
 
 
 async def listed(auditor: Auditor, *batches: BatchId) -> list[list[BatchId]]:
@@ -53,11 +61,11 @@ async def test_batches_that_agree_are_looked_at_once() -> None:
 
     page = await auditor_of(stores).audit([A, B, C])
 
-    assert (page.audited, page.doubted, page.unknown, page.differing) == (3, 1, (C,), ())
+    assert (page.audited, page.unmerged, page.unknown, page.differing) == (3, (B,), (C,), ())
     assert stores.looks == 1
 
 
-async def test_a_difference_that_stays_is_told() -> None:
+async def test_a_difference_that_stays_is_reported() -> None:
     stores = Stores()
     stores.redis[A] = cached(update("a", evidence("e1")))
 
@@ -67,7 +75,7 @@ async def test_a_difference_that_stays_is_told() -> None:
     assert stores.looks == 2
 
 
-async def test_a_difference_that_is_gone_at_the_second_look_is_not_told() -> None:
+async def test_a_difference_that_is_gone_at_the_second_look_is_not_reported() -> None:
     stores = Stores()
     stores.redis[A] = cached(update("a", evidence("e1")))
 
@@ -80,7 +88,7 @@ async def test_a_difference_that_is_gone_at_the_second_look_is_not_told() -> Non
     assert (await auditor_of(stores).audit([A])).differing == ()
 
 
-async def test_a_difference_that_has_become_another_is_not_told() -> None:
+async def test_a_difference_that_has_become_another_is_not_reported() -> None:
     """Each look sees a moment of a batch that is being written."""
     stores = Stores()
 
@@ -92,7 +100,7 @@ async def test_a_difference_that_has_become_another_is_not_told() -> None:
     assert (await auditor_of(stores).audit([A])).differing == ()
 
 
-async def test_what_is_on_its_way_is_not_told() -> None:
+async def test_what_is_on_its_way_is_not_reported() -> None:
     stores = Stores()
     stores.redis[A] = cached(update("a", evidence("e1")))
     stores.queued = [update("a", evidence("e1")), update("b", evidence("e1"))]
@@ -104,45 +112,69 @@ async def test_a_repair_brings_both_sides_together() -> None:
     stores = Stores()
     stores.redis = {A: cached(update("a", evidence("e1")))}
     stores.postgres = {A: archived(update("a", evidence("e2")))}
-    found = (await auditor_of(stores).audit([A])).differing
 
-    left = await repairer_of(stores).repair(found)
+    left = await repaired(stores, A)
 
-    assert left == ()
+    assert left == AuditedPage(audited=1)
     assert {e.essay_id for e in stores.redis[A].state.as_update().evidence} == {"e1", "e2"}
 
 
-async def test_a_repair_counts_anew_what_postgres_alone_has() -> None:
+async def test_a_repair_counts_again_what_postgres_alone_has() -> None:
     stores = Stores()
     right = archived(update("a", evidence("e1")))
     stores.postgres = {A: type(right)(state=right.state)}
-    found = (await auditor_of(stores).audit([A])).differing
+    page = await auditor_of(stores).audit([A])
 
-    left = await repairer_of(stores).repair(found)
+    left = await repairer_of(stores).repair(page)
 
-    assert len(found) == 1
-    assert left == ()
+    assert (len(page.differing), page.unmerged) == (1, (A,))
+    assert left == AuditedPage(audited=1)
     assert stores.postgres[A].counts == right.counts
-    assert stores.redis == {}
+    assert stores.redis[A].state.as_update() == update("a", evidence("e1"))
 
 
-async def test_a_rebuild_merges_what_postgres_redis_and_the_queue_know() -> None:
+async def test_a_repair_merges_what_redis_lacks_or_has_only_in_part() -> None:
+    """And queues nothing of it: Postgres has it, or the queue."""
     stores = Stores()
     stores.redis = {A: cached(update("a", evidence("e1")), is_current=False)}
+    stores.postgres = {
+        A: archived(update("a", evidence("e1"), evidence("e2"))),
+        B: archived(update("b", evidence("e1"))),
+    }
+    page = await auditor_of(stores).audit([A, B])
+
+    left = await repairer_of(stores).repair(page)
+
+    assert (page.unmerged, page.differing) == ((A, B), ())
+    assert left == AuditedPage(audited=2)
+    assert {e.essay_id for e in stores.redis[A].state.as_update().evidence} == {"e1", "e2"}
+    assert stores.redis[B].state.as_update() == update("b", evidence("e1"))
+    assert stores.queued == [update("a"), update("b")]  # which say nothing
+
+
+async def test_a_repair_changes_nothing_of_batches_that_agree_or_that_nobody_knows() -> None:
+    stores = Stores()
+    stores.redis = {A: cached(update("a", evidence("e1")))}
+    stores.postgres = {one: archived(update(one, evidence("e1"))) for one in (A, B)}
+
+    await repaired(stores, A, B, C)
+
+    assert stores.queued == [update("b")]
+    assert C not in stores.redis
+
+
+async def test_only_what_differs_is_counted_again() -> None:
+    """Counting is a write, and a batch that is written is kept for longer."""
+    stores = Stores()
+    stores.redis = {A: cached(update("a", evidence("e1")))}
     stores.postgres = {
         A: archived(update("a", evidence("e2"))),
         B: archived(update("b", evidence("e1"))),
     }
-    stores.queued = [update("a", evidence("e3"))]
-    repairer = repairer_of(stores)
-    before = await repairer.look([A, B])
 
-    after = await repairer.rebuild([A, B])
+    await repaired(stores, A, B)
 
-    assert (before.made_whole, before.left) == (0, (A, B))
-    assert (after.made_whole, after.left) == (2, ())
-    assert {e.essay_id for e in stores.redis[A].state.as_update().evidence} == {"e1", "e2", "e3"}
-    assert stores.redis[B].state.as_update() == update("b", evidence("e1"))
+    assert stores.recounted == [A]
 
 
 async def test_a_batch_that_waits_for_postgres_is_tried_again() -> None:
@@ -150,16 +182,27 @@ async def test_a_batch_that_waits_for_postgres_is_tried_again() -> None:
     stores.postgres = {A: archived(update("a", evidence("e1")))}
     stores.waiting_writes = 2
 
-    page = await repairer_of(stores).rebuild([A])
-
-    assert (page.made_whole, page.left) == (1, ())
+    assert await repaired(stores, A) == AuditedPage(audited=1)
 
 
-async def test_a_batch_that_waits_too_long_is_left_in_doubt() -> None:
+async def test_what_has_arrived_in_postgres_by_the_next_try_is_merged() -> None:
+    stores = Stores()
+    stores.postgres = {A: archived(update("a", evidence("e1")))}
+    stores.waiting_writes = 1
+
+    def arrive() -> None:
+        if stores.looks == 2:
+            stores.postgres[A] = archived(update("a", evidence("e1"), evidence("e2")))
+
+    stores.on_look = arrive
+
+    assert (await repaired(stores, A)).unmerged == ()
+    assert {e.essay_id for e in stores.redis[A].state.as_update().evidence} == {"e1", "e2"}
+
+
+async def test_a_batch_that_waits_too_long_is_still_to_be_merged() -> None:
     stores = Stores()
     stores.postgres = {A: archived(update("a", evidence("e1")))}
     stores.waiting_writes = 3
 
-    page = await repairer_of(stores).rebuild([A])
-
-    assert (page.made_whole, page.left) == (0, (A,))
+    assert (await repaired(stores, A)).unmerged == (A,)

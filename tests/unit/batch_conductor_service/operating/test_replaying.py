@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -17,6 +16,7 @@ from batch_conductor_service.port_values import ReplayRequest
 from common_core.records import Partition
 from service_libs.kafka.records import GroupPosition
 from tests.support.builders import NOON
+from tests.support.replaying import MemoryReplayRequests
 
 P0, P1, P2, NOWHERE = ("t", 0), ("t", 1), ("t", 2), ("u", 0)
 
@@ -53,29 +53,23 @@ class MemoryGroup:
         return not self._has_members
 
 
-class MemoryRequests:
-    """`ReplayRequestsProtocol`; a member that obeys the partitions given, one a look."""
+class MemoryRequests(MemoryReplayRequests):
+    """With members that rewind the partitions given, one a look."""
 
-    def __init__(self, *obeyed: Partition) -> None:
-        self.request: ReplayRequest | None = None
+    def __init__(self, *rewound: Partition) -> None:
+        super().__init__()
+        self.asked: Mapping[Partition, int] | None = None
         self.is_lost = False
-        self._obeyed = list(obeyed)
+        self._rewound = list(rewound)
 
     async def submit(self, offsets: Mapping[Partition, int]) -> str:
-        self.request = ReplayRequest(request_id="r1", offsets=offsets)
-        return "r1"
+        self.asked = offsets
+        return await super().submit(offsets)
 
     async def find(self) -> ReplayRequest | None:
-        if self.is_lost:
-            return None
-        if self.request and self._obeyed:
-            await self.settle("r1", [self._obeyed.pop()])
-        return self.request
-
-    async def settle(self, request_id: str, partitions: Sequence[Partition]) -> None:
-        if self.request and self.request.request_id == request_id:
-            obeyed = self.request.obeyed | set(partitions)
-            self.request = replace(self.request, obeyed=obeyed)
+        if self.request and self._rewound:
+            await self.settle(self.request.request_id, [self._rewound.pop()])
+        return None if self.is_lost else self.request
 
 
 def summed(plan: Sequence[PartitionReplay]) -> list[tuple[Partition, int | None, int]]:
@@ -90,10 +84,10 @@ async def test_a_plan_from_offsets_moves_back_and_never_forward() -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"), [(NOWHERE, "no topic u"), (("t", 3), "no partition t:3")]
+    ("missing", "message"), [(NOWHERE, "no topic u"), (("t", 3), "no partition t:3")]
 )
-async def test_a_place_that_is_not_there_is_an_error(missing: Partition, told: str) -> None:
-    with pytest.raises(UnknownPartitionError, match=told):
+async def test_a_place_that_is_not_there_is_an_error(missing: Partition, message: str) -> None:
+    with pytest.raises(UnknownPartitionError, match=message):
         await Replayer(MemoryGroup(), None).plan_from_offsets({P0: 30, missing: 0})
 
 
@@ -145,7 +139,7 @@ async def test_where_there_is_nothing_to_replay_nothing_is_moved() -> None:
     plan = await replayer.plan_from_offsets({P1: 50})
 
     assert not (await replayer.carry_out(plan, wait_seconds=0)).is_asked
-    assert requests.request is None
+    assert requests.asked is None
 
 
 async def test_members_are_asked_and_waited_for() -> None:
@@ -157,11 +151,10 @@ async def test_members_are_asked_and_waited_for() -> None:
         result = await replayer.carry_out(plan, wait_seconds=10)
 
     assert result == ReplayResult(is_asked=True)
-    assert requests.request
-    assert requests.request.offsets == {P0: 30, P1: 45}
+    assert requests.asked == {P0: 30, P1: 45}
 
 
-async def test_partitions_that_nobody_rewinds_in_time_are_told() -> None:
+async def test_partitions_that_nobody_rewinds_in_time_are_reported() -> None:
     replayer = Replayer(MemoryGroup(has_members=True), MemoryRequests(P0))
     plan = await replayer.plan_from_offsets({P0: 30, P1: 45})
 
@@ -170,7 +163,7 @@ async def test_partitions_that_nobody_rewinds_in_time_are_told() -> None:
     assert result == ReplayResult(is_asked=True, waiting=(P1,))
 
 
-async def test_a_request_that_is_gone_is_not_taken_for_obeyed() -> None:
+async def test_a_request_that_is_gone_is_not_taken_for_done() -> None:
     requests = MemoryRequests(P0)
     requests.is_lost = True
     replayer = Replayer(MemoryGroup(has_members=True), requests)

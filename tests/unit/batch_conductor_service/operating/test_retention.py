@@ -2,6 +2,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
+from prometheus_client import CollectorRegistry
+
+from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.operating.retention import Retention, RetentionPolicy
 from batch_conductor_service.port_values import IdleBatch
@@ -48,7 +51,7 @@ def retention(batches: KeptBatches, *, pause_seconds: float = 0) -> Retention:
     policy = RetentionPolicy(
         days=1, interval_seconds=0.01, batches_at_a_time=2, pause_seconds=pause_seconds
     )
-    return Retention(policy, batches, batches, lambda: None)
+    return Retention(policy, batches, batches, Metrics(CollectorRegistry()))
 
 
 async def test_what_has_to_stay_does_not_keep_the_others() -> None:
@@ -64,7 +67,7 @@ async def test_what_has_to_stay_does_not_keep_the_others() -> None:
 async def test_zero_days_keep_everything() -> None:
     batches = KeptBatches("a")
 
-    await Retention(RetentionPolicy(days=0), batches, batches, lambda: None).sweep()
+    await Retention(RetentionPolicy(days=0), batches, batches, Metrics(CollectorRegistry())).sweep()
 
     assert (batches.kept, batches.looks) == (["a"], 0)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from service_libs.exceptions import UnreadableRecordError
-from service_libs.kafka.unreadable_records import UnreadablePollError, UnreadableRecords
+from service_libs.kafka.bad_records import UnreadablePollError, UnreadableRecords
 
 FIRST, SECOND = ("topic", 0), ("topic", 1)
 
@@ -26,7 +26,7 @@ def test_a_partition_that_does_not_move_is_named_also_while_others_do() -> None:
         observe(records, p0=5, p1=300)
 
 
-def test_a_partition_that_was_read_in_between_counts_anew() -> None:
+def test_a_partition_that_was_read_in_between_counts_again_from_one() -> None:
     records = UnreadableRecords()
     observe(records, p0=5)
     observe(records, p0=5)

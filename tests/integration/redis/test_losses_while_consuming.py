@@ -13,27 +13,26 @@ from batch_conductor_service.implementations.postgres.batch_state import (
 from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, StepName
-from common_core.topics import EventName, topic_name
-from local_stack.kafka import KafkaBroker
+from service_libs.memory.broker import MemoryBroker
 from tests.support.builders import spellchecked
 from tests.support.database import migrated_database_url, migrated_engine
 from tests.support.draining import drain
-from tests.support.kafka import (
-    committed_offsets,
+from tests.support.kafka import unique
+from tests.support.loops import (
     create_consumed_topics,
+    memory_connect,
     produce,
+    quick_policy,
     running,
-    unique,
     until,
 )
-from tests.support.membership import consumer_with, policy_for
+from tests.support.membership import consumer_with
 from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import redis_repository
 
 __all__ = ["migrated_database_url", "migrated_engine"]
 
 STREAM, GROUP = "bcs:persistence:queue", "bcs:persistence:workers"
-SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
 RECORDS = 10
 LOSSES = {
     "trimmed": ("XTRIM", STREAM, "MAXLEN", 1),
@@ -55,16 +54,15 @@ async def queue(redis_url: str) -> AsyncIterator[RedisPersistenceQueue]:
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 async def test_everything_in_flight_is_read_again_and_reaches_postgres(
-    own_kafka: KafkaBroker,
     redis_url: str,
     migrated_engine: AsyncEngine,
     queue: RedisPersistenceQueue,
     loss: tuple[str | int, ...],
 ) -> None:
-    servers, batch = own_kafka.bootstrap_servers, BatchId(unique("batch"))
-    await create_consumed_topics(servers)
+    broker, batch, policy = MemoryBroker(), BatchId(unique("batch")), quick_policy()
+    create_consumed_topics(broker)
     archive = PostgresBatchStateRepository(migrated_engine, DEPENDENCIES)
-    policy = policy_for(servers)
+    committed = broker.group(policy.group_id).committed
 
     async def is_queued(count: int) -> bool:
         return (await queue.get_backlog()).depth == count
@@ -75,16 +73,19 @@ async def test_everything_in_flight_is_read_again_and_reaches_postgres(
 
     async def is_committed() -> bool:
         await drain(queue, archive)
-        committed = await committed_offsets(servers, policy.group_id, SPELLCHECK)
         return sum(committed.values()) == RECORDS
 
     async with (
         redis_repository(redis_url, archive) as setup,
         Redis.from_url(redis_url, decode_responses=True) as redis,
-        running(consumer_with(policy, setup.repository, queue=queue)),
+        running(
+            consumer_with(
+                policy, setup.repository, queue=queue, connect=memory_connect(broker, policy)
+            )
+        ),
     ):
         for number in range(RECORDS):  # each in a poll, and so in an entry, of its own
-            await produce(servers, [spellchecked(batch, f"essay-{number}")])
+            produce(broker, [spellchecked(batch, f"essay-{number}")])
             await until(partial(is_queued, number + 1))
         first = (await redis.xrange(STREAM, count=1) or [])[0][0]
         arguments = (first if part == "the first" else part for part in loss)

@@ -1,12 +1,18 @@
-"""The guard against dead-lettering everything after a bad deploy. Pure."""
+"""When bad records halt the consumer, because a person has to look. Pure.
+
+Most of the latest are invalid, as after a bad deploy, which would dead-letter everything; or one
+cannot be read, and that is more than a transfer that went wrong.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from common_core.records import RecordPosition
-from service_libs.exceptions import DeadLetterLimitError
+from common_core.records import Partition, RecordPosition
+from service_libs.exceptions import DeadLetterLimitError, TransientError, UnreadableRecordError
 from service_libs.kafka.policy import DeadLetterLimit
+
+MAX_FAILURES = 3  # at one offset; a transfer does not go wrong thrice in a row
 
 
 class InvalidRecordWindow:
@@ -42,8 +48,46 @@ class InvalidRecordWindow:
         return dict(islice(merged.items(), max(0, len(merged) - self._limit.window), None))
 
 
+class UnreadablePollError(TransientError):
+    """What was fetched cannot be read."""
+
+    def __init__(self, positions: Mapping[Partition, int], *, is_final: bool) -> None:
+        self.positions = positions
+        self.is_final = is_final
+        super().__init__()
+
+
+class UnreadableRecords:
+    """Counts how often reading failed while a partition with unread records stood where it was.
+
+    Which partition it was the library does not say, so all that did not move are named.
+    """
+
+    def __init__(self) -> None:
+        self._failures: dict[tuple[Partition, int], int] = {}
+
+    def observe(self, error: UnreadablePollError) -> None:
+        """Take note of a poll that could not be read.
+
+        Raises:
+            UnreadableRecordError: reading it once more would not help.
+        """
+        places = error.positions.items()
+        self._failures = {place: self._failures.get(place, 0) + 1 for place in places}
+        blocked = [place for place, count in self._failures.items() if count >= MAX_FAILURES]
+        if error.is_final or blocked:
+            names = sorted(f"{p[0]}:{p[1]}:{offset}" for p, offset in blocked or places)
+            raise UnreadableRecordError(
+                f"A record at or after {' or '.join(names) or 'an unknown offset'} cannot be read:"
+                " an unknown compression, or not what Kafka's protocol allows.",
+                {"records": 1, "topics": ", ".join(_topics(blocked or places)), "place": names[0]}
+                if names
+                else None,
+            )
+
+
 def _limit_error(invalid: Mapping[RecordPosition, str], *, among: int) -> DeadLetterLimitError:
-    """Return the error that tells how many, of which topics and reasons, and one place."""
+    """Return the error that says how many, of which topics and reasons, and one place."""
     topics = _counted(position.topic for position in invalid)
     reasons = _counted(invalid.values())
     last = list(invalid)[-1]
@@ -65,3 +109,7 @@ def _limit_error(invalid: Mapping[RecordPosition, str], *, among: int) -> DeadLe
 
 def _counted(names: Iterable[str]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in Counter(names).most_common())
+
+
+def _topics(places: Iterable[tuple[Partition, int]]) -> list[str]:
+    return sorted({topic for (topic, _), _ in places})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
-from service_libs.kafka.polling import MAX_POLL_BYTES, STEP_RECORDS, Record, collect
+from service_libs.kafka.aiokafka_gaps import MAX_POLL_BYTES, STEP_RECORDS, Record, collect
 
 PLACE = TopicPartition("t", 0)
 MEBIBYTE = 1024 * 1024

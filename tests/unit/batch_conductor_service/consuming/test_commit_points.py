@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_conductor_service.consuming.offset_ledger import OffsetLedger
+from batch_conductor_service.consuming.durability import OffsetLedger
 from batch_conductor_service.port_values import Watermark
 from common_core.records import RecordPosition
 
