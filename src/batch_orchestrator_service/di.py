@@ -37,9 +37,8 @@ from service_libs.http.health import AboutService
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
 from service_libs.kafka.dead_letter_format import DeadLetterFormat
 from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
-from service_libs.kafka.health import KafkaProbe
 from service_libs.kafka.policy import SourcePolicy
-from service_libs.kafka.producer import KafkaProducerClient
+from service_libs.kafka.producer import KafkaProbe, KafkaProducerClient
 from service_libs.kafka.record_source import KafkaRecordSource
 from service_libs.metrics import ServiceMetrics
 from service_libs.postgres.health import PostgresProbe

@@ -5,8 +5,8 @@ dead letters among them acknowledged. A dependency that is down is waited for; n
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+import time
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -14,10 +14,10 @@ from batch_orchestrator_service.consuming.handling import PollHandler
 from service_libs.backoff import Backoff
 from service_libs.exceptions import BrokerUnavailableError, HaltError, TransientError
 from service_libs.failpoints import failpoint
+from service_libs.kafka.bad_records import UnreadablePollError, UnreadableRecords
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
-from service_libs.kafka.patience import Patience, PollAbandonedError
+from service_libs.kafka.patience import Patience, PollAbandonedError, unless_stopped
 from service_libs.kafka.records import PartitionsLostError, Poll
-from service_libs.kafka.unreadable_records import UnreadablePollError, UnreadableRecords
 from service_libs.protocols import Connect, RecordSourceProtocol
 
 MAX_BACKOFF_SECONDS = 5.0
@@ -25,8 +25,6 @@ STUCK_SECONDS = 60.0  # lag without progress, or a rebalance without end
 GRACE_SECONDS = 3.0  # at the stop, for the poll in hand and for the broker to let go
 
 logger = structlog.get_logger(__name__)
-
-Result = TypeVar("Result")
 
 
 class EventConsumer:
@@ -49,6 +47,7 @@ class EventConsumer:
         self._stopping = asyncio.Event()
         # Held while records are handled: a revocation waits for it.
         self._in_hand = asyncio.Lock()
+        self._stall_check_due = 0.0  # monotonic seconds
 
     async def run(self) -> None:
         """Consume until `stop`, with a new connection whenever one is lost.
@@ -73,7 +72,7 @@ class EventConsumer:
         self._condition.enter(ConsumerState.CONNECTING)
         source = self._connect(self._give_up_partitions)
         try:
-            await self._unless_stopped(self._consume(source), GRACE_SECONDS)
+            await unless_stopped(self._stopping, self._consume(source), GRACE_SECONDS)
         except UnreadablePollError as exc:
             logger.exception("poll_unreadable")
             self._unreadable.observe(exc)
@@ -82,13 +81,14 @@ class EventConsumer:
             self._condition.note_trouble(str(exc))
             logger.warning("kafka_connection_lost", error=type(exc).__name__, reason=str(exc))
         finally:
-            if not await self._unless_stopped(source.close(), GRACE_SECONDS):
+            if not await unless_stopped(self._stopping, source.close(), GRACE_SECONDS):
                 await source.abandon()
         await self._patience.sleep(self._backoff.next_delay(), self._stopping.is_set)
 
     async def _consume(self, source: RecordSourceProtocol) -> None:
-        await self._unless_stopped(source.open())
+        await unless_stopped(self._stopping, source.open())
         self._condition.enter(ConsumerState.JOINING)
+        self._stall_check_due = time.monotonic() + STUCK_SECONDS
         while not self._stopping.is_set():
             await self._run_once(source)
 
@@ -97,6 +97,8 @@ class EventConsumer:
         self._condition.note_assignment(
             is_settled=not source.is_rebalancing, has_partitions=source.has_partitions
         )
+        if not poll.records:
+            await self._check_for_stall(source)
         async with self._in_hand:
             if poll.records and poll.assignment == source.assignment:
                 await self._handle(source, poll)
@@ -104,10 +106,26 @@ class EventConsumer:
     async def _next_poll(self, source: RecordSourceProtocol) -> Poll:
         try:
             async with asyncio.timeout(STUCK_SECONDS):
-                poll = await self._unless_stopped(source.poll())
+                poll = await unless_stopped(self._stopping, source.poll())
         except TimeoutError as exc:
             raise BrokerUnavailableError("Kafka gives no partitions out.") from exc
         return poll or Poll((), source.assignment)
+
+    async def _check_for_stall(self, source: RecordSourceProtocol) -> None:
+        """Ask the broker, now and then, whether there really is nothing to read.
+
+        Raises:
+            BrokerUnavailableError: there is.
+        """
+        if time.monotonic() < self._stall_check_due:
+            return
+        self._stall_check_due = time.monotonic() + STUCK_SECONDS
+        try:
+            is_stuck = await source.is_stuck()
+        except PartitionsLostError:
+            return
+        if is_stuck:
+            raise BrokerUnavailableError("There is something to read, and nothing is read.")
 
     async def _handle(self, source: RecordSourceProtocol, poll: Poll) -> None:
         def is_abandoned() -> bool:
@@ -124,6 +142,7 @@ class EventConsumer:
             return
         source.progress.finish()
         self._condition.note_progress()
+        self._stall_check_due = time.monotonic() + STUCK_SECONDS
         self._backoff.reset()
         points = {(one.topic, one.partition): one.offset + 1 for one in poll.records}
         failpoint("bos.uncommitted")
@@ -138,18 +157,3 @@ class EventConsumer:
         self._patience.wake()
         async with self._in_hand:
             pass
-
-    async def _unless_stopped(
-        self, work: Coroutine[Any, Any, Result], grace_seconds: float = 0
-    ) -> Result | None:
-        """Return what the work returns; or end it, so long after `stop`, and return None."""
-        task = asyncio.create_task(work)
-        stop = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({task}, timeout=grace_seconds)
-            return task.result() if task.done() else None
-        finally:
-            for each in (task, stop):
-                each.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
