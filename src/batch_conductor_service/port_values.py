@@ -3,24 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate
 from common_core.records import Partition
-
-RedisCommand = tuple[str | int | bytes, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedisReading:
-    """The replies to some commands, and whose data they are of.
-
-    `server_run` names the data that one run of a server has: a restart or a failover gives another
-    name, for the last that was acknowledged may be lost then.
-    """
-
-    replies: list[Any]
-    server_run: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from batch_conductor_service.implementations.postgres.batch_state import (
 from batch_conductor_service.implementations.postgres.engine import create_engine
 from batch_conductor_service.implementations.postgres.inspection import PostgresBatchRecords
 from batch_conductor_service.implementations.postgres.retention import PostgresIdleBatches
-from batch_conductor_service.implementations.redis.client import RedisClient
+from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.inspection import RedisBatchCache
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.implementations.redis.replays import RedisReplayRequests
@@ -26,7 +26,6 @@ from batch_conductor_service.operating.repairing import Repairer
 from batch_conductor_service.operating.replaying import Replayer
 from batch_conductor_service.operating.retention import Retention
 from batch_conductor_service.protocols import (
-    AtomicRedisClientProtocol,
     BatchCacheProtocol,
     BatchRecordsProtocol,
     BatchStateRepositoryProtocol,
@@ -42,6 +41,8 @@ from batch_conductor_service.providers.policies import (
 from batch_conductor_service.providers.stores import RedisAddress
 from service_libs.kafka.group import KafkaConsumerGroup
 from service_libs.protocols import BackgroundTaskProtocol
+from service_libs.redis.client import RedisClient
+from service_libs.redis.transactions import AtomicRedisClientProtocol
 
 
 class MemoryAuditProvider(Provider):
@@ -168,7 +169,7 @@ async def _own_auditor(
 ) -> AsyncIterator[Auditor]:
     """Give an auditor with connections of its own, for another event loop than the container's."""
     policy = redis_policy(settings)
-    client = RedisClient(address, policy, metrics)
+    client = RedisClient(address, policy, keys.NAMES, metrics)
     queue = RedisPersistenceQueue(
         address,
         policy,

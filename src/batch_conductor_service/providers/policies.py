@@ -2,11 +2,11 @@
 
 from batch_conductor_service.config import Settings
 from batch_conductor_service.consuming.policy import ConsumerPolicy
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.operating.drift_sampling import SamplingPolicy
 from batch_conductor_service.operating.retention import RetentionPolicy
 from batch_conductor_service.persisting.worker import WorkPolicy
 from service_libs.kafka.policy import DeadLetterLimit
+from service_libs.redis.connections import RedisPolicy
 
 # Of the shutdown's time; requests have a share of their own. What runs beside them stops after the
 # last of them, one after the other, so the shares of all of them together leave some.

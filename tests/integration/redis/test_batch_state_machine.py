@@ -36,7 +36,6 @@ from batch_conductor_service.implementations.redis.batch_reading import (
     CurrentData,
     summary_commands,
 )
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import (
     BatchCompletionSummary,
@@ -46,6 +45,7 @@ from batch_conductor_service.models import (
     StepName,
 )
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import RedisPolicy
 from tests.support.database import open_engine
 from tests.support.fuzzing import tries
 from tests.support.histories import ESSAYS, STEPS, observations, phase_outcomes, registrations

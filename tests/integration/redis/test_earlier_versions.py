@@ -11,11 +11,11 @@ from batch_conductor_service.domain.drift import merged
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import KnownConnection, RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate, StepName
-from batch_conductor_service.port_values import RedisCommand, RedisReading
 from common_core.verdicts import Reason
+from service_libs.redis.connections import KnownConnection, RedisPolicy
+from service_libs.redis.transactions import RedisCommand, RedisReading
 from tests.support.builders import evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.earlier_layouts import (

@@ -9,12 +9,12 @@ from redis.asyncio import Redis
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, StepName
 from batch_conductor_service.persisting.codec import PAYLOAD_VERSION, encode_update
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
+from service_libs.redis.connections import RedisPolicy
 from tests.support.builders import essay_names, evidence, update
 from tests.support.consuming import ControlledDlq
 from tests.support.repositories import RedisSetup

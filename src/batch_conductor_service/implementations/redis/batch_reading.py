@@ -17,7 +17,7 @@ from batch_conductor_service.implementations.redis.batch_hash import (
     essay_field,
 )
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate, EssayId
-from batch_conductor_service.port_values import RedisCommand
+from service_libs.redis.transactions import RedisCommand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

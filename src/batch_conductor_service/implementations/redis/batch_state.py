@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from batch_conductor_service.exceptions import GiveWayError
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_hash import decode_summary
 from batch_conductor_service.implementations.redis.batch_reading import summary_commands
@@ -18,14 +17,16 @@ from batch_conductor_service.implementations.redis.locks import KeyedLocks
 from batch_conductor_service.implementations.redis.planning import TransactionPlan, WritePlanner
 from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.models import BatchId, BatchUpdate, EssayProcessingState
-from batch_conductor_service.port_values import RedisCommand, SummaryReading
-from batch_conductor_service.protocols import (
-    AtomicRedisClientProtocol,
-    Compose,
-    RedisReaderProtocol,
-)
+from batch_conductor_service.port_values import SummaryReading
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.transactions import (
+    AtomicRedisClientProtocol,
+    Compose,
+    GiveWayError,
+    RedisCommand,
+    RedisReaderProtocol,
+)
 
 Result = TypeVar("Result")
 

@@ -36,7 +36,7 @@ from batch_conductor_service.models import (
     StepName,
 )
 from batch_conductor_service.persisting.codec import encode_update, time_text
-from batch_conductor_service.port_values import RedisCommand
+from service_libs.redis.transactions import RedisCommand
 
 UNKNOWN_TTL_SECONDS = 60  # for that nobody has heard of a batch
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.batch_reading import dict_of
 from batch_conductor_service.implementations.redis.documents import EssayDocument, read_document
 from batch_conductor_service.models import BatchId, BatchUpdate, EssayId
 from batch_conductor_service.persisting.codec import (
@@ -19,8 +18,7 @@ from batch_conductor_service.persisting.codec import (
     registration_from,
     text_values,
 )
-from batch_conductor_service.port_values import RedisCommand
-from batch_conductor_service.protocols import RedisReaderProtocol
+from service_libs.redis.transactions import RedisCommand, RedisReaderProtocol, dict_of
 
 KEYS_PER_SCAN = 1000
 

@@ -9,11 +9,9 @@ import orjson
 
 from batch_conductor_service.domain.freshness import GroupPromises, PartitionFreshness
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.batch_reading import dict_of
 from batch_conductor_service.implementations.redis.queue import generation_of
-from batch_conductor_service.port_values import RedisCommand
-from batch_conductor_service.protocols import AtomicRedisClientProtocol
 from common_core.records import Partition
+from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisCommand, dict_of
 
 TTL_SECONDS = 3600  # of the hash, renewed by every replica that lives
 

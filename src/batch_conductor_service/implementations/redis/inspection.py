@@ -9,14 +9,12 @@ from batch_conductor_service.implementations.redis.batch_hash import SUMMARY
 from batch_conductor_service.implementations.redis.batch_reading import (
     CurrentData,
     WholeReading,
-    dict_of,
     parse_whole,
     whole_commands,
 )
 from batch_conductor_service.implementations.redis.earlier_versions import import_batch
 from batch_conductor_service.models import BatchId
-from batch_conductor_service.port_values import RedisCommand
-from batch_conductor_service.protocols import AtomicRedisClientProtocol
+from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisCommand, dict_of
 
 KEYS_PER_SCAN = 1000
 

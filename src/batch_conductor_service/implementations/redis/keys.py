@@ -4,6 +4,7 @@ Ids have been checked by `domain.identifiers` before they come here.
 """
 
 from batch_conductor_service.models import BatchId, EssayId
+from service_libs.redis.refusals import RedisNames
 
 # The updates that Postgres has not yet; a stream with one consumer group. No TTL: an entry leaves
 # when Postgres holds it, and the consumer pauses before the stream outgrows its bound.
@@ -21,9 +22,14 @@ PERSISTENCE_BYTES = "bcs:persistence:bytes"
 # A random name given when the queue was made. No TTL: when it is gone, so is what the queue held.
 PERSISTENCE_EPOCH = "bcs:persistence:epoch"
 
-# Hash: the name of the server's data, and for which process it was given. No TTL: it goes when
-# they do.
-SERVER_RUN = "bcs:server_run"
+NAMES = RedisNames(
+    service="BCS",
+    setting="BCS_REDIS_URL",
+    key_patterns="~bcs:* and ~batch:*",
+    # Hash: the name of the server's data, and for which process it was given. No TTL: it goes when
+    # they do.
+    server_run="bcs:server_run",
+)
 
 # Set of the batches that were written while Postgres was not in use, and that it may lack. No TTL:
 # a batch leaves when it was queued for Postgres.

@@ -10,7 +10,6 @@ from typing import Any
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.exceptions import GiveWayError
 from batch_conductor_service.implementations.redis.batch_hash import (
     KeptBatch,
     KeptEssay,
@@ -43,12 +42,12 @@ from batch_conductor_service.models import (
     BatchUpdate,
     EssayProcessingState,
 )
-from batch_conductor_service.port_values import RedisCommand
-from batch_conductor_service.protocols import BatchStateArchiveProtocol, RedisReaderProtocol
+from batch_conductor_service.protocols import BatchStateArchiveProtocol
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError, TransientError
 from service_libs.failpoints import failpoint
 from service_libs.protocols import ClockProtocol
+from service_libs.redis.transactions import GiveWayError, RedisCommand, RedisReaderProtocol
 
 Archived = Mapping[BatchId, BatchState] | None  # None where the archive cannot be reached
 

@@ -14,7 +14,12 @@ from typing import Any
 import structlog
 
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.connections import (
+from batch_conductor_service.implementations.redis.waiting import WaitingEntries
+from batch_conductor_service.models import BatchId, BatchUpdate
+from batch_conductor_service.persisting.codec import ForeignPayloadError, decode_update
+from batch_conductor_service.port_values import QueueBacklog, QueueEntry, Watermark
+from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import (
     IS_REPLICA,
     RedisPolicy,
     connect,
@@ -23,11 +28,7 @@ from batch_conductor_service.implementations.redis.connections import (
     script_text,
     translated,
 )
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
-from batch_conductor_service.models import BatchId, BatchUpdate
-from batch_conductor_service.persisting.codec import ForeignPayloadError, decode_update
-from batch_conductor_service.port_values import QueueBacklog, QueueEntry, RedisCommand, Watermark
-from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.transactions import RedisCommand
 
 ENTRIES_PER_LOOK = 20  # when looking for what waits of a batch
 
@@ -38,7 +39,7 @@ _QUEUE_KEYS = [
     keys.PERSISTENCE_BYTES,
 ]
 
-_ENSURE_QUEUE = script_text("ensure_queue")
+_ENSURE_QUEUE = script_text(__package__, "ensure_queue")
 
 logger = structlog.get_logger(__name__)
 
@@ -63,10 +64,10 @@ class RedisPersistenceQueue:
         takeover_seconds: float,
         waiting: WaitingEntries | None = None,
     ) -> None:
-        self._redis = connect(url, policy, decode_responses=False)
+        self._redis = connect(url, policy, keys.NAMES, decode_responses=False)
         self._ensure_queue = self._redis.register_script(_ENSURE_QUEUE)
-        self._acknowledge = self._redis.register_script(script_text("acknowledge"))
-        self._leave = self._redis.register_script(script_text("leave"))
+        self._acknowledge = self._redis.register_script(script_text(__package__, "acknowledge"))
+        self._leave = self._redis.register_script(script_text(__package__, "leave"))
         self._epoch = b""  # of the queue that the entries in hand were read from
         self._waiting = waiting or WaitingEntries()
         self._longest_block_seconds = policy.timeout_seconds / 2
@@ -75,7 +76,7 @@ class RedisPersistenceQueue:
 
     async def read(self, count: int, *, block_seconds: float) -> Sequence[QueueEntry]:
         self._epoch = await self._ensure_group()
-        async with translated():
+        async with translated(keys.NAMES):
             entries = await self._claim(count) or await self._read_new(count, block_seconds)
         read = (self._entry(entry_id, fields) for entry_id, fields in entries)
         return [entry for entry in read if entry is not None]
@@ -83,7 +84,7 @@ class RedisPersistenceQueue:
     async def acknowledge(self, entry_ids: Sequence[str]) -> None:
         if not entry_ids:
             return
-        async with translated():
+        async with translated(keys.NAMES):
             await self._acknowledge(
                 keys=_QUEUE_KEYS,
                 args=[keys.PERSISTENCE_GROUP, self._epoch, *entry_ids],
@@ -100,7 +101,7 @@ class RedisPersistenceQueue:
         )
         [[epoch, lowest, last_delivered], server_run] = await self._run(
             ensure_queue,
-            recognise_command(),
+            recognise_command(keys.NAMES),
         )
         return Watermark(
             generation=generation_of(server_run.decode(), epoch.decode()),
@@ -114,7 +115,7 @@ class RedisPersistenceQueue:
             ("GET", keys.PERSISTENCE_BYTES),
             ("XRANGE", keys.PERSISTENCE_QUEUE, "-", "+", "COUNT", 1),
             ("TIME",),
-            recognise_command(),
+            recognise_command(keys.NAMES),
         )
         if not server_run:
             self._waiting.note_look(None, began_at)
@@ -152,7 +153,7 @@ class RedisPersistenceQueue:
     async def close(self) -> None:
         """Leave the group, so that nothing waits for this worker, and close the connections."""
         with suppress(StoreUnavailableError):  # what it leaves behind is taken over, only later
-            async with translated():
+            async with translated(keys.NAMES):
                 await self._leave(
                     keys=[keys.PERSISTENCE_QUEUE],
                     args=[keys.PERSISTENCE_GROUP, self._worker_name],
@@ -160,16 +161,16 @@ class RedisPersistenceQueue:
         await self._redis.aclose()
 
     async def _leave_replica(self) -> None:
-        async with translated():
+        async with translated(keys.NAMES):
             await self._redis.connection_pool.disconnect(inuse_connections=False)
 
     async def _run(self, *commands: RedisCommand) -> list[Any]:
-        async with translated(), self._redis.pipeline(transaction=True) as pipe:
+        async with translated(keys.NAMES), self._redis.pipeline(transaction=True) as pipe:
             return await execute(pipe, commands)
 
     async def _ensure_group(self) -> bytes:
         """Return the epoch of the queue, which is made where it is missing."""
-        async with translated():
+        async with translated(keys.NAMES):
             epoch: bytes
             epoch, *_ = await self._ensure_queue(
                 keys=_QUEUE_KEYS, args=[keys.PERSISTENCE_GROUP, secrets.token_hex(8)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.models import BatchId
-from batch_conductor_service.protocols import AtomicRedisClientProtocol
+from service_libs.redis.transactions import AtomicRedisClientProtocol
 
 
 class RedisUnarchivedBatches:
