@@ -11,9 +11,8 @@ from batch_conductor_service.implementations.redis import keys, rights
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
-from batch_conductor_service.implementations.redis.batch_writing import WritePolicy
 from batch_conductor_service.implementations.redis.planning import WritePlanner
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
+from batch_conductor_service.implementations.redis.queue import WaitingEntries
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import BatchStateArchiveProtocol
 from service_libs.breakers import CircuitBreakers
@@ -47,8 +46,7 @@ async def redis_repository(
     metrics = Metrics(CollectorRegistry())
     client = RedisClient(url, policy or RedisPolicy(), keys.NAMES, metrics)
     breakers = CircuitBreakers(metrics)
-    write_policy = WritePolicy(ttl_seconds=ttl_seconds, is_queued=archive is not None)
-    planner = WritePlanner(archive, breakers, SystemClock(), dependencies, write_policy)
+    planner = WritePlanner(archive, breakers, SystemClock(), dependencies, ttl_seconds)
     repository = RedisCachedBatchStateRepositoryImpl(
         client, planner, breakers, waiting or WaitingEntries()
     )

@@ -24,12 +24,13 @@ from batch_conductor_service.implementations.redis import keys, rights
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
-from batch_conductor_service.implementations.redis.batch_writing import WritePolicy
 from batch_conductor_service.implementations.redis.freshness import RedisFreshnessBoard
 from batch_conductor_service.implementations.redis.planning import WritePlanner
-from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
-from batch_conductor_service.implementations.redis.unarchived import RedisUnarchivedBatches
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
+from batch_conductor_service.implementations.redis.queue import (
+    RedisPersistenceQueue,
+    RedisUnarchivedBatches,
+    WaitingEntries,
+)
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.operating.progress import QueueProgress
 from batch_conductor_service.persisting.archiving import UnarchivedSweeper
@@ -121,8 +122,7 @@ class RedisProvider(Provider):
         dependencies: StepDependencies,
         settings: Settings,
     ) -> WritePlanner:
-        policy = WritePolicy(ttl_seconds=settings.redis_ttl_seconds, is_queued=archive is not None)
-        return WritePlanner(archive, breakers, clock, dependencies, policy)
+        return WritePlanner(archive, breakers, clock, dependencies, settings.redis_ttl_seconds)
 
     repository = provide(RedisCachedBatchStateRepositoryImpl, provides=BatchStateRepositoryProtocol)
 

@@ -11,8 +11,10 @@ from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
+from batch_conductor_service.implementations.redis.queue import (
+    RedisPersistenceQueue,
+    WaitingEntries,
+)
 from batch_conductor_service.models import BatchId, StepName
 from local_stack.ports import LOCALHOST
 from local_stack.valkey import ValkeyServer

@@ -10,8 +10,10 @@ from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
+from batch_conductor_service.implementations.redis.queue import (
+    RedisPersistenceQueue,
+    WaitingEntries,
+)
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from common_core.verdicts import Reason
 from service_libs.exceptions import StoreUnavailableError

@@ -1,8 +1,8 @@
 """The queue of updates that wait for Postgres: a Redis Stream with one consumer group.
 
 The group never starts past an entry and an entry leaves only when acknowledged, so what is below
-the watermark is in Postgres. That holds for one life of the stream on one server: the generation
-names it.
+the watermark is in Postgres. That holds for one queue in the data of one run of the server: the
+generation names both.
 """
 
 import secrets
@@ -14,7 +14,6 @@ from typing import Any
 import structlog
 
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
 from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.persisting.codec import ForeignPayloadError, decode_update
 from batch_conductor_service.port_values import QueueBacklog, QueueEntry, Watermark
@@ -28,7 +27,7 @@ from service_libs.redis.connections import (
     script_text,
     translated,
 )
-from service_libs.redis.transactions import RedisCommand
+from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisCommand
 
 ENTRIES_PER_LOOK = 20  # when looking for what waits of a batch
 
@@ -46,12 +45,41 @@ logger = structlog.get_logger(__name__)
 RawEntry = tuple[bytes, dict[bytes, bytes] | None]
 
 
+class WaitingEntries:
+    """What this process knows of the queue, for when Redis cannot be asked.
+
+    That is what it saw there, and what it put there since. Where it cannot know, something waits:
+    an answer from Postgres alone could miss it, and it may be a failure.
+    """
+
+    def __init__(self) -> None:
+        self._is_empty = False
+        self._queued_at = time.monotonic()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waited at the last look, and nothing was queued from here since."""
+        return self._is_empty
+
+    def note_queued(self) -> None:
+        """Note that something is being queued, or may have been."""
+        self._is_empty = False
+        self._queued_at = time.monotonic()
+
+    def note_look(self, depth: int | None, began_at: float) -> None:
+        """Note what a look at the queue saw that began then (monotonic seconds).
+
+        None instead of a depth says that it cannot be known.
+        """
+        self._is_empty = depth == 0 and began_at > self._queued_at
+
+
 class RedisPersistenceQueue:
     """`PersistenceQueueProtocol` on a stream.
 
     Args:
         worker_name: names this worker in the group; unique, or two would share their entries.
-        takeover_seconds: how long an entry rests with a silent worker before another takes it;
+        takeover_seconds: how long an entry stays with a silent worker before another takes it;
             longer than the slowest write, or two would work on it (which is safe, but wasted).
     """
 
@@ -217,9 +245,23 @@ class RedisPersistenceQueue:
         return QueueEntry(entry_id=entry_id.decode(), update=update, payload=payload)
 
 
-def generation_of(life: str, epoch: str | None) -> str:
-    """Return what names one life of the queue, with one life of the server."""
-    return f"{life}:{epoch or ''}"
+class RedisUnarchivedBatches:
+    """`UnarchivedBatchesProtocol`: a set that each write without an archive adds to."""
+
+    def __init__(self, redis: AtomicRedisClientProtocol) -> None:
+        self._redis = redis
+
+    async def find(self, count: int) -> Sequence[BatchId]:
+        reading = await self._redis.read([("SRANDMEMBER", keys.UNARCHIVED, count)])
+        return [BatchId(batch_id) for batch_id in reading.replies[0]]
+
+    async def forget(self, batch_ids: Sequence[BatchId]) -> None:
+        await self._redis.read([("SREM", keys.UNARCHIVED, *batch_ids)])
+
+
+def generation_of(server_run: str, epoch: str | None) -> str:
+    """Return what names the queue, in the data that the server has now."""
+    return f"{server_run}:{epoch or ''}"
 
 
 def _parts(entry_id: bytes) -> tuple[int, int]:
