@@ -34,7 +34,7 @@ class QueueEntry:
 class QueueBacklog:
     """How much waits for Postgres, and since when (seconds; 0 when nothing waits).
 
-    `size_bytes` is of the payloads, as near as the store can tell without walking the queue.
+    `size_bytes` is of the payloads, as near as the store knows without walking the queue.
     """
 
     depth: int
@@ -46,7 +46,7 @@ class QueueBacklog:
 class Watermark:
     """Up to where the queue has reached Postgres.
 
-    `generation` names one life of one Redis with its queue. An entry id of another generation
+    `generation` names one queue in the data of one run of Redis. An entry id of another generation
     proves nothing: Redis may have come back without its last second, or empty.
     """
 

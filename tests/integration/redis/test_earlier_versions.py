@@ -105,10 +105,10 @@ class TestOfWhatTheyLeft:
         self, setup: RedisSetup, archive: PostgresBatchStateRepository, queue: RedisPersistenceQueue
     ) -> None:
         """Of what waits, an answer could miss a failure that their Redis has lost."""
-        in_doubt = await summary_of(setup)
+        before = await summary_of(setup)
         await drain(queue, archive)
 
-        assert not in_doubt.is_whole
+        assert not before.is_whole
         assert await summary_of(setup) == right(FIRST, SECOND)
         assert (await archive.get_summary(BATCH)).summary == right(FIRST, SECOND)
         for said in (OTHER, BARE):
@@ -166,7 +166,7 @@ class TestWithoutAnArchive:
             "bcs:batch:batch:registrations",
         ],
     )
-    async def test_where_a_part_is_lost_it_stays_in_doubt(
+    async def test_where_a_part_is_lost_it_is_not_whole(
         self, redis_url: str, redis: Redis, lost: str
     ) -> None:
         """It may have been the failure."""

@@ -132,7 +132,7 @@ async def test_without_an_archive_what_cannot_be_read_keeps_the_step_running(
     assert judge_step(summary, SPELLCHECK).reason is Reason.STATE_UNKNOWN
 
 
-async def test_a_batch_that_was_in_doubt_stays_so_when_the_archive_is_turned_off(
+async def test_a_batch_that_was_not_whole_stays_so_when_the_archive_is_turned_off(
     redis_url: str,
 ) -> None:
     async with redis_repository(redis_url, UnreachableArchive()) as cut_off:

@@ -64,7 +64,7 @@ class OvertakenArchive:
 
 @pytest.mark.parametrize("policy", [None, IN_LANES], ids=["by-watch", "in-lanes"])
 @pytest.mark.parametrize("writes", [True, False], ids=["written", "asked"])
-async def test_each_try_hears_the_archive_anew(
+async def test_each_try_hears_the_archive_again(
     redis_url: str,
     archive: PostgresBatchStateRepository,
     redis: Redis,

@@ -205,7 +205,7 @@ def _is_whole(
     if current.server_run is None:  # what Redis has lost is lost for good
         was_whole = reading.batch.summary is None or reading.batch.summary.summary.is_whole
         return reading.batch.is_readable and was_whole and (imported is None or imported.is_whole)
-    # What is lost here and still waits for the archive, neither of the two can tell.
+    # What is lost here and still waits for the archive, neither of the two knows.
     return archived is not None and not reading.is_waiting
 
 

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from batch_conductor_service.implementations.redis import keys
@@ -126,46 +126,39 @@ class RedisCachedBatchStateRepositoryImpl:
             yield
 
 
+@dataclass(slots=True)
 class _Transaction:
     """Updates of different batches, on their way into Redis.
 
-    Attributes:
-        plan: what the latest try has read and was to write; empty before the first.
+    `plan` is what the latest try has read and was to write; it is empty before the first.
     """
 
-    def __init__(
-        self,
-        redis: AtomicRedisClientProtocol,
-        planner: WritePlanner,
-        waiting: WaitingEntries,
-        updates: Sequence[BatchUpdate],
-    ) -> None:
-        self._redis = redis
-        self._planner = planner
-        self._waiting = waiting
-        self._updates = updates
-        self.plan = TransactionPlan(server_run=None)
+    redis: AtomicRedisClientProtocol
+    planner: WritePlanner
+    waiting: WaitingEntries
+    updates: Sequence[BatchUpdate]
+    plan: TransactionPlan = field(default_factory=TransactionPlan)
 
     async def run(self) -> list[str | None]:
         """Merge the updates together, else each in its batch's lane; return their queue entries."""
-        began_at, watched = time.monotonic(), _watched(self._updates)
+        began_at, watched = time.monotonic(), _watched(self.updates)
         while True:
             gives_way = time.monotonic() < began_at + LONGEST_WAY_SECONDS
-            compose = self._composer(self._updates, gives_way=gives_way)
+            compose = self._composer(self.updates, gives_way=gives_way)
             try:
                 with self._noting():
-                    results = await self._redis.transact(watched, compose)
+                    results = await self.redis.transact(watched, compose)
             except GiveWayError:
                 await asyncio.sleep(GIVE_WAY_SECONDS)
                 continue
             if results is None:
-                return [await self._run_in_lane(update) for update in self._updates]
+                return [await self._run_in_lane(update) for update in self.updates]
             return list(self.plan.entry_ids(results))
 
     async def _run_in_lane(self, update: BatchUpdate) -> str | None:
         compose = self._composer([update], gives_way=False)
         with self._noting():
-            results = await self._redis.transact_in_lane(
+            results = await self.redis.transact_in_lane(
                 keys.lane(update.batch_id), _watched([update]), compose
             )
         [entry_id] = self.plan.entry_ids(results)
@@ -173,9 +166,9 @@ class _Transaction:
 
     def _composer(self, updates: Sequence[BatchUpdate], *, gives_way: bool) -> Compose:
         async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
-            self.plan = await self._planner.plan(reader, updates, gives_way=gives_way)
+            self.plan = await self.planner.plan(reader, updates, gives_way=gives_way)
             if self.plan.queues:
-                self._waiting.note_queued()
+                self.waiting.note_queued()
             return [command for some in self.plan.commands for command in some]
 
         return compose
@@ -187,7 +180,7 @@ class _Transaction:
             yield
         finally:
             if self.plan.queues:
-                self._waiting.note_queued()
+                self.waiting.note_queued()
 
 
 def _watched(updates: Sequence[BatchUpdate]) -> list[str]:

@@ -9,7 +9,7 @@ they say is taken as the oldest evidence there can be: any event outranks it.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,8 +56,8 @@ class ImportedBatch:
 
     update: BatchUpdate
     unqueued: BatchUpdate
-    is_whole: bool = True
-    created_at: Mapping[EssayId, str] = field(default_factory=dict)
+    is_whole: bool
+    created_at: Mapping[EssayId, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +78,7 @@ def forget_earlier(batch_id: BatchId) -> list[RedisCommand]:
     summary = keys.earlier_summary(batch_id)
     return [
         ("HSET", summary, "imported", 1),
-        (
-            "DEL",
-            summary,
-            keys.earlier_index(batch_id),
-            keys.earlier_members(batch_id),
-            keys.earlier_outcomes(batch_id),
-            keys.earlier_registrations(batch_id),
-        ),
+        ("DEL", summary, *(keys.earlier(batch_id, part) for part in keys.EARLIER_PARTS)),
     ]
 
 
@@ -95,9 +88,9 @@ async def import_batch(reader: RedisReaderProtocol, batch_id: BatchId) -> Import
         [
             ("HGETALL", keys.earlier_summary(batch_id)),
             ("EXISTS", keys.pipeline_state(batch_id)),
-            ("HVALS", keys.earlier_outcomes(batch_id)),
-            ("HVALS", keys.earlier_registrations(batch_id)),
-            ("SMEMBERS", keys.earlier_index(batch_id)),
+            ("HVALS", keys.earlier(batch_id, "outcomes")),
+            ("HVALS", keys.earlier(batch_id, "registrations")),
+            ("SMEMBERS", keys.earlier(batch_id, "essays")),
         ]
     )
     summary, has_counts, outcomes, registrations, indexed = reading.replies
@@ -177,35 +170,24 @@ async def _read_documents(
 
 
 def _decode_document(batch_id: BatchId, essay_id: EssayId, json: Mapping[str, Any]) -> _Document:
-    metadata = json.get("step_metadata") or {}
+    metadata, created_at = json.get("step_metadata") or {}, json.get("created_at")
     completed = json.get("completed_steps") or ()
     has_sources = all("sources" in known for known in metadata.values())
     is_of_first_versions = not (has_sources and set(completed) <= metadata.keys())
-    steps = _decode_first_steps(json, metadata) if is_of_first_versions else _decode_steps(metadata)
+    if is_of_first_versions:
+        at = time_from(created_at) if created_at else OLDEST
+        found = {step: {OBSERVED: _first_evidence(metadata.get(step), at)} for step in completed}
+    else:
+        found = {
+            step: {source: evidence_from(said) for source, said in known["sources"].items()}
+            for step, known in metadata.items()
+        }
+    steps = {StepName(step): EssayStep(sources=sources) for step, sources in found.items()}
     return _Document(
         state=EssayProcessingState(batch_id=batch_id, essay_id=essay_id, steps=steps),
-        created_at=json.get("created_at"),
+        created_at=created_at,
         is_of_first_versions=is_of_first_versions,
     )
-
-
-def _decode_steps(metadata: Mapping[str, Any]) -> dict[StepName, EssayStep]:
-    return {
-        StepName(step): EssayStep(
-            sources={source: evidence_from(said) for source, said in known["sources"].items()}
-        )
-        for step, known in metadata.items()
-    }
-
-
-def _decode_first_steps(
-    json: Mapping[str, Any], metadata: Mapping[str, Any]
-) -> dict[StepName, EssayStep]:
-    at = time_from(json["created_at"]) if json.get("created_at") else OLDEST
-    return {
-        StepName(step): EssayStep(sources={OBSERVED: _first_evidence(metadata.get(step), at)})
-        for step in json.get("completed_steps") or ()
-    }
 
 
 def _first_evidence(known: object, at: datetime) -> StepEvidence:

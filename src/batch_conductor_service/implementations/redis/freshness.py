@@ -20,10 +20,10 @@ class RedisFreshnessBoard:
     """`FreshnessBoardProtocol`: a field for each partition, whoever reads it.
 
     Every value is another than the one before, also when it says the same. So what this process
-    found when it looked first is believed only once it was written anew.
+    found when it looked first is believed only once it was written again.
 
-    A promise that rests on a queue holds only while that is the queue that Redis has: when Redis
-    comes back without its last seconds, what was applied in them is lost.
+    A promise made with a queue holds only while that is the queue that Redis has: when Redis comes
+    back without its last seconds, what was applied in them is lost.
     """
 
     def __init__(self, redis: AtomicRedisClientProtocol) -> None:

@@ -3,6 +3,8 @@
 Ids have been checked by `domain.identifiers` before they come here.
 """
 
+from typing import Literal, get_args
+
 from batch_conductor_service.models import BatchId, EssayId
 from service_libs.redis.refusals import RedisNames
 
@@ -42,6 +44,10 @@ REPLAY_REQUEST = "bcs:replay"
 FRESHNESS = "bcs:freshness"
 
 
+EarlierPart = Literal["essays", "expected", "outcomes", "registrations"]
+EARLIER_PARTS: tuple[EarlierPart, ...] = get_args(EarlierPart)
+
+
 def batch(batch_id: BatchId) -> str:
     """The truth of a batch: its summary, and a field for each essay, outcome and registration.
 
@@ -78,21 +84,10 @@ def earlier_summary(batch_id: BatchId) -> str:
     return f"bcs:batch:{batch_id}:summary"
 
 
-def earlier_index(batch_id: BatchId) -> str:
-    """Set of the essays that have a document, by earlier versions."""
-    return f"bcs:batch:{batch_id}:essays"
+def earlier(batch_id: BatchId, part: EarlierPart) -> str:
+    """The rest of what earlier versions keep.
 
-
-def earlier_members(batch_id: BatchId) -> str:
-    """Set of the essays that the latest registration names, by earlier versions."""
-    return f"bcs:batch:{batch_id}:expected"
-
-
-def earlier_outcomes(batch_id: BatchId) -> str:
-    """Hash of outcomes, by earlier versions."""
-    return f"bcs:batch:{batch_id}:outcomes"
-
-
-def earlier_registrations(batch_id: BatchId) -> str:
-    """Hash of registrations, by earlier versions."""
-    return f"bcs:batch:{batch_id}:registrations"
+    Sets of the essays that have a document, and of those that are expected, by the registration
+    in force; hashes of outcomes and registrations.
+    """
+    return f"bcs:batch:{batch_id}:{part}"

@@ -51,7 +51,7 @@ class TransactionPlan:
     `server_run` names the data that it was made from, where there is an archive behind them.
     """
 
-    server_run: str | None
+    server_run: str | None = None
     commands: list[list[RedisCommand]] = field(default_factory=list)
     summaries: dict[BatchId, BatchCompletionSummary] = field(default_factory=dict)
 

@@ -93,7 +93,6 @@ class RedisPersistenceQueue:
         waiting: WaitingEntries | None = None,
     ) -> None:
         self._redis = connect(url, policy, keys.NAMES, decode_responses=False)
-        self._ensure_queue = self._redis.register_script(_ENSURE_QUEUE)
         self._acknowledge = self._redis.register_script(script_text(__package__, "acknowledge"))
         self._leave = self._redis.register_script(script_text(__package__, "leave"))
         self._epoch = b""  # of the queue that the entries in hand were read from
@@ -103,8 +102,8 @@ class RedisPersistenceQueue:
         self._takeover_ms = int(takeover_seconds * 1000)
 
     async def read(self, count: int, *, block_seconds: float) -> Sequence[QueueEntry]:
-        self._epoch = await self._ensure_group()
         async with translated(keys.NAMES):
+            self._epoch, *_ = await self._redis.execute_command(*_ensure_command())  # type: ignore[no-untyped-call] # redis-py's gap
             entries = await self._claim(count) or await self._read_new(count, block_seconds)
         read = (self._entry(entry_id, fields) for entry_id, fields in entries)
         return [entry for entry in read if entry is not None]
@@ -119,17 +118,8 @@ class RedisPersistenceQueue:
             )
 
     async def get_watermark(self) -> Watermark:
-        arguments = (keys.PERSISTENCE_GROUP, secrets.token_hex(8))
-        ensure_queue: RedisCommand = (
-            "EVAL",
-            _ENSURE_QUEUE,
-            len(_QUEUE_KEYS),
-            *_QUEUE_KEYS,
-            *arguments,
-        )
         [[epoch, lowest, last_delivered], server_run] = await self._run(
-            ensure_queue,
-            recognise_command(keys.NAMES),
+            _ensure_command(), recognise_command(keys.NAMES)
         )
         return Watermark(
             generation=generation_of(server_run.decode(), epoch.decode()),
@@ -147,7 +137,8 @@ class RedisPersistenceQueue:
         )
         if not server_run:
             self._waiting.note_look(None, began_at)
-            await self._leave_replica()
+            async with translated(keys.NAMES):
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
             raise StoreUnavailableError(IS_REPLICA)
         self._waiting.note_look(depth, began_at)
         if not oldest:
@@ -188,22 +179,9 @@ class RedisPersistenceQueue:
                 )
         await self._redis.aclose()
 
-    async def _leave_replica(self) -> None:
-        async with translated(keys.NAMES):
-            await self._redis.connection_pool.disconnect(inuse_connections=False)
-
     async def _run(self, *commands: RedisCommand) -> list[Any]:
         async with translated(keys.NAMES), self._redis.pipeline(transaction=True) as pipe:
             return await execute(pipe, commands)
-
-    async def _ensure_group(self) -> bytes:
-        """Return the epoch of the queue, which is made where it is missing."""
-        async with translated(keys.NAMES):
-            epoch: bytes
-            epoch, *_ = await self._ensure_queue(
-                keys=_QUEUE_KEYS, args=[keys.PERSISTENCE_GROUP, secrets.token_hex(8)]
-            )
-            return epoch
 
     async def _claim(self, count: int) -> list[RawEntry]:
         """Take over what a worker has left, this worker's own earlier tries among it."""
@@ -262,6 +240,12 @@ class RedisUnarchivedBatches:
 def generation_of(server_run: str, epoch: str | None) -> str:
     """Return what names the queue, in the data that the server has now."""
     return f"{server_run}:{epoch or ''}"
+
+
+def _ensure_command() -> RedisCommand:
+    """Return the command that makes the queue where it is missing; see the script."""
+    arguments = (keys.PERSISTENCE_GROUP, secrets.token_hex(8))
+    return ("EVAL", _ENSURE_QUEUE, len(_QUEUE_KEYS), *_QUEUE_KEYS, *arguments)
 
 
 def _parts(entry_id: bytes) -> tuple[int, int]:

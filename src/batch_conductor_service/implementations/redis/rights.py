@@ -7,7 +7,7 @@ from service_libs.redis.transactions import RedisCommand
 _BATCH = BatchId("rehearsal")  # of no batch: nothing is read or written
 _HASH = keys.batch(_BATCH)
 _SET = keys.UNARCHIVED
-_INDEX = keys.earlier_index(_BATCH)
+_INDEX = keys.earlier(_BATCH, "essays")
 _DOCUMENT = keys.essay_state(_BATCH, EssayId("rehearsal"))
 _COUNTS = keys.pipeline_state(_BATCH)
 _QUEUE = keys.PERSISTENCE_QUEUE
