@@ -80,7 +80,7 @@ def change_essays(
     for state in batch.state.each_essay():
         known = batch.essays[state.essay_id]
         if state.steps != known.state.steps:
-            changed[state.essay_id] = essay = _changed(known, state, now)
+            changed[state.essay_id] = essay = _keep(known, state, now, is_member=known.is_member)
             summary = summary and _count_change(summary, known, essay, dependencies)
     if summary is None:
         return None
@@ -100,9 +100,9 @@ def change_all(
     members = batch.state.members() or frozenset()
     essays = {}
     for state in _each_place(batch, members):
-        known = batch.essays.get(state.essay_id) or KeptEssay(state=state)
-        essay = replace(_changed(known, state, now), is_member=state.essay_id in members)
-        if essay != batch.essays.get(state.essay_id):
+        known = batch.essays.get(state.essay_id)
+        essay = _keep(known, state, now, is_member=state.essay_id in members)
+        if essay != known:
             essays[state.essay_id] = essay
     reports = encode_reports(batch.state.reports())
     return BatchChange(
@@ -133,8 +133,11 @@ def write_commands(change: BatchChange, ttl_seconds: int, now: datetime) -> list
     ]
 
 
-def _changed(known: KeptEssay, state: EssayProcessingState, now: datetime) -> KeptEssay:
-    return replace(known, state=state, created_at=known.created_at or time_text(now))
+def _keep(
+    known: KeptEssay | None, state: EssayProcessingState, now: datetime, *, is_member: bool
+) -> KeptEssay:
+    created_at = (known and known.created_at) or time_text(now)
+    return KeptEssay(state=state, created_at=created_at, is_member=is_member)
 
 
 def _count_change(
