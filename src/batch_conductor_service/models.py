@@ -72,7 +72,7 @@ class PhaseOutcome:
 
     `fingerprint` is a hash of the content: a neighbour that sends an outcome again makes a new
     envelope with a new time. Of a success the earliest copy counts, of anything else the latest.
-    A record about the whole phase that could not be read stands here as `UNREADABLE`, and refutes.
+    A record about all of the phase that could not be read stands here as `UNREADABLE`, and refutes.
     """
 
     step: StepName

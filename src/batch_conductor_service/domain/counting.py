@@ -1,6 +1,6 @@
 """How the essays of a batch are counted: what each one adds to the summary, and how sums change.
 
-The whole batch is counted by adding up its essays; after an essay's own event, the difference that
+A batch is counted by adding up its essays; after an essay's own event, the difference that
 this essay makes is enough. Both use the same function, so they cannot disagree. Pure.
 """
 

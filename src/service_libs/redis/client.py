@@ -86,10 +86,6 @@ class RedisClient:
                 raise
         return await self._read_once(commands)  # over a connection that was not closed meanwhile
 
-    async def scan(self, pattern: str) -> list[str]:
-        async with translated(self._names):
-            return [key async for key in self._redis.scan_iter(match=pattern, count=1000)]
-
     async def transact(
         self,
         watch: Sequence[str],
@@ -100,7 +96,7 @@ class RedisClient:
             if results is not None:
                 self._count("contended" if attempt else "committed", attempt)
                 return results
-            await asyncio.sleep(self._pause_seconds(attempt))
+            await asyncio.sleep(spread(self._policy.backoff_seconds * 2**attempt))
         return None
 
     async def transact_in_lane(
@@ -205,10 +201,6 @@ class RedisClient:
         # It may have taken longer than the lease, which ends by itself in any case.
         with suppress(LockError, RedisError):
             await lock.release()
-
-    def _pause_seconds(self, attempt: int) -> float:
-        longest: float = self._policy.backoff_seconds * 2**attempt
-        return spread(longest)
 
     def _count(self, outcome: str, retries: int) -> None:
         self._metrics.redis_transactions.labels(outcome).inc()

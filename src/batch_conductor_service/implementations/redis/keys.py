@@ -1,6 +1,6 @@
 """Every Redis key, with what it holds and how long it lives.
 
-Ids have been checked by `domain.identifiers` before they come here.
+Ids have been checked by `common_core.identifiers` before they come here.
 """
 
 from typing import Literal, get_args
@@ -42,7 +42,6 @@ REPLAY_REQUEST = "bcs:replay"
 
 # Hash `topic:partition` -> JSON of up to when it is applied; one hour, renewed with every write.
 FRESHNESS = "bcs:freshness"
-
 
 EarlierPart = Literal["essays", "expected", "outcomes", "registrations"]
 EARLIER_PARTS: tuple[EarlierPart, ...] = get_args(EarlierPart)
