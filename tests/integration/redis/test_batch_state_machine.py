@@ -275,7 +275,7 @@ class BatchStateMachine(RuleBasedStateMachine):
         reading = self.world.run(self.world.watching.client.read(summary_commands(self.batch)))
         text, has_earlier = reading.replies
         assert not has_earlier
-        current = CurrentData(server_run=reading.server_run, dependencies=DEPENDENCIES.version)
+        current = CurrentData(server_run=reading.server_run, dependencies=DEPENDENCIES)
         summary = current.find_summary(decode_summary(self.batch, text))
         if summary is not None:
             self._check(summary)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_hash import (
     SUMMARY,
@@ -39,17 +40,17 @@ class CurrentData:
     Attributes:
         server_run: the data that the server has now; None where there is no archive, for then there
             is nothing to merge the batch with.
-        dependencies: the version of the dependencies that essays are counted by.
+        dependencies: those that essays are counted by.
     """
 
     server_run: str | None
-    dependencies: str
+    dependencies: StepDependencies
 
     def find_summary(self, kept: KeptSummary | None) -> BatchCompletionSummary | None:
         """Return the summary if it is current."""
-        if kept is None or not self.is_merged(kept) or kept.dependencies != self.dependencies:
+        if kept is None or not self.is_merged(kept):
             return None
-        return kept.summary
+        return kept.summary if kept.dependencies == self.dependencies.version else None
 
     def is_merged(self, kept: KeptSummary) -> bool:
         """Whether it is whole, and nothing can have been lost since it was merged."""
@@ -81,23 +82,6 @@ class BatchReading:
         """Return what is kept of the summary if it is current, as is what was read with it."""
         kept = self.batch.summary
         return kept if self.is_merged(current) and current.find_summary(kept) else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MergedBatch:
-    """A batch merged from all that knows of it, and from an update.
-
-    Attributes:
-        batch: as it was read, but for the state, which is that of now.
-        queued: what Postgres is to get.
-        is_whole: whether the state is whole.
-        server_run: the data in which it was merged with the archive; empty where there is none.
-    """
-
-    batch: KeptBatch
-    queued: BatchUpdate
-    is_whole: bool
-    server_run: str
 
 
 def summary_commands(batch_id: BatchId) -> list[RedisCommand]:
@@ -166,10 +150,11 @@ def merge_known(
     imported: ImportedBatch | None,
     archived: Archived,
     current: CurrentData,
-) -> MergedBatch:
+) -> tuple[KeptBatch, KeptSummary, BatchUpdate]:
     """Merge what was read, imported and archived of a batch, and an update.
 
-    `archived` has the batch only if that is to be merged.
+    Return the batch as it was read, but with the state of now; the summary of that; and what
+    Postgres is to get. `archived` has the batch only if it is to be merged.
     """
     batch, queued = reading.batch, BatchState(update.batch_id)
     if imported is not None:
@@ -183,12 +168,13 @@ def merge_known(
     queued.merge(update)
     if archived and (known := archived.get(update.batch_id)) is not None:
         batch.state.merge(known.as_update())
-    return MergedBatch(
-        batch=batch,
-        queued=queued.as_update(),
-        is_whole=_is_whole(reading, imported, archived, current),
+    summary = batch.state.summarise(current.dependencies)
+    kept = KeptSummary(
+        summary=replace(summary, is_whole=_is_whole(reading, imported, archived, current)),
         server_run=current.server_run or "",
+        dependencies=current.dependencies.version,
     )
+    return batch, kept, queued.as_update()
 
 
 def _touched_fields(update: BatchUpdate) -> list[str]:

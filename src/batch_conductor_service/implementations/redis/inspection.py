@@ -32,9 +32,7 @@ class RedisBatchCache:
         reading = await self._redis.read([*all_commands(batch_ids), *beside])
         replies = iter(reading.replies)
         kept = parse_all(batch_ids, replies)
-        current = CurrentData(
-            server_run=reading.server_run, dependencies=self._dependencies.version
-        )
+        current = CurrentData(server_run=reading.server_run, dependencies=self._dependencies)
         found: dict[BatchId, CachedBatch] = {}
         for batch_id, one in kept.items():
             counts, state = dict_of(next(replies)), one.batch.state

@@ -11,13 +11,13 @@ from typing import Any
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.redis.batch_hash import (
+    KeptBatch,
     KeptSummary,
 )
 from batch_conductor_service.implementations.redis.batch_reading import (
     Archived,
     BatchReading,
     CurrentData,
-    MergedBatch,
     all_commands,
     merge_known,
     parse_all,
@@ -109,7 +109,7 @@ class WritePlanner:
         """Return what a kept summary has to be of to be current."""
         return CurrentData(
             server_run=server_run if self._archive else None,
-            dependencies=self._dependencies.version,
+            dependencies=self._dependencies,
         )
 
     async def plan(
@@ -156,8 +156,8 @@ class WritePlanner:
         Raises:
             StoreUnavailableError: Redis cannot be read.
         """
-        [merged] = await self._merge_all(reader, [BatchUpdate(batch_id=batch_id)])
-        return merged.batch.state
+        [(batch, _, _)] = await self._merge_all(reader, [BatchUpdate(batch_id=batch_id)])
+        return batch.state
 
     def _change_essays(
         self, reading: BatchReading, update: BatchUpdate, current: CurrentData, now: datetime
@@ -172,20 +172,14 @@ class WritePlanner:
     async def _change_all(
         self, reader: RedisReaderProtocol, updates: Sequence[BatchUpdate], now: datetime
     ) -> dict[BatchId, BatchChange]:
-        changes = {}
-        for merged in await self._merge_all(reader, updates):
-            state = merged.batch.state
-            kept = KeptSummary(
-                summary=replace(self.summarise(state), is_whole=merged.is_whole),
-                server_run=merged.server_run,
-                dependencies=self._dependencies.version,
-            )
-            changes[state.batch_id] = change_all(merged.batch, kept, merged.queued, now)
-        return changes
+        return {
+            kept.summary.batch_id: change_all(batch, kept, queued, now)
+            for batch, kept, queued in await self._merge_all(reader, updates)
+        }
 
     async def _merge_all(
         self, reader: RedisReaderProtocol, updates: Sequence[BatchUpdate]
-    ) -> list[MergedBatch]:
+    ) -> list[tuple[KeptBatch, KeptSummary, BatchUpdate]]:
         """Merge what Redis, earlier versions and the archive have of the batches with updates."""
         batch_ids = [update.batch_id for update in updates]
         reading = await reader.read(all_commands(batch_ids))
