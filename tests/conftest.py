@@ -14,12 +14,14 @@ from tests.support.database import drop_database, make_database, migrate
 from tests.support.servers import serve_kafka, serve_postgres, serve_redis
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own settings change no test."""
-    for name in os.environ:
-        if name.startswith("BCS_") and not name.startswith("BCS_TEST_"):
-            monkeypatch.delenv(name)
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside() -> Iterator[None]:
+    """A developer's own settings change no test, nor a service that several tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("BCS_") and not name.startswith("BCS_TEST_"):
+                patch.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 from uuid import uuid4
 
@@ -16,11 +15,11 @@ from service_libs import failpoints
 from tests.support.builders import RecordedEvent, evidence, registered, update
 from tests.support.faults.loads import break_under_load, load
 from tests.support.faults.nemesis import FAULTS
-from tests.support.faults.servers import pause, process_of, resume
+from tests.support.faults.servers import ROOT, pause, process_of, resume
 from tests.support.faults.world import World
 from tests.support.waiting import eventually
 
-SOURCES = Path(failpoints.__file__).parent.rglob("*.py")
+SOURCES = (ROOT / "src").rglob("*.py")
 NAMES = sorted(
     name
     for path in SOURCES
