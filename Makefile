@@ -35,9 +35,9 @@ run: $(VENV_READY) ## Run the service and all it needs here, show its main job, 
 test: $(VENV_READY) ## Run every check and every test
 	@$(PDM) run check
 
-faults: $(VENV_READY) ## Break all it stands on, with real servers; only random trials: SEED=n, FAULT_TRIALS=n
-	@SEED=$(SEED) FAULT_TRIALS=$(FAULT_TRIALS) $(PDM) run test-faults \
-		$(if $(SEED)$(FAULT_TRIALS),tests/faults/test_random_faults.py)
+faults: $(VENV_READY) ## Break all it stands on, with real servers; only more random trials: SEED=n, FAULT_TRIALS=n
+	@SEED=$(SEED) FAULT_TRIALS=$(FAULT_TRIALS) $(PDM) run \
+		$(if $(SEED)$(FAULT_TRIALS),test-random-faults,test-faults)
 
 soak: $(VENV_READY) ## Break things under steady load: MINUTES=n
 	@MINUTES=$(or $(MINUTES),30) $(PDM) run test-soak

@@ -260,6 +260,7 @@ async def test_the_lag_is_what_kafka_says_with_a_consumer_that_has_halted(
         await until(lambda: (replica.sample(OLDEST) or 0) > 1)
 
 
+@pytest.mark.alone
 async def test_a_steady_stream_keeps_answers_fresh(cluster: Cluster) -> None:
     """One partition that is written to all the time gives no empty answer."""
     await create_topics(cluster.servers, SPELLCHECK)

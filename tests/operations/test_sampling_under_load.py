@@ -23,7 +23,7 @@ LEAST_SECONDS = 0.010  # below which a p99 is the machine's, not ours
 MOST_SECONDS = 0.1  # of the p99 without: a machine that is slower than that excuses nothing
 TRIES = 3  # a machine that does something else, too, now and then stands still for a moment
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.alone]
 
 
 async def p99_of_questions(address: str, batches: list[str]) -> float:

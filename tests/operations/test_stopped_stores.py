@@ -17,7 +17,7 @@ MOMENT_SECONDS = 15
 MEASURED_SECONDS = 25
 QUICK_SECONDS = 0.5
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.alone]
 
 
 @dataclass

@@ -31,7 +31,7 @@ class ServiceProcess:
         self._process = subprocess.Popen(
             [Path(sys.executable).with_name("bcs"), "serve"],
             cwd=ROOT,
-            env=_inherited(is_timed=is_timed) | environment,
+            env=inherited(is_timed=is_timed) | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -102,7 +102,8 @@ class ServiceProcess:
         return str(self.log[-1]["event"])
 
 
-def _inherited(*, is_timed: bool) -> dict[str, str]:
+def inherited(*, is_timed: bool) -> dict[str, str]:
+    """Return the environment of a process that is started here."""
     is_measuring = "COVERAGE_" if is_timed else "\0"
     return {name: value for name, value in os.environ.items() if not name.startswith(is_measuring)}
 
