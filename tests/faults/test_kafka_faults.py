@@ -14,6 +14,7 @@ from tests.support.faults.proxy import kafka_produce
 from tests.support.faults.servers import GROUP, process_of
 from tests.support.faults.service_faults import member_comes_and_goes
 from tests.support.faults.world import World
+from tests.support.kafka import unique
 from tests.support.waiting import eventually
 
 GRACE_SECONDS = 25
@@ -101,7 +102,7 @@ async def _rewind(world: World) -> None:
 async def test_a_bad_deploy_stops_instead_of_emptying_the_topics_into_the_dead_letters(
     world: World,
 ) -> None:
-    batch, essays = "batch-bad-deploy", essay_names(60)
+    batch, essays = unique("batch"), essay_names(60)
     await world.send_and_settle([registered(batch, 60)])
     await world.servers.run(process_of(world.member).stop)
     good = [spellchecked(batch, essay) for essay in essays]

@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import Sequence
 from random import Random
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -17,6 +16,7 @@ from tests.support.faults.loads import break_under_load, load
 from tests.support.faults.nemesis import FAULTS
 from tests.support.faults.servers import ROOT, pause, process_of, resume
 from tests.support.faults.world import World
+from tests.support.kafka import unique
 from tests.support.waiting import eventually
 
 SOURCES = (ROOT / "src").rglob("*.py")
@@ -79,10 +79,11 @@ async def test_a_task_that_dies_at_failpoints_is_started_again_and_loses_nothing
 
 async def _send_what_passes_every_failpoint(world: World, late: Sequence[RecordedEvent]) -> None:
     """Send records and rows that are refused, and of new batches, beside the other events."""
+    refused = unique("batch")
     for number in range(3):
-        await world.relay.send([registered(f"batch-{uuid4().hex}", 2)])
+        await world.relay.send([registered(unique("batch"), 2)])
         await world.relay.send_nonsense(late[0].topic, b"nonsense %d" % number)
-        row = update("batch-refused", evidence("essay-1", storage_id=f"a\0{number}"))
+        row = update(refused, evidence("essay-1", storage_id=f"a\0{number}"))
         await world.onlooker.redis.xadd(keys.PERSISTENCE_QUEUE, {"update": encode_update(row)})
 
 
