@@ -190,5 +190,5 @@ async def test_records_that_retention_deleted_unread_are_told(world: World) -> N
     await world.relay.send(late)
     await world.recover_and_check()
 
-    told = [json.loads(line) for line in world.member.log.splitlines() if "_deleted" in line]
-    assert [(one["event"], one["records"]) for one in told] == [("uncommitted_records_deleted", 5)]
+    said = [json.loads(line) for line in world.member.log.splitlines() if "_deleted" in line]
+    assert [(one["event"], one["records"]) for one in said] == [("uncommitted_records_deleted", 5)]

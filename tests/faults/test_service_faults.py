@@ -1,4 +1,4 @@
-"""The process itself dies at any line, stands still, or is told to end."""
+"""The process itself dies at any line, stands still, or is asked to end."""
 
 import asyncio
 import re
@@ -87,7 +87,7 @@ async def _send_what_passes_every_failpoint(world: World, late: Sequence[Recorde
         await world.onlooker.redis.xadd(keys.PERSISTENCE_QUEUE, {"update": encode_update(row)})
 
 
-async def test_a_process_that_is_told_to_end_under_load_fails_no_request(world: World) -> None:
+async def test_a_process_that_is_asked_to_end_under_load_fails_no_request(world: World) -> None:
     early, late = load(42)
     await world.send_and_settle(early)
     sending = asyncio.create_task(world.relay.send(late, over_seconds=3))

@@ -102,6 +102,6 @@ async def test_an_audit_of_50_batches_of_1500_essays_does_not_slow_answers_down(
         if beside >= most:
             beside = await measure(stack, batches, is_sampled=True)
 
-    told = f"p99 {without * 1000:.1f} ms without, {beside * 1000:.1f} ms beside the sampler"
-    print(told)  # noqa: T201 - the figures are worth having
-    assert beside < most, told
+    figures = f"p99 {without * 1000:.1f} ms without, {beside * 1000:.1f} ms beside the sampler"
+    print(figures)  # noqa: T201 - they are worth having
+    assert beside < most, figures

@@ -1,4 +1,4 @@
-"""Both stores stand still: after a moment callers are told so at once, and when to come again."""
+"""Both stores stand still: soon callers are answered at once, and hear when to come again."""
 
 import asyncio
 import time

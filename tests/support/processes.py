@@ -69,7 +69,7 @@ class ServiceProcess:
         self._process.send_signal(number)
 
     def end(self) -> None:
-        """Ask it to end, if it runs, and return when it has: what it has to tell is told first.
+        """Ask it to end, if it runs, and return when it has: what it has to say is said first.
 
         Raises:
             subprocess.TimeoutExpired: it does not end.
@@ -112,7 +112,7 @@ def inherited(*, is_timed: bool) -> dict[str, str]:
 def service_process(**settings: object) -> Iterator[ServiceProcess]:
     """Start the service with these settings, named without their prefix, and end it in order.
 
-    A kill would lose what an answer has already promised to tell others. A test that wants one
+    A kill would lose what an answer has already promised to others. A test that wants one
     sends the signal itself; only a test that failed has its service cut off.
     """
     with ended_in_order(ServiceProcess(settings)) as process:

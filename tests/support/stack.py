@@ -19,7 +19,7 @@ from tests.support.servers import plain_url
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """The servers, and how the service is told of them."""
+    """The servers, and the settings by which the service finds them."""
 
     redis: ValkeyServer
     postgres: PostgresServer
