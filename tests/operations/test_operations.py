@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +17,14 @@ from redis.asyncio import Redis
 
 from common_core.topics import consumed_topics
 from service_libs.kafka.group import KafkaConsumerGroup
-from tests.support.builders import essay_names, registered, spellchecked
+from tests.support.builders import NOON, essay_names, registered, spellchecked
 from tests.support.neighbours import ask, send, sender
 from tests.support.servers import plain_url
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
 ESSAYS = essay_names(10)
+SINCE = (NOON - timedelta(hours=1)).isoformat()  # before all records: they are as old as events
 PAUSE_SECONDS = 0.05  # between two events of a batch under load
 TABLES = (
     "essay_step_evidence",
@@ -186,14 +187,13 @@ async def test_a_rebuild_makes_an_emptied_redis_anew(stack: Stack, batch: str) -
 
 
 async def test_a_replay_brings_back_what_both_stores_have_lost(stack: Stack, batch: str) -> None:
-    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     with stack.serve():
         await send_batch(stack, batch)
         await wait_until_committed(stack)
         await lose_everything(stack, batch)
 
-        planned = await run(stack, "replay", "--from-time", since)
-        replayed = await run(stack, "replay", "--from-time", since, "--apply")
+        planned = await run(stack, "replay", "--from-time", SINCE)
+        replayed = await run(stack, "replay", "--from-time", SINCE, "--apply")
 
         assert planned.code == 0, planned
         assert "Nothing was changed" in planned.output
@@ -207,13 +207,12 @@ async def test_a_group_that_does_not_run_reads_again_when_it_is_started(
     stack: Stack, batch: str
 ) -> None:
     """Kafka moves it at once; a broker that takes its last members for alive has them asked."""
-    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     with stack.serve():
         await send_batch(stack, batch)
         await wait_until_committed(stack)
     await lose_everything(stack, batch)
 
-    replayed = await run(stack, "replay", "--from-time", since, "--apply", "--wait", "0")
+    replayed = await run(stack, "replay", "--from-time", SINCE, "--apply", "--wait", "0")
 
     assert "were moved" in replayed.output or "Not yet rewound" in replayed.output
     with stack.serve():
@@ -250,7 +249,6 @@ async def wait_until_committed(stack: Stack) -> None:
 
 
 async def test_machines_are_told_in_json_and_people_whole_names(stack: Stack, batch: str) -> None:
-    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     [topic] = {registered(batch, 10).topic}
     with stack.serve():
         await send_batch(stack, batch)
@@ -259,9 +257,9 @@ async def test_machines_are_told_in_json_and_people_whole_names(stack: Stack, ba
         replay, piped, asked, rebuild = [
             await run(stack, *command)
             for command in (
-                ("replay", "--from-time", since, "--json"),
-                ("replay", "--from-time", since),
-                ("replay", "--from-time", since, "--topic", topic, "--apply", "--json"),
+                ("replay", "--from-time", SINCE, "--json"),
+                ("replay", "--from-time", SINCE),
+                ("replay", "--from-time", SINCE, "--topic", topic, "--apply", "--json"),
                 ("rebuild", "--json"),
             )
         ]
