@@ -1,8 +1,9 @@
 """Servers and a clean environment for every test."""
 
+import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +13,13 @@ from redis.asyncio import Redis
 
 from local_stack.postgres import PostgresServer
 from local_stack.valkey import ValkeyServer
+from service_libs.event_loop import EventLoop
 from tests.support.servers import plain_url, serve_kafka, serve_postgres, serve_redis
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test runs on the event loop that the service runs on."""
+    return {"service": EventLoop}
 
 
 @pytest.fixture(autouse=True)

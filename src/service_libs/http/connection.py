@@ -6,6 +6,7 @@ hardly any of that.
 
 import asyncio
 import select
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from enum import IntEnum
@@ -76,14 +77,14 @@ class Connection:
         app: AppWrapper,
         config: Config,
         context: WorkerContext,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        accepted: socket.socket,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
         self._app = app
         self._config = config
         self._context = context
-        self._reader = reader
-        self._writer = writer
+        self._socket = accepted  # to look at; once the streams have closed it, it has no descriptor
+        self._reader, self._writer = streams
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._protocol: H11Protocol | None = None
@@ -94,10 +95,9 @@ class Connection:
     async def run(self) -> None:
         """Answer request after request; return when the connection is closed."""
         try:
-            mine = self._writer.get_extra_info("socket")
             client, server = (
-                parse_socket_addr(mine.family, address)
-                for address in (mine.getpeername(), mine.getsockname())
+                parse_socket_addr(self._socket.family, address)
+                for address in (self._socket.getpeername(), self._socket.getsockname())
             )
             async with TaskGroup(self._loop) as group:
                 self._protocol = _Http11(
@@ -149,7 +149,7 @@ class Connection:
     def _has_unread_bytes(self) -> bool:
         poll = select.poll()
         with suppress(OSError, ValueError):
-            poll.register(self._writer.get_extra_info("socket"), select.POLLIN)
+            poll.register(self._socket, select.POLLIN)
             return bool(poll.poll(0))
         return False
 

@@ -61,12 +61,12 @@ class Connections:
 
     async def _serve(self, accepted: socket.socket) -> None:
         try:
-            reader, writer = await asyncio.open_connection(sock=accepted, limit=READ_BYTES)
+            streams = await asyncio.open_connection(sock=accepted, limit=READ_BYTES)
         except OSError:
             accepted.close()
             self._count -= 1
             return
-        connection = Connection(self._app, self._config, self._context, reader, writer)
+        connection = Connection(self._app, self._config, self._context, accepted, streams)
         connection.on_move = self._move
         self._open[connection.phase][connection] = None
         try:
