@@ -6,7 +6,7 @@ from importlib.metadata import version
 from dishka import AnyOf, Provider, Scope, alias, collect, from_context, provide
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.api.resolving import ResolutionDesk
+from batch_conductor_service.api.pipelines import QuestionHandler
 from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.pipelines import PipelineCatalog, StepDependencies
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
@@ -42,8 +42,10 @@ from batch_conductor_service.providers.stores import (
     RedisProvider,
 )
 from batch_conductor_service.resolving.announcing import ResolutionAnnouncer
-from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
-from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.resolving.pipeline_resolution import (
+    DefaultPipelineResolutionService,
+    DefaultPipelineRules,
+)
 from service_libs.breakers import CircuitBreakers
 from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor
@@ -160,7 +162,7 @@ class ApiProvider(Provider):
 
     scope = Scope.APP
 
-    desk = provide(ResolutionDesk)
+    handler = provide(QuestionHandler)
     bodies = provide(BodyReader)
 
     @provide
