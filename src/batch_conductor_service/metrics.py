@@ -89,7 +89,7 @@ class Metrics(ServiceMetrics):
         "bcs_kafka_uncommitted_records_deleted_total{topic,partition}",
         "Records that the broker deleted before their offsets were committed.",
     )
-    # A sender's clock is wrong, or a record is older than what it tells.
+    # A sender's clock is wrong, or a record is older than what it says.
     times_not_believed = counter(
         "bcs_times_not_believed_total{event_type}",
         "Consumed events whose own time was too far from that of their record.",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
@@ -25,6 +25,7 @@ DEFAULT_SECRETS_DIR = Path("/run/secrets")
 
 _BROKER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
 
+Default = TypeVar("Default")
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
 
 
@@ -50,9 +51,17 @@ def _check_not_blank(value: SecretStr) -> SecretStr:
     return value
 
 
+Count = Annotated[int, Field(gt=0)]
+Port = Annotated[int, Field(ge=0, le=MAX_PORT)]
 Seconds = Annotated[float, Field(gt=0)]
 Brokers = Annotated[str, AfterValidator(_check_brokers)]
 Token = Annotated[SecretStr, AfterValidator(_check_not_blank)]
+
+
+def setting(default: Default, text: str, **bounds: Any) -> Default:  # noqa: ANN401 - as in pydantic
+    """Return a setting for the class of all: its default, what it means, and its bounds."""
+    field: Default = Field(default, description=text, **bounds)
+    return field
 
 
 def load(

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 OWN_NAMES = ("SECRETS_DIR", "FAILPOINT")
 TEST_NAMES = "TEST_"
 
-# What Kubernetes tells every container of a service named `bcs`, or `bcs-...`:
+# What Kubernetes gives every container of a service named `bcs`, or `bcs-...`:
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _SERVICE_LINK = (
     r"(_[A-Z0-9_]+)?"

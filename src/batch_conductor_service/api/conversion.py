@@ -18,7 +18,7 @@ from common_core.define import (
     Phase,
 )
 
-MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be told
+MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be reported
 
 
 def to_request(question: DefineRequest, correlation_id: str, body: bytes) -> ResolutionRequest:

@@ -23,8 +23,8 @@ from batch_conductor_service.protocols import (
 from common_core.define import DefineRequest
 from service_libs.exceptions import OverloadedError
 from service_libs.http.bodies import BodyReader
-from service_libs.http.correlation import adopt_correlation, correlation_id
 from service_libs.http.limits import RequestGate, remaining_seconds, within_deadline
+from service_libs.http.middleware import adopt_correlation, correlation_id
 from service_libs.http.problems import refusing_invalid_fields
 
 logger = structlog.get_logger(__name__)
@@ -41,7 +41,7 @@ class QuestionHandler:
     """Takes a question that is well formed, and answers it or fails; both are made known.
 
     Nothing here waits after the resolution is there, so a caller who hangs up leaves nothing half
-    done: either all of it is told or nothing.
+    done: either all of it is announced or nothing.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class QuestionHandler:
     async def receive(self) -> bytes:
         """Return the question as it was sent, and take a place for it.
 
-        Only if there is one the body is read, and only with a whole body it is taken.
+        Only if there is one the body is read, and it is taken once the body has arrived.
 
         Raises:
             OverloadedError: too many requests are in flight.
@@ -162,7 +162,7 @@ async def _wait_for_freshness(freshness: FreshnessProtocol, request: ResolutionR
 
 
 def _log_pruning(resolution: Resolution) -> None:
-    """Tell what was pruned, why, and for whom: a wrong one is looked for here first."""
+    """Log what was pruned, why, and for whom: a wrong one is looked for here first."""
     logger.info(
         "phases_pruned",
         batch_id=resolution.request.batch_id,

@@ -1,6 +1,7 @@
-"""What others are told of a resolution: beside the answer, never before it.
+"""What others hear of a resolution: beside the answer, never before it.
 
-Telling is best effort and bounded in memory and time. What cannot be told is counted and logged.
+Announcing is best effort and bounded in memory and time. What cannot be announced is counted and
+logged.
 At the stop the broker is waited for as long as there is time.
 """
 
@@ -36,14 +37,14 @@ class SkipPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnouncementPolicy:
-    """How skip events and the dead letters of failed resolutions wait to be told."""
+    """How skip events and the dead letters of failed resolutions wait to be announced."""
 
     skips: SkipPolicy = field(default_factory=SkipPolicy)
     letters: LetterPolicy = field(default_factory=LetterPolicy)
 
 
 class ResolutionAnnouncer:
-    """Tells of resolutions in the background; failures crowd no skip event out, nor delay one."""
+    """Announces resolutions in the background; failures crowd no skip event out, nor delay one."""
 
     name = "announcer"
 
@@ -80,7 +81,7 @@ class ResolutionAnnouncer:
     async def run(self) -> None:
         """Publish until `stop`; then all that still waits, for as long as it takes.
 
-        Whoever has no more time cancels, and what is not told by then is dropped.
+        Whoever has no more time cancels, and what is not announced by then is dropped.
         """
         loops = [
             asyncio.create_task(self._skips.run(), name="publish skip events"),
@@ -162,10 +163,10 @@ class SkipQueue:
             batch = list(islice(self._waiting.values(), self._policy.batch_size))
             if await self._publish(batch):
                 self._backoff.reset()
-                self._losses.tell_if_due()
+                self._losses.log_if_due()
             else:
                 await self._wakeups.pause(self._backoff.next_delay())
-        self._losses.tell()
+        self._losses.log()
 
     def stop(self) -> None:
         """Have `run` end when nothing waits any more."""
@@ -176,7 +177,7 @@ class SkipQueue:
         steps = [one.event.step for one in self._waiting.values()]
         self._drops.count_skips(steps)
         self._waiting.clear()
-        self._losses.tell()
+        self._losses.log()
         return len(steps)
 
     async def _has_work(self) -> bool:
@@ -211,19 +212,19 @@ class _LossLog:
 
     def __init__(self, interval_seconds: float) -> None:
         self._interval_seconds = interval_seconds
-        self._untold = 0
+        self._unlogged = 0
         self._due = time.monotonic()
 
     def add(self) -> None:
-        self._untold += 1
-        self.tell_if_due()
+        self._unlogged += 1
+        self.log_if_due()
 
-    def tell_if_due(self) -> None:
+    def log_if_due(self) -> None:
         if time.monotonic() >= self._due:
-            self.tell()
+            self.log()
 
-    def tell(self) -> None:
-        if self._untold:
-            logger.warning("skip_events_dropped", count=self._untold, reason="too many wait")
-            self._untold = 0
+    def log(self) -> None:
+        if self._unlogged:
+            logger.warning("skip_events_dropped", count=self._unlogged, reason="too many wait")
+            self._unlogged = 0
             self._due = time.monotonic() + self._interval_seconds

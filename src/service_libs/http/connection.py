@@ -70,7 +70,7 @@ class _Http11(H11Protocol):
 
 
 class Connection:
-    """One connection, from its first byte to its end; `on_move` is told of each change of phase."""
+    """One connection, from its first byte to its end; `on_move` hears of each change of phase."""
 
     def __init__(
         self,

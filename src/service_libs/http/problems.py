@@ -16,7 +16,7 @@ from werkzeug.exceptions import BadRequest, HTTPException
 from common_core.problem import PROBLEM_TYPE, FieldError, Problem
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import OverloadedError, ServiceError, StoreUnavailableError
-from service_libs.http.correlation import correlation_id
+from service_libs.http.middleware import correlation_id
 
 logger = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ def register_error_handlers(app: Quart, service: str, statuses: Statuses) -> Non
     Args:
         app: the application.
         service: names the service in the types of its problems.
-        statuses: which status tells of which error, and of those derived from it.
+        statuses: which status stands for which error, and of those derived from it.
     """
     handlers = _ErrorHandlers(service, statuses)
     app.register_error_handler(InvalidRequestError, handlers.answer_invalid_request)
@@ -113,7 +113,7 @@ class _ErrorHandlers:
         return response
 
     def _status_of(self, error: BaseException) -> HTTPStatus:
-        """Return the status that tells of the error: a fault of ours unless the table has it."""
+        """Return the status that stands for the error: a fault of ours unless the table has it."""
         for kind in type(error).__mro__:
             if status := self._statuses.get(kind):
                 return status

@@ -19,7 +19,7 @@ logger = structlog.get_logger(__name__)
 YOUNG_SECONDS = 0.1  # a connection makes way for no other before that
 QUIET_SECONDS = 1  # idle for longer, a connection is hardly about to be used
 LOOK_SECONDS = 0.02
-ENDING_SECONDS = 1  # for accepting to end where the system does not tell it at once
+ENDING_SECONDS = 1  # for accepting to end where the system does not report it at once
 
 
 class Connections:
