@@ -1,5 +1,6 @@
 """The examples of the OpenAPI document. A test has the application give each of the answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -13,17 +14,9 @@ QUESTION: JsonObject = {
     "correlation_id": CORRELATION_ID,
     "batch_metadata": {"prompt_attached": True, "essays_total": 1},
 }
-_NO_EVIDENCE: JsonObject = {
-    "completed": 0,
-    "failed": 0,
-    "total": 1,
-    "outcome": None,
-    "completed_at": None,
-}
-_SPELLCHECKED: JsonObject = _NO_EVIDENCE | {
-    "completed": 1,
-    "completed_at": "2025-06-01T12:00:00Z",
-}
+_NOTHING_DONE: JsonObject = {"completed": 0, "failed": 0, "total": 1}
+_NO_EVIDENCE: JsonObject = _NOTHING_DONE | {"outcome": None, "completed_at": None}
+_SPELLCHECKED: JsonObject = _NO_EVIDENCE | {"completed": 1, "completed_at": "2025-06-01T12:00:00Z"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,29 +48,34 @@ def _resolved(name: str, summary: str, *phases: JsonObject) -> Example:
     )
 
 
-def _problem(status: HTTPStatus, code: str, detail: str, **further: Any) -> JsonObject:  # noqa: ANN401 - JSON
-    return {
+def _refused(
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    errors: Sequence[JsonObject] = (),
+    **question: object,
+) -> Example:
+    problem = {
         "type": f"urn:bcs:problem:{code}",
         "title": status.phrase,
         "status": status.value,
         "detail": detail,
         "code": code,
         "correlation_id": CORRELATION_ID,
-        **further,
     }
+    answer = problem | ({"errors": list(errors)} if errors else {})
+    return Example(name=code, status=status, answer=answer, question=QUESTION | question)
 
 
-def _refused(status: HTTPStatus, code: str, detail: str, **question: object) -> Example:
-    return Example(
-        name=code,
-        status=status,
-        answer=_problem(status, code, detail),
-        question=QUESTION | question,
+def _invalid(message: str, batch_id: str) -> Example:
+    return _refused(
+        HTTPStatus.BAD_REQUEST,
+        "invalid_request",
+        "The request is not JSON, or fields are missing or out of their limits.",
+        [{"field": "batch_id", "message": message}],
+        batch_id=batch_id,
     )
 
-
-_INVALID = "The request is not JSON, or fields are missing or out of their limits."
-_UNREADABLE = "Neither the cache nor the database can be read."
 
 DEFINE_EXAMPLES = (
     _resolved(
@@ -93,24 +91,8 @@ DEFINE_EXAMPLES = (
         _phase("spellcheck", "skip", "already_completed", _SPELLCHECKED),
         _phase("cj_assessment", "run", "requested", _NO_EVIDENCE),
     ),
-    Example(
-        name="invalid_request",
-        status=HTTPStatus.BAD_REQUEST,
-        answer=_problem(
-            HTTPStatus.BAD_REQUEST,
-            "invalid_request",
-            _INVALID,
-            errors=[
-                {"field": "batch_id", "message": "String should have at least 1 character"},
-            ],
-        ),
-        question=QUESTION | {"batch_id": ""},
-    ),
-    _refused(
-        HTTPStatus.UNAUTHORIZED,
-        "unauthorized",
-        "No permission -- see authorization schemes",
-    ),
+    _invalid("String should have at least 1 character", ""),
+    _refused(HTTPStatus.UNAUTHORIZED, "unauthorized", "No permission -- see authorization schemes"),
     _refused(
         HTTPStatus.NOT_FOUND,
         "unknown_pipeline",
@@ -135,12 +117,22 @@ DEFINE_EXAMPLES = (
         "internal_error",
         "A fault of the service; its log has more under the correlation id.",
     ),
-    _refused(HTTPStatus.SERVICE_UNAVAILABLE, "state_unavailable", _UNREADABLE),
+    _refused(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "state_unavailable",
+        "Neither the cache nor the database can be read.",
+    ),
     _refused(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "Too many requests are in flight."),
     _refused(HTTPStatus.SERVICE_UNAVAILABLE, "deadline_exceeded", "The answer took too long."),
 )
 
-_OF_BOTH = ("unauthorized", "internal_error", "state_unavailable", "overloaded")
+_OF_BOTH = (
+    "unauthorized",
+    "internal_error",
+    "state_unavailable",
+    "overloaded",
+    "deadline_exceeded",
+)
 BATCH_EXAMPLES = (
     Example(
         name="spellcheck_complete",
@@ -155,24 +147,9 @@ BATCH_EXAMPLES = (
             "outputs": {"spellcheck": {"essay-1": "text-1"}},
         },
     ),
-    Example(
-        name="invalid_request",
-        status=HTTPStatus.BAD_REQUEST,
-        answer=_problem(
-            HTTPStatus.BAD_REQUEST,
-            "invalid_request",
-            _INVALID,
-            errors=[
-                {
-                    "field": "batch_id",
-                    "message": "Value error, must be made of letters, digits and . _ ~ @ + = -",
-                }
-            ],
-        ),
-        question={"batch_id": "batch*"},
-    ),
+    _invalid("Value error, must be made of letters, digits and . _ ~ @ + = -", "batch*"),
     _refused(HTTPStatus.NOT_FOUND, "unknown_batch", "Nothing is known of this batch."),
-    *(one for one in DEFINE_EXAMPLES if one.name in (*_OF_BOTH, "deadline_exceeded")),
+    *(one for one in DEFINE_EXAMPLES if one.name in _OF_BOTH),
 )
 
 HEALTH_EXAMPLES = {
