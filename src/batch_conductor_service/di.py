@@ -49,9 +49,8 @@ from batch_conductor_service.resolving.pipeline_resolution import (
 from service_libs.breakers import CircuitBreakers
 from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor
-from service_libs.http.bodies import BodyReader
 from service_libs.http.health import AboutService
-from service_libs.http.limits import RequestGate
+from service_libs.http.limits import BodyReader, RequestGate
 from service_libs.metrics import ServiceMetrics
 from service_libs.protocols import (
     BackgroundTaskProtocol,

@@ -22,8 +22,7 @@ from batch_conductor_service.protocols import (
 )
 from common_core.define import DefineRequest
 from service_libs.exceptions import OverloadedError
-from service_libs.http.bodies import BodyReader
-from service_libs.http.limits import RequestGate, remaining_seconds, within_deadline
+from service_libs.http.limits import BodyReader, RequestGate, remaining_seconds, within_deadline
 from service_libs.http.middleware import adopt_correlation, correlation_id
 from service_libs.http.problems import refusing_invalid_fields
 
