@@ -1,9 +1,22 @@
 """The examples of the OpenAPI document. A test has the application give each of the answers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
+
+from batch_conductor_service.api.errors import STATUS_BY_ERROR
+from batch_conductor_service.exceptions import (
+    PrerequisiteMissingError,
+    UnknownBatchError,
+    UnknownPipelineError,
+)
+from service_libs.exceptions import (
+    DeadlineExceededError,
+    OverloadedError,
+    ServiceError,
+    StoreUnavailableError,
+)
+from service_libs.http.problems import CODE_BY_STATUS, OUR_FAULT, InvalidRequestError, status_of
 
 JsonObject = dict[str, Any]
 
@@ -48,13 +61,7 @@ def _resolved(name: str, summary: str, *phases: JsonObject) -> Example:
     )
 
 
-def _refused(
-    status: HTTPStatus,
-    code: str,
-    detail: str,
-    errors: Sequence[JsonObject] = (),
-    **question: object,
-) -> Example:
+def _refused(status: HTTPStatus, code: str, detail: str, **question: object) -> Example:
     problem = {
         "type": f"urn:bcs:problem:{code}",
         "title": status.phrase,
@@ -63,18 +70,22 @@ def _refused(
         "code": code,
         "correlation_id": CORRELATION_ID,
     }
-    answer = problem | ({"errors": list(errors)} if errors else {})
-    return Example(name=code, status=status, answer=answer, question=QUESTION | question)
+    return Example(name=code, status=status, answer=problem, question=QUESTION | question)
+
+
+def _failed(error: ServiceError, **question: object) -> Example:
+    return _refused(status_of(error, STATUS_BY_ERROR), error.code, str(error), **question)
+
+
+def _refused_by_framework(status: HTTPStatus) -> Example:
+    return _refused(status, CODE_BY_STATUS[status], status.description)
 
 
 def _invalid(message: str, batch_id: str) -> Example:
-    return _refused(
-        HTTPStatus.BAD_REQUEST,
-        "invalid_request",
-        "The request is not JSON, or fields are missing or out of their limits.",
-        [{"field": "batch_id", "message": message}],
-        batch_id=batch_id,
-    )
+    detail = InvalidRequestError.__doc__ or ""
+    example = _refused(HTTPStatus.BAD_REQUEST, "invalid_request", detail, batch_id=batch_id)
+    errors = [{"field": "batch_id", "message": message}]
+    return replace(example, answer=example.answer | {"errors": errors})
 
 
 DEFINE_EXAMPLES = (
@@ -92,40 +103,22 @@ DEFINE_EXAMPLES = (
         _phase("cj_assessment", "run", "requested", _NO_EVIDENCE),
     ),
     _invalid("String should have at least 1 character", ""),
-    _refused(HTTPStatus.UNAUTHORIZED, "unauthorized", "No permission -- see authorization schemes"),
-    _refused(
-        HTTPStatus.NOT_FOUND,
-        "unknown_pipeline",
-        "No pipeline and no step is named 'painting'. Known: ai_feedback, cj_assessment, nlp,"
-        " comprehensive, spellcheck.",
+    _refused_by_framework(HTTPStatus.UNAUTHORIZED),
+    _failed(
+        UnknownPipelineError(
+            "painting", ["ai_feedback", "cj_assessment", "nlp", "comprehensive", "spellcheck"]
+        ),
         requested_pipeline="painting",
     ),
-    _refused(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "Request timed out; try again later"),
-    _refused(
-        HTTPStatus.CONFLICT,
-        "prerequisite_missing",
-        "Step 'nlp' depends on 'spellcheck', which neither runs nor is complete.",
-    ),
-    _refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", "Entity is too large"),
-    _refused(
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        "unsupported_media_type",
-        "Entity body in unsupported format",
-    ),
-    _refused(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        "internal_error",
-        "A fault of the service; its log has more under the correlation id.",
-    ),
-    _refused(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "state_unavailable",
-        "Neither the cache nor the database can be read.",
-    ),
-    _refused(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "Too many requests are in flight."),
-    _refused(HTTPStatus.SERVICE_UNAVAILABLE, "deadline_exceeded", "The answer took too long."),
+    _refused_by_framework(HTTPStatus.REQUEST_TIMEOUT),
+    _failed(PrerequisiteMissingError("nlp", "spellcheck")),
+    _refused_by_framework(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    _refused_by_framework(HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    _refused(HTTPStatus.INTERNAL_SERVER_ERROR, ServiceError.code, OUR_FAULT),
+    _failed(StoreUnavailableError()),
+    _failed(OverloadedError()),
+    _failed(DeadlineExceededError()),
 )
-
 _OF_BOTH = (
     "unauthorized",
     "internal_error",
@@ -148,7 +141,7 @@ BATCH_EXAMPLES = (
         },
     ),
     _invalid("Value error, must be made of letters, digits and . _ ~ @ + = -", "batch*"),
-    _refused(HTTPStatus.NOT_FOUND, "unknown_batch", "Nothing is known of this batch."),
+    _failed(UnknownBatchError()),
     *(one for one in DEFINE_EXAMPLES if one.name in _OF_BOTH),
 )
 

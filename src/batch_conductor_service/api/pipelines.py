@@ -1,4 +1,4 @@
-"""The one question: its route, and how it is bounded, timed, counted, and made known to others."""
+"""The route `define`, and how its questions are bounded, timed, counted and made known."""
 
 from time import perf_counter
 from typing import Literal

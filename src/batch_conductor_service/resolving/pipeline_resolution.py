@@ -1,4 +1,4 @@
-"""The one question: which phases of a batch are still to run, and in which order.
+"""Which phases of a batch are still to run, and in which order.
 
 The rules are pure: no state, no I/O.
 """

@@ -70,7 +70,16 @@ class _Http11(H11Protocol):
 
 
 class Connection:
-    """One connection, from its first byte to its end; `on_move` hears of each change of phase."""
+    """One connection, from its first byte to its end.
+
+    Args:
+        app: what answers.
+        config: how Hypercorn parses and frames.
+        context: what the connections of a server share.
+        accepted: the connection itself.
+        streams: what reads from it and writes to it.
+        on_move: hears of each change of phase, and which phase it was before.
+    """
 
     def __init__(
         self,
@@ -79,6 +88,7 @@ class Connection:
         context: WorkerContext,
         accepted: socket.socket,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        on_move: Callable[["Connection", Phase], None],
     ) -> None:
         self._app = app
         self._config = config
@@ -89,7 +99,7 @@ class Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._protocol: H11Protocol | None = None
         self.phase = Phase.HEAD
-        self.on_move: Callable[[Connection, Phase], None] = lambda _connection, _before: None
+        self._on_move = on_move
         self._enter(Phase.HEAD, HEAD_SECONDS)
 
     async def run(self) -> None:
@@ -156,7 +166,7 @@ class Connection:
     def _enter(self, phase: Phase, seconds: float | None) -> None:
         """Wait for what the phase waits for, at most so long."""
         before, self.phase = self.phase, phase
-        self.on_move(self, before)
+        self._on_move(self, before)
         self.since = self._loop.time()
         if self._timer:
             self._timer.cancel()

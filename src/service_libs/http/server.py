@@ -66,8 +66,9 @@ class Connections:
             accepted.close()
             self._count -= 1
             return
-        connection = Connection(self._app, self._config, self._context, accepted, streams)
-        connection.on_move = self._move
+        connection = Connection(
+            self._app, self._config, self._context, accepted, streams, self._move
+        )
         self._open[connection.phase][connection] = None
         try:
             await connection.run()
