@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from tests.support.house import ROOT, load_house
-from tests.support.walkthrough import named_paths
+from tests.support.house import ROOT, load_house, named_paths
 
 # Before a poll is handled and after Postgres has it; and before the application has a request.
 AROUND_THE_EVENT = {

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.house import load_house
-from tests.support.walkthrough import WALKTHROUGH, named_paths
+from tests.support.house import WALKTHROUGH, load_house, named_paths
 
 MAX_WALKTHROUGH_LINES = 80  # two pages
 SECTIONS = ("The way of one event", "The way of one question", "Where is ... done?")

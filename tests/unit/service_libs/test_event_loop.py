@@ -97,6 +97,31 @@ async def test_the_same_holds_over_a_socket_in_the_file_system() -> None:
         await writer.wait_closed()
 
 
+async def test_a_connection_that_goes_over_to_tls_is_handed_on_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only uvloop's own transports can go over."""
+    handed_on: list[object] = []
+
+    async def start_tls(_loop: object, transport: object, *_more: object) -> object:
+        handed_on.append(transport)
+        return transport
+
+    monkeypatch.setattr(uvloop.Loop, "start_tls", start_tls)
+    loop = event_loop.EventLoop()
+    own = object()
+    try:
+        for transport in (own, event_loop.ConnectedTransport(own)):
+            going = loop.start_tls(transport, asyncio.Protocol(), None)
+            with pytest.raises(StopIteration) as ended:
+                going.send(None)
+            assert ended.value.value.wrapped is own
+    finally:
+        loop.close()
+
+    assert handed_on == [own, own]
+
+
 async def test_a_listening_socket_that_is_shut_down_ends_the_wait_for_a_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0)
