@@ -9,9 +9,8 @@ from quart import Blueprint, Response
 from quart import request as http_request
 from quart_dishka import inject
 
-from batch_conductor_service.api.conversion import to_answer, to_request
 from batch_conductor_service.domain.pipelines import PipelineCatalog
-from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
+from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
 from batch_conductor_service.exceptions import PrerequisiteMissingError
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
@@ -20,7 +19,7 @@ from batch_conductor_service.protocols import (
     PipelineResolutionServiceProtocol,
     ResolutionAnnouncerProtocol,
 )
-from common_core.define import DefineRequest
+from common_core.define import BatchMetadata, DefineRequest, DefineResponse, Evidence, Phase
 from service_libs.exceptions import OverloadedError
 from service_libs.http.limits import BodyReader, RequestGate, remaining_seconds, within_deadline
 from service_libs.http.middleware import adopt_correlation, correlation_id
@@ -30,6 +29,7 @@ logger = structlog.get_logger(__name__)
 
 MAX_WAIT_SECONDS = 5  # for the freshness that a caller needs
 MAX_WAIT_SHARE = 0.5  # of the time that there is: an answer takes some, too
+MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be reported
 MAX_LOGGED_CHARACTERS = 200  # of what a caller sends
 UNREAD = ""  # batch and pipeline of a question that was refused before it was read
 
@@ -136,7 +136,7 @@ async def define(
     with gate.aside():
         await _wait_for_freshness(freshness, request)
     resolution = await handler.resolve(request)
-    answer = to_answer(resolution).model_dump_json()
+    answer = _to_answer(resolution).model_dump_json()
     return Response(answer, content_type="application/json")
 
 
@@ -153,11 +153,49 @@ async def _receive_question(handler: QuestionHandler) -> ResolutionRequest:
     return to_request(question, correlation_id(), body)
 
 
+def to_request(question: DefineRequest, correlation_id: str, body: bytes) -> ResolutionRequest:
+    """Return the question as the service understands it, with the body that it came in."""
+    metadata = question.batch_metadata or BatchMetadata()
+    return ResolutionRequest(
+        batch_id=BatchId(question.batch_id),
+        requested_pipeline=question.requested_pipeline,
+        correlation_id=correlation_id,
+        essays_total=metadata.usable_total,
+        body=body if len(body) <= MAX_KEPT_BODY_BYTES else None,
+        not_before=question.not_before,
+    )
+
+
 async def _wait_for_freshness(freshness: FreshnessProtocol, request: ResolutionRequest) -> None:
     """Wait, bounded, for what the caller knows of."""
     if request.not_before is not None:
         longest = min(MAX_WAIT_SECONDS, MAX_WAIT_SHARE * remaining_seconds())
         await freshness.wait_until(request.not_before, longest)
+
+
+def _to_answer(resolution: Resolution) -> DefineResponse:
+    """Return the resolution as callers see it."""
+    request = resolution.request
+    return DefineResponse(
+        batch_id=request.batch_id,
+        final_pipeline=list(resolution.final_pipeline),
+        analysis_summary=resolution.analysis_summary,
+        requested_pipeline=request.requested_pipeline,
+        pipeline_version=resolution.pipeline.version,
+        degraded=resolution.is_degraded,
+        correlation_id=request.correlation_id,
+        phases=[_to_phase(decision) for decision in resolution.phases],
+        known_until=resolution.known_until,
+    )
+
+
+def _to_phase(decision: PhaseDecision) -> Phase:
+    return Phase(
+        name=decision.step.name,
+        verdict=decision.verdict,
+        reason=decision.reason,
+        evidence=Evidence.model_validate(decision.progress),
+    )
 
 
 def _log_pruning(resolution: Resolution) -> None:
