@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without bytecode each of the many processes that tests start compiles all libraries again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test faults soak fmt lint types containers clean
+.PHONY: help run test faults soak house fmt lint types containers clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ faults: $(VENV_READY) ## Break all it stands on, with real servers; only more ra
 
 soak: $(VENV_READY) ## Break things under steady load: MINUTES=n
 	@MINUTES=$(or $(MINUTES),30) $(PDM) run test-soak
+
+house: $(VENV_READY) ## Measure the source, and how many files a journey touches: FILES=1 names them
+	@PYTHONPATH=. $(VENV)/bin/python .ci/house.py $(if $(FILES),--files)
 
 fmt: $(VENV_READY) ## Format, and repair what can be repaired
 	@$(PDM) run fmt

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,14 @@ from redis.asyncio import Redis
 
 from local_stack.postgres import PostgresServer
 from local_stack.valkey import ValkeyServer
+from service_libs.event_loop import EventLoop
 from tests.support.database import drop_database, make_database, migrate
 from tests.support.servers import serve_kafka, serve_postgres, serve_redis
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test runs on the event loop that the service runs on."""
+    return {"service": EventLoop}
 
 
 @pytest.fixture(autouse=True, scope="session")

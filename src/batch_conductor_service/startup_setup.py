@@ -52,7 +52,7 @@ async def check_configuration(container: AsyncContainer) -> None:
 
     Raises:
         PipelineConfigurationError: the pipeline file has faults.
-        SettingsError: a setting is bad in a way that only its user can tell.
+        SettingsError: a setting is bad in a way that only its user can see.
     """
     for part in (PipelineCatalog, HealthMonitor, Supervisor):
         await container.get(part)
@@ -92,7 +92,7 @@ async def lifespan(container: AsyncContainer) -> AsyncGenerator[None, None]:
 
 
 async def shutdown_services(container: AsyncContainer) -> None:
-    """Stop the tasks, let what is to be told go out, close all connections; each within its time.
+    """Stop the tasks, send what is still to be announced, close all connections; each in its time.
 
     Raises:
         UncleanShutdownError: something had to be cut off.

@@ -1,12 +1,12 @@
 """`bcs serve`."""
 
-import asyncio
 import sys
 
 import click
 import structlog
 
 from batch_conductor_service.config import Settings, load_settings
+from service_libs import event_loop
 
 FAILURE = 1  # exit code
 
@@ -18,7 +18,7 @@ def serve() -> None:
     Reads only settings; starts none of the servers that it needs.
     """
     settings = load_settings(refuse_unknown=True)  # refused before anything is loaded
-    sys.exit(asyncio.run(_serve(settings)))
+    sys.exit(event_loop.run(_serve(settings)))
 
 
 async def _serve(settings: Settings) -> int:
