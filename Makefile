@@ -22,8 +22,10 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 export PDM_CHECK_UPDATE := false
 export PDM_IGNORE_ACTIVE_VENV := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Without bytecode each of the many processes that tests start compiles all libraries again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test faults soak fmt lint types containers clean
+.PHONY: help run test faults soak house fmt lint types containers clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,12 +36,15 @@ run: $(VENV_READY) ## Run the service and all it needs here, show its main job, 
 test: $(VENV_READY) ## Run every check and every test
 	@$(PDM) run check
 
-faults: $(VENV_READY) ## Break all it stands on, with real servers; only random trials: SEED=n, FAULT_TRIALS=n
-	@SEED=$(SEED) FAULT_TRIALS=$(FAULT_TRIALS) $(PDM) run test-faults \
-		$(if $(SEED)$(FAULT_TRIALS),tests/faults/test_random_faults.py)
+faults: $(VENV_READY) ## Break all it stands on, with real servers; only more random trials: SEED=n, FAULT_TRIALS=n
+	@SEED=$(SEED) FAULT_TRIALS=$(FAULT_TRIALS) $(PDM) run \
+		$(if $(SEED)$(FAULT_TRIALS),test-random-faults,test-faults)
 
 soak: $(VENV_READY) ## Break things under steady load: MINUTES=n
 	@MINUTES=$(or $(MINUTES),30) $(PDM) run test-soak
+
+house: $(VENV_READY) ## Measure the source, and how many files a journey touches: FILES=1 names them
+	@PYTHONPATH=. $(VENV)/bin/python .ci/house.py $(if $(FILES),--files)
 
 fmt: $(VENV_READY) ## Format, and repair what can be repaired
 	@$(PDM) run fmt
@@ -59,6 +64,7 @@ clean: ## Remove everything that was made here, the local servers' data too
 	@if [ -x $(VENV)/bin/bcs ]; then $(VENV)/bin/bcs local --remove-data; fi
 	rm -rf $(VENV) $(TOOLS) .local .pdm-python .pdm-build .mypy_cache .ruff_cache .pytest_cache \
 		.import_linter_cache .hypothesis .coverage .coverage.*
+	find alembic src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PDM_READY):
 	@if [ -z "$(PYTHON)" ]; then echo "CPython 3.11 is needed and was not found." >&2; exit 1; fi

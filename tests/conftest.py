@@ -1,26 +1,33 @@
 """Servers and a clean environment for every test."""
 
+import asyncio
 import os
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 from redis.asyncio import Redis
 
 from local_stack.postgres import PostgresServer
 from local_stack.valkey import ValkeyServer
-from tests.support.servers import plain_url, serve_kafka, serve_postgres, serve_redis
+from service_libs.event_loop import EventLoop
+from tests.support.database import drop_database, make_database, migrate
+from tests.support.servers import serve_kafka, serve_postgres, serve_redis
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own settings change no test."""
-    for name in os.environ:
-        if name.startswith("BCS_") and not name.startswith("BCS_TEST_"):
-            monkeypatch.delenv(name)
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test runs on the event loop that the service runs on."""
+    return {"service": EventLoop}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside() -> Iterator[None]:
+    """A developer's own settings change no test, nor a service that several tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("BCS_") and not name.startswith("BCS_TEST_"):
+                patch.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -52,17 +59,21 @@ async def redis_url(redis_server_url: str) -> str:
     return redis_server_url
 
 
+@pytest.fixture(scope="session")
+def database_template(postgres_server_url: str) -> Iterator[str]:
+    """The address of a database with our schema: migrated once, and then only copied."""
+    url = asyncio.run(make_database(postgres_server_url))
+    asyncio.run(migrate(url))
+    yield url
+    asyncio.run(drop_database(postgres_server_url, url))
+
+
 @pytest.fixture
 async def database_url(postgres_server_url: str) -> AsyncIterator[str]:
     """An empty database of the test's own, without a schema."""
-    name = f"test_{uuid.uuid4().hex}"
-    connection = await asyncpg.connect(plain_url(postgres_server_url))
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-        yield urlsplit(postgres_server_url)._replace(path=f"/{name}").geturl()
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await connection.close()
+    url = await make_database(postgres_server_url)
+    yield url
+    await drop_database(postgres_server_url, url)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The application: the container, what surrounds every request, and the routes."""
 
 from dishka import AsyncContainer
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from quart import Quart
 from quart_dishka import QuartDishka
 
@@ -10,30 +9,18 @@ from batch_conductor_service.api.errors import STATUS_BY_ERROR, seconds_to_wait
 from batch_conductor_service.config import Settings, load_settings
 from batch_conductor_service.startup_setup import build_container, lifespan
 from service_libs.http import health, metrics
-from service_libs.http.intake import Intake
+from service_libs.http.intake import IntakeApp
 from service_libs.http.middleware import register_middleware
 from service_libs.http.problems import register_error_handlers
 
 ROUTES = (pipelines, batches, health, metrics, openapi)
 
 
-class ConductorApp(Quart):
-    """The framework's application, whose requests pass the intake first."""
-
-    async def asgi_app(
-        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> None:
-        """Answer a request, or start and stop."""
-        await Intake(super().asgi_app)(scope, receive, send)
-
-
 def create_app(settings: Settings | None = None, container: AsyncContainer | None = None) -> Quart:
     """Return the application; it opens nothing before it is served."""
     settings = settings or load_settings(refuse_unknown=True)
     container = container or build_container(settings)
-    app = ConductorApp(__name__, static_folder=None)
-    # Our own limits hold for bodies and answers, and give problems instead of bare errors.
-    app.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
+    app = IntakeApp(__name__, static_folder=None)
     QuartDishka(app=app, container=container)
     register_middleware(
         app, token=settings.service_token, callers_patience_seconds=settings.http_timeout

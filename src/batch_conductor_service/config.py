@@ -6,18 +6,20 @@ Settings build nothing; nothing else reads the environment.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service_libs import settings as reading
 from service_libs.settings import (
     CALLERS_MARGIN_SECONDS,
-    MAX_PORT,
     MEBIBYTE,
     Brokers,
+    Count,
     Environment,
+    Port,
     Seconds,
     Token,
+    setting,
 )
 
 # Read by docker-compose.yml, whose `.env` may be this process's environment, too.
@@ -38,144 +40,107 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BCS_", frozen=True, extra="forbid")
 
-    environment: Environment = Field(
-        default=Environment.DEVELOPMENT, description="Where the service runs."
+    environment: Environment = setting(Environment.DEVELOPMENT, "Where the service runs.")
+    env_type: Literal["", "docker"] = setting(
+        "", "`docker` forces the real Redis, Postgres and Kafka, never a fake."
     )
-    env_type: Literal["", "docker"] = Field(
-        default="", description="`docker` forces the real Redis, Postgres and Kafka, never a fake."
+    use_mock_repository: bool = setting(False, "Keep batch state in memory only.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = setting(
+        "INFO", "The least level that is logged."
     )
-    use_mock_repository: bool = Field(default=False, description="Keep batch state in memory only.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
-        default="INFO", description="The least level that is logged."
-    )
-    pipeline_config_path: Path = Field(
-        default=Path("pipelines.yaml"), description="The pipeline file."
-    )
+    pipeline_config_path: Path = setting(Path("pipelines.yaml"), "The pipeline file.")
 
-    http_host: str = Field(default="0.0.0.0", description="Address to listen on.")
-    http_port: int = Field(default=4002, ge=0, le=MAX_PORT, description="Port to listen on.")
-    http_timeout: float = Field(
-        default=30,
+    http_host: str = setting("0.0.0.0", "Address to listen on.")
+    http_port: Port = setting(4002, "Port to listen on.")
+    http_timeout: float = setting(
+        30,
+        "How long callers wait; the service answers 5 seconds earlier, in seconds.",
         gt=CALLERS_MARGIN_SECONDS,
-        description="How long callers wait; the service answers 5 seconds earlier, in seconds.",
     )
-    max_staleness_seconds: float = Field(
-        default=30,
+    max_staleness_seconds: float = setting(
+        30,
+        "Age of `known_until` above which all phases run, in seconds; 0 never doubts.",
         ge=0,
         allow_inf_nan=False,
-        description="Age of `known_until` above which all phases run, in seconds; 0 never doubts.",
     )
-    max_concurrent_requests: int = Field(
-        default=256, gt=0, description="Requests in flight before `define` answers 503."
+    max_concurrent_requests: Count = setting(256, "Requests in flight before `define` answers 503.")
+    max_connections: Count = setting(
+        512, "Connections of callers; one that is waited for makes way for a new one."
     )
-    max_connections: int = Field(
-        default=512,
-        gt=0,
-        description="Connections of callers; one that is waited for makes way for a new one.",
+    service_token: Token | None = setting(
+        None, "Bearer token that callers must send; none is asked for when unset."
     )
-    service_token: Token | None = Field(
-        default=None,
-        description="Bearer token that callers must send; none is asked for when unset.",
+    shutdown_timeout_seconds: Seconds = setting(
+        20, "Longest time from SIGTERM to the end of the process, in seconds."
     )
-    shutdown_timeout_seconds: Seconds = Field(
-        default=20, description="Longest time from SIGTERM to the end of the process, in seconds."
-    )
-    max_clock_skew_seconds: float = Field(
-        default=60,
-        ge=0,
-        le=86_400,
-        description="How far clocks of senders, Kafka and BCS may be apart, in seconds.",
+    max_clock_skew_seconds: float = setting(
+        60, "How far clocks of senders, Kafka and BCS may be apart, in seconds.", ge=0, le=86_400
     )
 
-    kafka_bootstrap_servers: Brokers = Field(
-        default="kafka:9092", description="Brokers, comma separated."
+    kafka_bootstrap_servers: Brokers = setting("kafka:9092", "Brokers, comma separated.")
+    kafka_consumer_group_id: str = setting("bcs-event-consumer", "Consumer group.")
+    kafka_enable_idempotence: bool = setting(
+        True, "Whether producers are idempotent; the broker must support it."
     )
-    kafka_consumer_group_id: str = Field(
-        default="bcs-event-consumer", description="Consumer group."
+    kafka_max_poll_records: Count = setting(500, "Most records of one poll.")
+    kafka_session_timeout_seconds: Seconds = setting(
+        10, "Silence after which the group gives a member's partitions away, in seconds."
     )
-    kafka_enable_idempotence: bool = Field(
-        default=True, description="Whether producers are idempotent; the broker must support it."
+    kafka_request_timeout_seconds: Seconds = setting(
+        10, "Longest wait for the broker's acknowledgement, in seconds."
     )
-    kafka_max_poll_records: int = Field(default=500, gt=0, description="Most records of one poll.")
-    kafka_session_timeout_seconds: Seconds = Field(
-        default=10,
-        description="Silence after which the group gives a member's partitions away, in seconds.",
+    offset_commit_interval_seconds: Seconds = setting(
+        1, "Time between looks at what Postgres holds, in seconds."
     )
-    kafka_request_timeout_seconds: Seconds = Field(
-        default=10, description="Longest wait for the broker's acknowledgement, in seconds."
+    stuck_consumer_timeout_seconds: Seconds = setting(
+        60, "Lag without progress after which the consumer is made anew, in seconds."
     )
-    offset_commit_interval_seconds: Seconds = Field(
-        default=1, description="Time between looks at what Postgres holds, in seconds."
+    dlq_max_invalid_ratio: float = setting(
+        0.5, "Share of invalid records that stops consumption; 1 never does.", gt=0, le=1
     )
-    stuck_consumer_timeout_seconds: Seconds = Field(
-        default=60,
-        description="Lag without progress after which the consumer is made anew, in seconds.",
-    )
-    dlq_max_invalid_ratio: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        description="Share of invalid records that stops consumption; 1 never does.",
-    )
-    dlq_min_invalid_records: int = Field(
-        default=100, gt=0, description="Invalid records among the latest before the share counts."
+    dlq_min_invalid_records: Count = setting(
+        100, "Invalid records among the latest before the share counts."
     )
 
-    redis_url: SecretStr = Field(
-        default=SecretStr("redis://localhost:6379"), description="Redis; may hold a password."
+    redis_url: SecretStr = setting(
+        SecretStr("redis://localhost:6379"), "Redis; may hold a password."
     )
-    redis_ttl_seconds: int = Field(
-        default=604800, gt=0, description="How long the state of an idle batch is kept, in seconds."
+    redis_ttl_seconds: Count = setting(
+        604800, "How long the state of an idle batch is kept, in seconds."
     )
-    redis_timeout_seconds: Seconds = Field(
-        default=2, description="Longest wait for an answer of Redis, in seconds."
-    )
-    redis_max_connections: int = Field(
-        default=50, gt=1, description="Size of each connection pool."
-    )
+    redis_timeout_seconds: Seconds = setting(2, "Longest wait for an answer of Redis, in seconds.")
+    redis_max_connections: int = setting(50, "Size of each connection pool.", gt=1)
 
-    postgres_enabled: bool = Field(
-        default=True, description="Whether state is mirrored to Postgres."
+    postgres_enabled: bool = setting(True, "Whether state is mirrored to Postgres.")
+    database_url: SecretStr = setting(
+        SecretStr("postgresql+asyncpg://bcs:bcs@localhost:5432/bcs"),
+        "Postgres; may hold a password.",
     )
-    database_url: SecretStr = Field(
-        default=SecretStr("postgresql+asyncpg://bcs:bcs@localhost:5432/bcs"),
-        description="Postgres; may hold a password.",
-    )
-    database_pool_size: int = Field(default=5, gt=0, description="Connections kept to Postgres.")
-    database_timeout_seconds: Seconds = Field(
-        default=10, description="Longest wait for a statement, in seconds."
-    )
+    database_pool_size: Count = setting(5, "Connections kept to Postgres.")
+    database_timeout_seconds: Seconds = setting(10, "Longest wait for a statement, in seconds.")
 
-    persistence_batch_size: int = Field(
-        default=200, gt=0, description="Most queue entries that the worker has in hand."
+    persistence_batch_size: Count = setting(200, "Most queue entries that the worker has in hand.")
+    persistence_batch_bytes: Count = setting(
+        4 * MEBIBYTE, "Most bytes of queue entries that the worker has in hand."
     )
-    persistence_batch_bytes: int = Field(
-        default=4 * MEBIBYTE,
-        gt=0,
-        description="Most bytes of queue entries that the worker has in hand.",
+    persistence_takeover_seconds: Seconds = setting(
+        30, "Idle time after which another worker takes an entry over, in seconds."
     )
-    persistence_takeover_seconds: Seconds = Field(
-        default=30,
-        description="Idle time after which another worker takes an entry over, in seconds.",
+    persistence_queue_high_water: Count = setting(
+        50_000, "Queue depth that pauses consumption; half of it resumes."
     )
-    persistence_queue_high_water: int = Field(
-        default=50_000, gt=0, description="Queue depth that pauses consumption; half of it resumes."
+    persistence_queue_high_water_bytes: Count = setting(
+        64 * MEBIBYTE, "Bytes queued that pause consumption; half of them resumes."
     )
-    persistence_queue_high_water_bytes: int = Field(
-        default=64 * MEBIBYTE,
-        gt=0,
-        description="Bytes queued that pause consumption; half of them resumes.",
-    )
-    retention_days: int = Field(
-        default=400,
+    retention_days: int = setting(
+        400,
+        "Days after which Postgres forgets a batch that nothing was said of; 0: never.",
         ge=0,
         le=36_500,
-        description="Days after which Postgres forgets a batch that nothing was said of; 0: never.",
     )
 
-    audit_interval_seconds: Seconds = Field(
-        default=60,
-        description="Time between audits of some recently written batches, in seconds.",
+    audit_interval_seconds: Seconds = setting(
+        60, "Time between audits of some recently written batches, in seconds."
     )
 
     @property

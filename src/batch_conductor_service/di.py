@@ -6,7 +6,7 @@ from importlib.metadata import version
 from dishka import AnyOf, Provider, Scope, alias, collect, from_context, provide
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.api.resolving import ResolutionDesk
+from batch_conductor_service.api.pipelines import QuestionHandler
 from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.pipelines import PipelineCatalog, StepDependencies
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
@@ -40,14 +40,15 @@ from batch_conductor_service.providers.stores import (
     RedisProvider,
 )
 from batch_conductor_service.resolving.announcing import ResolutionAnnouncer
-from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
-from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.resolving.pipeline_resolution import (
+    DefaultPipelineResolutionService,
+    DefaultPipelineRules,
+)
 from service_libs.breakers import CircuitBreakers
 from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor, ProbePolicy
-from service_libs.http.bodies import BodyReader
 from service_libs.http.health import AboutService
-from service_libs.http.limits import RequestGate
+from service_libs.http.limits import BodyReader, RequestGate
 from service_libs.metrics import ServiceMetrics
 from service_libs.protocols import (
     BackgroundTaskProtocol,
@@ -149,7 +150,7 @@ class ApiProvider(Provider):
 
     scope = Scope.APP
 
-    desk = provide(ResolutionDesk)
+    handler = provide(QuestionHandler)
     bodies = provide(BodyReader)
 
     @provide

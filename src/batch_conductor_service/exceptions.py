@@ -4,10 +4,6 @@ from common_core.printable import escaped
 from service_libs.exceptions import ServiceError
 
 
-class GiveWayError(Exception):
-    """Another writer has the lane of a batch: look again in a moment."""
-
-
 class UnknownPipelineError(ServiceError):
     """No pipeline and no step has this name."""
 

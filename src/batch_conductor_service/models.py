@@ -38,7 +38,7 @@ class OutcomeVerdict(StrEnum):
     CONFIRMS = "confirms"  # the phase ended without a failure
     PARTIAL = "partial"  # some essays failed, and are named; the others stand
     REFUTES = "refutes"  # it ended otherwise: nothing that completed before it stands
-    REPORTS = "reports"  # it only tells how many essays there are
+    REPORTS = "reports"  # it only says how many essays there are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class PhaseOutcome:
 
     `fingerprint` is a hash of the content: a neighbour that sends an outcome again makes a new
     envelope with a new time. Of a success the earliest copy counts, of anything else the latest.
-    A record about the whole phase that could not be read stands here as `UNREADABLE`, and refutes.
+    A record about all of the phase that could not be read stands here as `UNREADABLE`, and refutes.
     """
 
     step: StepName
@@ -97,7 +97,7 @@ class BatchRegistration:
     Attributes:
         occurred_at: the time of the earliest copy.
         repeated_at: the time of the latest copy.
-        essays_total: the number that was told, or the number of essays named, if that is more.
+        essays_total: the number that was said, or the number of essays named, if that is more.
     """
 
     fingerprint: str
@@ -182,8 +182,8 @@ class BatchCompletionSummary:
         names_essays: whether the registration in force names essays; then only those count.
         unreadable_at: time of a registration that could not be read, if none was read since.
         essays_known: essays that count and that anything was ever said of.
-        is_whole: whether all that was ever persisted of the batch is in here. An answer from a
-            part of the evidence could miss a failure, so it must not prune.
+        is_whole: whether it is *whole*: all that was ever persisted of the batch is in it. An
+            answer from a part of the evidence could miss a failure, so it must not prune.
     """
 
     batch_id: BatchId

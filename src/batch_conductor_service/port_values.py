@@ -3,24 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate
 from common_core.records import Partition
-
-RedisCommand = tuple[str | int | bytes, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedisReading:
-    """The replies to some commands, and whose data they are of.
-
-    `server_run` names the data that one run of a server has: a restart or a failover gives another
-    name, for the last that was acknowledged may be lost then.
-    """
-
-    replies: list[Any]
-    server_run: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +34,7 @@ class QueueEntry:
 class QueueBacklog:
     """How much waits for Postgres, and since when (seconds; 0 when nothing waits).
 
-    `size_bytes` is of the payloads, as near as the store can tell without walking the queue.
+    `size_bytes` is of the payloads, as near as the store knows without walking the queue.
     """
 
     depth: int
@@ -60,7 +46,7 @@ class QueueBacklog:
 class Watermark:
     """Up to where the queue has reached Postgres.
 
-    `generation` names one life of one Redis with its queue. An entry id of another generation
+    `generation` names one queue in the data of one run of Redis. An entry id of another generation
     proves nothing: Redis may have come back without its last second, or empty.
     """
 

@@ -6,7 +6,7 @@ is said.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from batch_conductor_service.domain.batch_state import BatchState
@@ -31,8 +31,6 @@ from batch_conductor_service.port_values import (
     IdleBatch,
     QueueBacklog,
     QueueEntry,
-    RedisCommand,
-    RedisReading,
     ReplayRequest,
     SummaryReading,
     Watermark,
@@ -91,44 +89,6 @@ class BatchStateArchiveProtocol(Protocol):
 
     async def load_states(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, BatchState]:
         """Return all evidence of those of the batches that are known."""
-        ...
-
-
-class RedisReaderProtocol(Protocol):
-    """Reading inside a transaction: what is watched is watched from the first reading on."""
-
-    async def read(self, commands: Sequence[RedisCommand]) -> RedisReading:
-        """Run the commands in one round trip."""
-        ...
-
-
-Compose = Callable[[RedisReaderProtocol], Awaitable[Sequence[RedisCommand]]]
-
-
-class AtomicRedisClientProtocol(Protocol):
-    """Redis as the repository needs it: readings, and optimistic transactions."""
-
-    async def read(self, commands: Sequence[RedisCommand]) -> RedisReading:
-        """Run the commands in one round trip; others may write in between."""
-        ...
-
-    async def transact(self, watch: Sequence[str], compose: Compose) -> list[Any] | None:
-        """WATCH the keys, compose the commands from what is read then, and execute them together.
-
-        `None` after the allowed number of tries says that others kept changing the keys.
-
-        Raises:
-            GiveWayError: raised by `compose`; nothing was executed.
-        """
-        ...
-
-    async def transact_in_lane(
-        self, lane: str, watch: Sequence[str], compose: Compose
-    ) -> list[Any]:
-        """Do the same while others are asked to give way, until it succeeds.
-
-        The lane is a lock with a lease, and only makes progress likely: WATCH decides.
-        """
         ...
 
 

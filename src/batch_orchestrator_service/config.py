@@ -4,19 +4,21 @@ Settings build nothing; nothing else reads the environment.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service_libs import settings as reading
 from service_libs.settings import (
     CALLERS_MARGIN_SECONDS,
-    MAX_PORT,
     Brokers,
+    Count,
     Environment,
+    Port,
     Seconds,
     Token,
+    setting,
 )
 
 # Read by docker-compose.yml, whose `.env` may be this process's environment, too.
@@ -28,79 +30,61 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BOS_", frozen=True, extra="forbid")
 
-    environment: Environment = Field(
-        default=Environment.DEVELOPMENT, description="Where the service runs."
+    environment: Environment = setting(Environment.DEVELOPMENT, "Where the service runs.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = setting(
+        "INFO", "The least level that is logged."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
-        default="INFO", description="The least level that is logged."
-    )
-    pipeline_config_path: Path = Field(
-        default=Path("pipelines.yaml"), description="The pipeline file, the same as BCS's."
+    pipeline_config_path: Path = setting(
+        Path("pipelines.yaml"), "The pipeline file, the same as BCS's."
     )
 
-    http_host: str = Field(default="0.0.0.0", description="Address to listen on.")
-    http_port: int = Field(default=5000, ge=0, le=MAX_PORT, description="Port to listen on.")
-    http_timeout: float = Field(
-        default=30,
+    http_host: str = setting("0.0.0.0", "Address to listen on.")
+    http_port: Port = setting(5000, "Port to listen on.")
+    http_timeout: float = setting(
+        30,
+        "How long callers wait; the service answers 5 seconds earlier, in seconds.",
         gt=CALLERS_MARGIN_SECONDS,
-        description="How long callers wait; the service answers 5 seconds earlier, in seconds.",
     )
-    max_connections: int = Field(default=512, gt=0, description="Connections of callers.")
-    service_token: Token | None = Field(
-        default=None,
-        description="Bearer token that callers must send; none is asked for when unset.",
+    max_connections: Count = setting(512, "Connections of callers.")
+    service_token: Token | None = setting(
+        None, "Bearer token that callers must send; none is asked for when unset."
     )
-    shutdown_timeout_seconds: Seconds = Field(
-        default=20, description="Longest time from SIGTERM to the end of the process, in seconds."
+    shutdown_timeout_seconds: Seconds = setting(
+        20, "Longest time from SIGTERM to the end of the process, in seconds."
     )
 
-    kafka_bootstrap_servers: Brokers = Field(
-        default="kafka:9092", description="Brokers, comma separated."
+    kafka_bootstrap_servers: Brokers = setting("kafka:9092", "Brokers, comma separated.")
+    kafka_consumer_group_id: str = setting("batch-orchestrator-consumers", "Consumer group.")
+    kafka_enable_idempotence: bool = setting(
+        True, "Whether producers are idempotent; the broker must support it."
     )
-    kafka_consumer_group_id: str = Field(
-        default="batch-orchestrator-consumers", description="Consumer group."
+    kafka_session_timeout_seconds: Seconds = setting(
+        10, "Silence after which the group gives a member's partitions away, in seconds."
     )
-    kafka_enable_idempotence: bool = Field(
-        default=True, description="Whether producers are idempotent; the broker must support it."
-    )
-    kafka_session_timeout_seconds: Seconds = Field(
-        default=10,
-        description="Silence after which the group gives a member's partitions away, in seconds.",
-    )
-    kafka_request_timeout_seconds: Seconds = Field(
-        default=10, description="Longest wait for the broker's acknowledgement, in seconds."
+    kafka_request_timeout_seconds: Seconds = setting(
+        10, "Longest wait for the broker's acknowledgement, in seconds."
     )
 
-    database_url: SecretStr = Field(
-        default=SecretStr("postgresql+asyncpg://bcs:bcs@localhost:5432/bcs"),
-        description="Postgres; may hold a password.",
+    database_url: SecretStr = setting(
+        SecretStr("postgresql+asyncpg://bcs:bcs@localhost:5432/bcs"),
+        "Postgres; may hold a password.",
     )
-    database_pool_size: int = Field(default=10, gt=2, description="Connections kept to Postgres.")
-    database_timeout_seconds: Seconds = Field(
-        default=10, description="Longest wait for a statement, in seconds."
-    )
+    database_pool_size: int = setting(10, "Connections kept to Postgres.", gt=2)
+    database_timeout_seconds: Seconds = setting(10, "Longest wait for a statement, in seconds.")
 
-    bcs_base_url: str = Field(
-        default="http://batch_conductor_service:4002",
-        pattern=r"^https?://[^\s/@]+/?$",
-        description="Where BCS is.",
+    bcs_base_url: str = setting(
+        "http://batch_conductor_service:4002", "Where BCS is.", pattern=r"^https?://[^\s/@]+/?$"
     )
-    bcs_service_token: Token | None = Field(
-        default=None, description="Bearer token that BCS asks for."
-    )
-    bcs_timeout: Seconds = Field(
-        default=30, description="Longest wait for an answer of BCS, in seconds."
-    )
+    bcs_service_token: Token | None = setting(None, "Bearer token that BCS asks for.")
+    bcs_timeout: Seconds = setting(30, "Longest wait for an answer of BCS, in seconds.")
 
-    phase_deadline_seconds: Seconds = Field(
-        default=3600, description="After which a phase without outcome is stalled, in seconds."
+    phase_deadline_seconds: Seconds = setting(
+        3600, "After which a phase without outcome is stalled, in seconds."
     )
-    phase_deadlines: dict[str, Annotated[float, Field(gt=0)]] = Field(
-        default={}, description="The same for single phases: a JSON object, phase -> seconds."
+    phase_deadlines: dict[str, Seconds] = setting(
+        {}, "The same for single phases: a JSON object, phase -> seconds."
     )
-    max_resolutions: int = Field(
-        default=16, gt=0, description="Runs that are resolved at the same time."
-    )
+    max_resolutions: Count = setting(16, "Runs that are resolved at the same time.")
 
 
 def load_settings(*, refuse_unknown: bool = False) -> Settings:

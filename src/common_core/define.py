@@ -21,7 +21,7 @@ from common_core.printable import PRINTABLE_PATTERN, is_printable
 from common_core.times import parse_time
 from common_core.verdicts import Reason, Verdict
 
-MAX_ESSAYS = 2**31 - 1  # as many as an event can tell of
+MAX_ESSAYS = 2**31 - 1  # as many as an event can name
 ESSAYS = "essays"  # what a question may include
 
 

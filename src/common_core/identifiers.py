@@ -1,7 +1,7 @@
 """Which identifiers may become part of a Redis key or a row. Pure.
 
 A colon would let two pairs of ids meet in one key, a brace would move a key to another cluster
-slot, and a star would match strangers in a scan; so an id is made of letters, digits and `. _ ~ @
+slot, and a star would match others in a scan; so an id is made of letters, digits and `. _ ~ @
 + = -`.
 """
 

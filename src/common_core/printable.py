@@ -1,6 +1,6 @@
 """Text from outside that a person may read at a terminal.
 
-What a terminal obeys instead of showing it, or what has it show other text elsewhere than it
+What a terminal acts on instead of showing it, or what has it show other text elsewhere than it
 stands, is neither taken into an identifier nor written to a log as it is.
 """
 

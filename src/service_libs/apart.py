@@ -7,6 +7,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from service_libs import event_loop
+
 # How long a thread may run before another that waits has its turn. Python's own 5 ms would be lost
 # each time the main loop has read from a socket, so many times an answer.
 SWITCH_SECONDS = 0.0005
@@ -35,7 +37,7 @@ async def run_apart(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, Result]], place: Future[_Place]) -> Result:
-    async def tell_and_work() -> Result:
+    async def show_place_and_work() -> Result:
         task = asyncio.ensure_future(work())
         place.set_result((asyncio.get_running_loop(), task))
         return await task
@@ -43,6 +45,6 @@ def _run(work: Callable[[], Coroutine[Any, Any, Result]], place: Future[_Place])
     usual = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        return asyncio.run(tell_and_work())
+        return event_loop.run(show_place_and_work())
     finally:
         sys.setswitchinterval(usual)

@@ -23,7 +23,7 @@ STORES = frozenset({"redis", "postgresql"})  # either is enough to answer `defin
 
 
 class ServiceStatus(StrEnum):
-    """How the service is doing as a whole."""
+    """How the service is doing, all taken together."""
 
     HEALTHY = "healthy"
     DEGRADED = "degraded"  # it answers, but something is away, behind or being started again
@@ -91,7 +91,7 @@ class HealthMonitor:
 
     @property
     def status(self) -> ServiceStatus:
-        """How the service is doing as a whole."""
+        """How the service is doing, all taken together."""
         tasks = self.tasks.values()
         if not self._can_read_state or TaskStatus.HALTED in tasks:
             return ServiceStatus.UNHEALTHY
@@ -121,7 +121,7 @@ class HealthMonitor:
     def causes(self) -> Sequence[str]:
         """Why the service does not get on, in sentences for people; empty when it does.
 
-        What a dependency answers is told with the dependency.
+        What a dependency answers is shown with the dependency.
         """
         loops = [
             f"The task {name} dies again and again." for name in self._supervisor.crash_loops()
@@ -135,7 +135,7 @@ class HealthMonitor:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs everything that it should; being told to stop is no death.
+        """Whether the process runs everything that it should; being asked to stop is no death.
 
         Nor is a halt: a process that is started again would come to the same place.
         """

@@ -25,22 +25,22 @@ _MAX_REMEMBERED = 100  # messages
 
 
 class RepetitionFilter(logging.Filter):
-    """Lets a library's message through once in a while: aiokafka tells every failed connection."""
+    """Lets a library's message through once in a while: aiokafka logs every failed connection."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told_at: dict[tuple[str, str], float] = {}
+        self._logged_at: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is one of ours, or has not been told lately."""
+        """Return whether the record is one of ours, or has not been logged lately."""
         if not record.name.startswith(_CHATTY):
             return True
         key = (record.name, record.getMessage())
-        if record.created - self._told_at.get(key, -math.inf) < _REPETITION_SECONDS:
+        if record.created - self._logged_at.get(key, -math.inf) < _REPETITION_SECONDS:
             return False
-        if len(self._told_at) >= _MAX_REMEMBERED:
-            self._told_at.clear()
-        self._told_at[key] = record.created
+        if len(self._logged_at) >= _MAX_REMEMBERED:
+            self._logged_at.clear()
+        self._logged_at[key] = record.created
         return True
 
 
@@ -51,7 +51,7 @@ class DemotionFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return that the record is told; a traceback stays an error."""
+        """Return that the record is logged; a traceback stays an error."""
         is_theirs = record.name.startswith("aiokafka") and not record.exc_info
         if is_theirs and record.levelno > logging.WARNING:
             record.levelno, record.levelname = logging.WARNING, "WARNING"

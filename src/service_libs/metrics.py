@@ -1,67 +1,87 @@
-"""What every service measures. No id is ever a label."""
+"""What every service measures, and how a service declares more. No id is ever a label."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 
-HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # s
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds
+
+Metric = TypeVar("Metric", bound=MetricWrapperBase)
+
+
+class Declared(Generic[Metric]):
+    """A metric as a class declares it; each instance of the class has one of its own.
+
+    Args:
+        make: makes it, as its class does.
+        series: its name and labels as in `name{label,label}`; `_name` gets the service's prefix.
+        text: what it measures.
+    """
+
+    def __init__(self, make: Callable[..., Metric], series: str, text: str) -> None:
+        self._make, self._series, self._text = make, series, text
+
+    def __get__(self, instance: object, owner: type) -> Metric:
+        raise AttributeError("an instance has the metric, its class has none")
+
+    def register(self, registry: CollectorRegistry, prefix: str) -> Metric:
+        """Return the metric, made in the registry."""
+        name, _, labels = self._series.rstrip("}").partition("{")
+        full_name = prefix + name if name.startswith("_") else name
+        return self._make(
+            full_name, self._text, labels.split(",") if labels else (), registry=registry
+        )
+
+
+def counter(series: str, text: str) -> Declared[Counter]:
+    """Declare what only rises."""
+    return Declared(Counter, series, text)
+
+
+def gauge(series: str, text: str) -> Declared[Gauge]:
+    """Declare what rises and falls."""
+    return Declared(Gauge, series, text)
+
+
+def histogram(series: str, text: str) -> Declared[Histogram]:
+    """Declare how durations are distributed, in seconds."""
+    return Declared(partial(Histogram, buckets=BUCKETS), series, text)
 
 
 class ServiceMetrics:
     """Metrics of requests, dependencies and tasks, under the service's prefix."""
 
+    # Requests answered; `endpoint` is the route's pattern.
+    http_requests = counter(
+        "_http_requests_total{method,endpoint,status_code}", "Requests answered."
+    )
+    http_duration = histogram(
+        "_http_request_duration_seconds{method,endpoint}", "Time to answer a request."
+    )
+
+    dependency_up = gauge("_dependency_up{dependency}", "1 while the dependency answers.")
+    circuit_breaker_state = gauge(
+        "_circuit_breaker_state{dependency}",
+        "0 closed, 1 half open, 2 open: the dependency is not asked.",
+    )
+
+    task_up = gauge("_task_up{task}", "1 while the background task runs.")
+    task_restarts = counter(
+        "_task_restarts_total{task}", "Background tasks started again after they died."
+    )
+
+    # outcome: published, failed, dropped, already_held (read again by a replay: the topic has
+    # it). A steady rise of `failed` means the broker is away.
+    dlq_messages = counter(
+        "_dlq_messages_total{topic,reason,outcome}", "Dead letters by what became of them."
+    )
+
     def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
         self.registry = registry
-        self._http(registry, prefix)
-        self._dependencies(registry, prefix)
-        self._tasks(registry, prefix)
-        self._dead_letters(registry, prefix)
-
-    def _http(self, registry: CollectorRegistry, prefix: str) -> None:
-        # Requests answered; `endpoint` is the route's pattern.
-        self.http_requests = Counter(
-            f"{prefix}_http_requests_total",
-            "Requests answered.",
-            ["method", "endpoint", "status_code"],
-            registry=registry,
-        )
-        self.http_duration = Histogram(
-            f"{prefix}_http_request_duration_seconds",
-            "Time to answer a request.",
-            ["method", "endpoint"],
-            buckets=HTTP_BUCKETS,
-            registry=registry,
-        )
-
-    def _dependencies(self, registry: CollectorRegistry, prefix: str) -> None:
-        self.dependency_up = Gauge(
-            f"{prefix}_dependency_up",
-            "1 while the dependency answers.",
-            ["dependency"],
-            registry=registry,
-        )
-        self.circuit_breaker_state = Gauge(
-            f"{prefix}_circuit_breaker_state",
-            "0 closed, 1 half open, 2 open: the dependency is not asked.",
-            ["dependency"],
-            registry=registry,
-        )
-
-    def _tasks(self, registry: CollectorRegistry, prefix: str) -> None:
-        self.task_up = Gauge(
-            f"{prefix}_task_up", "1 while the background task runs.", ["task"], registry=registry
-        )
-        self.task_restarts = Counter(
-            f"{prefix}_task_restarts_total",
-            "Background tasks started again after they died.",
-            ["task"],
-            registry=registry,
-        )
-
-    def _dead_letters(self, registry: CollectorRegistry, prefix: str) -> None:
-        # outcome: published, failed, dropped, already_held (read again by a replay: the topic has
-        # it). A steady rise of `failed` means the broker is away.
-        self.dlq_messages = Counter(
-            f"{prefix}_dlq_messages_total",
-            "Dead letters by what became of them.",
-            ["topic", "reason", "outcome"],
-            registry=registry,
-        )
+        for owner in reversed(type(self).__mro__):
+            for name, declared in vars(owner).items():
+                if isinstance(declared, Declared):
+                    setattr(self, name, declared.register(registry, prefix))

@@ -24,6 +24,7 @@ class ServedService:
     Attributes:
         prefix: what the names of its settings begin with.
         check: makes everything that the service consists of; connects to nothing.
+        logged: what `check` raises that is logged by then, if anything is.
     """
 
     prefix: str
@@ -37,6 +38,7 @@ class ServedService:
     build_container: Callable[[], AsyncContainer]
     check: Callable[[AsyncContainer], Awaitable[None]]
     create_app: Callable[[AsyncContainer], Quart]
+    logged: type[ServiceError] | tuple[()] = ()
 
 
 async def serve(service: ServedService) -> int:
@@ -49,7 +51,8 @@ async def serve(service: ServedService) -> int:
         named = f"{service.prefix}HTTP_HOST, {service.prefix}HTTP_PORT"
         listener = Listener(service.host, service.port, settings=named)
     except ServiceError as exc:
-        logger.critical("start_failed", reason=str(exc))
+        if not isinstance(exc, service.logged):
+            logger.critical("start_failed", reason=str(exc))
         return FAILURE
     logger.info(
         "starting",

@@ -5,10 +5,11 @@ Settings build nothing; nothing else reads the environment.
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
@@ -16,7 +17,6 @@ from pydantic_settings import BaseSettings
 from pydantic_settings import SettingsError as UnreadableSettingError
 
 from service_libs.exceptions import SettingsError
-from service_libs.variables import find_unknown
 
 MAX_PORT = 65535
 MEBIBYTE = 1024 * 1024
@@ -25,7 +25,20 @@ DEFAULT_SECRETS_DIR = Path("/run/secrets")
 
 _BROKER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
 
+Default = TypeVar("Default")
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
+
+# Read past the settings, by the process itself.
+_OWN_NAMES = ("SECRETS_DIR", "FAILPOINT")
+_TEST_NAMES = "TEST_"
+
+# What Kubernetes gives every container of a service named `bcs`, or `bcs-...`:
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_SERVICE_LINK = (
+    r"(_[A-Z0-9_]+)?"
+    r"(_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")  # in `BCS_PORT`, `BCS_..._PORT`
 
 
 class Environment(StrEnum):
@@ -50,9 +63,17 @@ def _check_not_blank(value: SecretStr) -> SecretStr:
     return value
 
 
+Count = Annotated[int, Field(gt=0)]
+Port = Annotated[int, Field(ge=0, le=MAX_PORT)]
 Seconds = Annotated[float, Field(gt=0)]
 Brokers = Annotated[str, AfterValidator(_check_brokers)]
 Token = Annotated[SecretStr, AfterValidator(_check_not_blank)]
+
+
+def setting(default: Default, text: str, **bounds: Any) -> Default:  # noqa: ANN401 - as in pydantic
+    """Return a setting for the class of all: its default, what it means, and its bounds."""
+    field: Default = Field(default, description=text, **bounds)
+    return field
 
 
 def load(
@@ -98,7 +119,7 @@ def _find_unknown(
     return [
         fault
         for given in (os.environ, files)
-        for fault in find_unknown(given, names, prefix=prefix, read_elsewhere=read_elsewhere)
+        for fault in _unknown_among(given, names, prefix=prefix, read_elsewhere=read_elsewhere)
     ]
 
 
@@ -114,3 +135,39 @@ def _secrets_dir(variable: str) -> Path | None:
     if not named or not Path(named).is_dir():
         raise SettingsError(f"{variable}: not a directory")
     return Path(named)
+
+
+def _unknown_among(
+    variables: Mapping[str, str],
+    settings: Collection[str],
+    *,
+    prefix: str,
+    read_elsewhere: Collection[str] = (),
+) -> list[str]:
+    """Return a sentence for each name that nobody reads, with the name that it is nearest to.
+
+    A name that is misspelled would leave its setting at the default, and nobody would hear of it: a
+    service whose token is not asked for looks like any other.
+
+    Args:
+        variables: what is in the environment, or the names of a secrets directory's files.
+        settings: the names of all settings, with their prefix.
+        prefix: what the names of the service begin with, the underscore included.
+        read_elsewhere: names with that prefix that others read.
+    """
+    known = sorted({*settings, *(f"{prefix}{name}" for name in _OWN_NAMES)})
+    service_link = re.compile(re.escape(prefix.rstrip("_")) + _SERVICE_LINK)
+    return [
+        f"{name}: no such setting; the nearest is {_nearest(name.upper(), known)}"
+        for name, value in sorted(variables.items())
+        if name.upper().startswith(prefix)
+        and not name.upper().startswith(f"{prefix}{_TEST_NAMES}")
+        and name.upper() not in {*known, *read_elsewhere}
+        and not service_link.fullmatch(name.upper())
+        and not (name.upper().endswith("_PORT") and _SERVICE_ADDRESS.match(value))
+    ]
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    [nearest] = get_close_matches(name, known, n=1, cutoff=0)
+    return nearest

@@ -113,7 +113,7 @@ class Supervisor:
         return not unfinished and keeper.result()
 
     async def _keep(self, task: BackgroundTaskProtocol) -> bool:
-        """Run the task again and again until told to stop, or until it gives up for good.
+        """Run the task again and again until it is to stop, or until it gives up for good.
 
         Returns whether its last run ended without an error.
         """

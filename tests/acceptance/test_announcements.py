@@ -1,4 +1,4 @@
-"""What others are told of many resolutions, when the service is asked as fast as it answers."""
+"""What others hear of many resolutions, when the service is asked as fast as it answers."""
 
 import asyncio
 import json
@@ -77,7 +77,7 @@ async def make_complete(kafka: str, address: str, batch: str) -> None:
     await until(is_complete)
 
 
-async def test_every_pruned_phase_is_told_however_fast_it_is_asked_for(
+async def test_every_pruned_phase_is_announced_however_fast_it_is_asked_for(
     kafka_bootstrap_servers: str, batch: str
 ) -> None:
     """And however many failures there are beside, up to an end in the middle of it."""
@@ -94,11 +94,11 @@ async def test_every_pruned_phase_is_told_however_fast_it_is_asked_for(
         assert await asyncio.to_thread(process.wait) == 0
     assert [answer.status_code for answer in answers].count(200) == QUESTIONS
     events = [json.loads(e) for e in await read_values(kafka, SKIPPED, batch.encode())]
-    told = {(event["correlation_id"], event["data"]["phase_name"]) for event in events}
-    assert told >= set(product([one["correlation_id"] for one in asked], STEPS))
+    said = {(event["correlation_id"], event["data"]["phase_name"]) for event in events}
+    assert said >= set(product([one["correlation_id"] for one in asked], STEPS))
 
 
-async def test_typing_errors_are_told_of_by_a_few_letters_that_count_them(
+async def test_typing_errors_are_reported_by_a_few_letters_that_count_them(
     kafka_bootstrap_servers: str, batch: str
 ) -> None:
     kafka = kafka_bootstrap_servers
@@ -106,7 +106,7 @@ async def test_typing_errors_are_told_of_by_a_few_letters_that_count_them(
         await ask_all(address, [question(batch, f"typo-{n}") for n in range(QUESTIONS)])
 
     letters = [json.loads(value) for value in await read_values(kafka, FAILED, batch.encode())]
-    told = [letter["additional_metadata"]["occurrences"] for letter in letters]
-    assert sum(told) == QUESTIONS
-    assert len(told) <= 3  # at once, after a minute, and at the stop
+    said = [letter["additional_metadata"]["occurrences"] for letter in letters]
+    assert sum(said) == QUESTIONS
+    assert len(said) <= 3  # at once, after a minute, and at the stop
     assert {letter["dlq_reason"] for letter in letters} == {"unknown_pipeline"}

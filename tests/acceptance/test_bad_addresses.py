@@ -14,22 +14,22 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "url", "told"), BAD)
-def test_serve_tells_it_in_one_line(name: str, url: str, told: str) -> None:
+@pytest.mark.parametrize(("name", "url", "reason"), BAD)
+def test_serve_says_it_in_one_line(name: str, url: str, reason: str) -> None:
     with service_process(ENVIRONMENT="production", LOG_LEVEL="WARNING", **{name: url}) as process:
         assert process.wait() == 1
 
     [line] = process.log
     assert len(process.output) == 1
     assert line["event"] == "start_failed"
-    assert line["reason"].startswith(f"BCS_{name}: {told}")
+    assert line["reason"].startswith(f"BCS_{name}: {reason}")
     assert SECRET not in process.output[0]
 
 
 @pytest.mark.parametrize(
-    ("url", "told"), [(url, told) for name, url, told in BAD if "DATA" in name]
+    ("url", "reason"), [(url, reason) for name, url, reason in BAD if "DATA" in name]
 )
-def test_migrate_tells_it_in_one_line(url: str, told: str) -> None:
+def test_migrate_says_it_in_one_line(url: str, reason: str) -> None:
     done = subprocess.run(
         [*BCS, "migrate"],
         env=clean_environment() | {"BCS_DATABASE_URL": url},
@@ -40,6 +40,6 @@ def test_migrate_tells_it_in_one_line(url: str, told: str) -> None:
     )
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"Error: BCS_DATABASE_URL: {told}")
+    assert done.stderr.startswith(f"Error: BCS_DATABASE_URL: {reason}")
     assert done.stderr.count("\n") == 1
     assert SECRET not in done.stderr

@@ -1,10 +1,9 @@
 """What pytest finds here is the same each time, whoever collects: a test has one name."""
 
-import os
 import subprocess
 import sys
 
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, inherited
 
 NAMES = ("unit", "contract", "fuzz", "integration", "acceptance", "faults", "operations")
 DIRECTORIES = tuple(f"tests/{name}" for name in NAMES)
@@ -15,7 +14,7 @@ def start_collecting(seed: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", *DIRECTORIES],
         cwd=ROOT,
-        env=dict(os.environ) | {"PYTHONHASHSEED": seed},
+        env=inherited(is_timed=True) | {"PYTHONHASHSEED": seed},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

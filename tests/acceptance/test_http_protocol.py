@@ -2,29 +2,17 @@
 
 import json
 import re
-import signal
 import socket
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from tests.support.half_sent import DEFINE
-from tests.support.processes import serving_process
 
 QUESTION = {"batch_id": "batch-1", "requested_pipeline": "cj_assessment"}
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: bcs\r\n\r\n"
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 CHUNKED = b"2\r\n{}\r\n0\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with serving_process() as (process, address):
-        yield address
-        process.signal(signal.SIGTERM)
-        assert process.wait() == 0
-        assert not [line for line in process.log if line["level"] in {"error", "critical"}]
 
 
 def connect(address: str) -> socket.socket:

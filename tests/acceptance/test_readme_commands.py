@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.processes import ROOT, serving_process
+from tests.support.processes import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -37,18 +37,17 @@ def is_a_time(text: str) -> bool:
     return datetime.fromisoformat(text).tzinfo is not None
 
 
-def test_the_question_of_the_readme_has_the_answer_of_the_readme() -> None:
+def test_the_question_of_the_readme_has_the_answer_of_the_readme(address: str) -> None:
     words = find_command("curl")
     url = next(word for word in words if word.startswith("localhost:4002"))
     header, body = words[words.index("-H") + 1], words[words.index("-d") + 1]
     [example] = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
 
-    with serving_process() as (_, address):
-        answer = httpx.post(
-            address + url.removeprefix("localhost:4002"),
-            content=body,
-            headers=dict([header.split(": ", 1)]),
-        )
+    answer = httpx.post(
+        address + url.removeprefix("localhost:4002"),
+        content=body,
+        headers=dict([header.split(": ", 1)]),
+    )
 
     assert answer.status_code == 200
     expected = json.loads(example)

@@ -84,9 +84,9 @@ async def test_a_right_that_is_taken_away_is_named_by_health_and_log(stack: Stac
     with stack.serve(REDIS_URL=url) as (process, address):
         async with httpx.AsyncClient(base_url=address) as client:
             await do_whole_job(stack, address)
-            for change, told in TAKEN_AWAY.items():
+            for change, reason in TAKEN_AWAY.items():
                 await change_rights(stack.redis.url, *change)
-                await wait_until_named(client, told)
+                await wait_until_named(client, reason)
                 await change_rights(stack.redis.url, "reset", *documented_rights())
                 await wait_until_persisted(client)
             await do_whole_job(stack, address)
@@ -97,10 +97,10 @@ async def test_a_right_that_is_taken_away_is_named_by_health_and_log(stack: Stac
     assert logged == list(TAKEN_AWAY.values())
 
 
-async def wait_until_named(client: httpx.AsyncClient, told: str) -> None:
+async def wait_until_named(client: httpx.AsyncClient, reason: str) -> None:
     async def is_named() -> bool:
         health = (await client.get("/healthz")).json()
-        is_told = health["dependencies"]["redis"] == {"status": "down", "message": told}
-        return is_told and bool(health["status"] == "degraded")
+        is_said = health["dependencies"]["redis"] == {"status": "down", "message": reason}
+        return is_said and bool(health["status"] == "degraded")
 
-    await eventually(is_named, what=told)
+    await eventually(is_named, what=reason)

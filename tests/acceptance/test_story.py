@@ -34,7 +34,7 @@ def spellcheck_of(answer: dict[str, object]) -> dict[str, object]:
 
 
 async def wait_for_spellcheck(address: str, batch: str, **evidence: int) -> dict[str, object]:
-    """Wait until an answer rests on this evidence, and is sure, and return it."""
+    """Wait until an answer is from this evidence, and is sure, and return it."""
     answer: dict[str, object] = {}
 
     async def is_known() -> bool:
@@ -77,9 +77,9 @@ async def test_a_phase_is_pruned_when_all_ten_are_done_and_not_before(
         "already_completed",
     ]
     events = await read_values(stack.kafka_bootstrap_servers, SKIPPED_TOPIC, batch.encode())
-    told = [json.loads(event) for event in events]
-    assert {event["data"]["phase_name"] for event in told} == {"spellcheck"}
-    assert len({event["event_id"] for event in told}) == 1  # the same question, asked again
+    said = [json.loads(event) for event in events]
+    assert {event["data"]["phase_name"] for event in said} == {"spellcheck"}
+    assert len({event["event_id"] for event in said}) == 1  # the same question, asked again
 
 
 async def persisted(stack: Stack, batch: str, completed: int) -> bool:
@@ -108,7 +108,7 @@ async def test_invalid_records_go_to_their_dead_letters_and_the_others_go_on(
     stack: Stack, batch: str
 ) -> None:
     good = spellchecked(batch, TEN[0])
-    foreign = spellchecked(batch, "stranger").value.replace(
+    foreign = spellchecked(batch, "foreign").value.replace(
         b'"schema_version": 1', b'"schema_version": 2'
     )
     poison = [b"", b"\xff\xfe", b"{", b"null", foreign]

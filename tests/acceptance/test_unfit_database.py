@@ -44,8 +44,8 @@ async def test_one_that_comes_up_later_is_named_by_health_and_never_written_to(
 
             async def is_named() -> bool:
                 health = (await client.get("/healthz")).json()
-                told = health["dependencies"]["postgresql"]
-                return bool(told == {"status": "down", "message": REFUSAL})
+                said = health["dependencies"]["postgresql"]
+                return bool(said == {"status": "down", "message": REFUSAL})
 
             await eventually(is_named, what="the refusal in /healthz")
             await wait_until_tried_again(client)

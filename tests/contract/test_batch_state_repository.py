@@ -96,11 +96,11 @@ async def test_an_essay_that_fails_later_leaves_the_count(
 async def test_an_essay_that_nobody_registered_does_not_count(
     repository: BatchStateRepositoryProtocol,
 ) -> None:
-    """Nine of ten and a stranger are not ten of ten, whichever was heard of first."""
+    """Nine of ten and another essay are not ten of ten, whichever was heard of first."""
     nine, ten = essay_names(9), essay_names(10)
-    await repository.apply([update("batch", *(evidence(e) for e in (*nine[:5], "stranger")))])
+    await repository.apply([update("batch", *(evidence(e) for e in (*nine[:5], "other")))])
     await repository.apply([update("batch", registration(10, essays=ten))])
-    await repository.apply([update("batch", *(evidence(e) for e in (*nine[5:], "stranger-2")))])
+    await repository.apply([update("batch", *(evidence(e) for e in (*nine[5:], "other-2")))])
 
     summary = await summary_of(repository)
 

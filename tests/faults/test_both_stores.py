@@ -9,6 +9,7 @@ from tests.support.builders import essay_names, registered, spellchecked
 from tests.support.faults.loads import break_under_load, load
 from tests.support.faults.servers import process_of
 from tests.support.faults.world import World
+from tests.support.kafka import unique
 
 
 @pytest.mark.parametrize("order", [("redis", "postgres"), ("postgres", "redis")])
@@ -30,7 +31,7 @@ async def test_both_stores_may_go_and_come_back_in_either_order(
 
 
 async def test_a_redis_wiped_while_postgres_is_down_prunes_nothing(world: World) -> None:
-    batch, essays = "batch-complete", essay_names(4)
+    batch, essays = unique("batch"), essay_names(4)
     complete = [registered(batch, 4), *(spellchecked(batch, essay) for essay in essays)]
     early, late = load(11)
     await world.send_and_settle([*complete, *early])

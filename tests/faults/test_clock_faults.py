@@ -14,6 +14,7 @@ from tests.support.faults import false_clock
 from tests.support.faults.loads import break_under_load
 from tests.support.faults.servers import Command, process_of
 from tests.support.faults.world import World
+from tests.support.kafka import unique
 from tests.support.waiting import eventually
 
 HOUR = 3600
@@ -66,7 +67,7 @@ async def test_a_clock_that_is_late_makes_phases_run_and_prunes_nothing(
     world: World, clock: WrongClock, late: int
 ) -> None:
     """Nobody but this clock says that a time is from the future, so it is not believed."""
-    batch, essays = BatchId("batch-late"), essay_names(3)
+    batch, essays = BatchId(unique("batch")), essay_names(3)
     clock.put(-late)
     now = datetime.now(UTC)
     events = [registered(batch, 3, now), *(spellchecked(batch, e, at=now) for e in essays)]

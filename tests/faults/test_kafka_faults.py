@@ -14,6 +14,7 @@ from tests.support.faults.proxy import kafka_produce
 from tests.support.faults.servers import GROUP, process_of
 from tests.support.faults.service_faults import member_comes_and_goes
 from tests.support.faults.world import World
+from tests.support.kafka import unique
 from tests.support.waiting import eventually
 
 GRACE_SECONDS = 25
@@ -101,7 +102,7 @@ async def _rewind(world: World) -> None:
 async def test_a_bad_deploy_stops_instead_of_emptying_the_topics_into_the_dead_letters(
     world: World,
 ) -> None:
-    batch, essays = "batch-bad-deploy", essay_names(60)
+    batch, essays = unique("batch"), essay_names(60)
     await world.send_and_settle([registered(batch, 60)])
     await world.servers.run(process_of(world.member).stop)
     good = [spellchecked(batch, essay) for essay in essays]
@@ -189,5 +190,5 @@ async def test_records_that_retention_deleted_unread_are_told(world: World) -> N
     await world.relay.send(late)
     await world.recover_and_check()
 
-    told = [json.loads(line) for line in world.member.log.splitlines() if "_deleted" in line]
-    assert [(one["event"], one["records"]) for one in told] == [("uncommitted_records_deleted", 5)]
+    said = [json.loads(line) for line in world.member.log.splitlines() if "_deleted" in line]
+    assert [(one["event"], one["records"]) for one in said] == [("uncommitted_records_deleted", 5)]

@@ -64,7 +64,7 @@ class Cluster:
         return Replica(self.servers, self.board, self.repository, group_id=self.group_id)
 
     async def lag_from_outside(self) -> int:
-        """Return what Kafka's own tools would tell of the group."""
+        """Return what Kafka's own tools would say of the group."""
         partitions = [TopicPartition(topic, n) for topic in consumed_topics() for n in range(2)]
         consumer = AIOKafkaConsumer(bootstrap_servers=self.servers, group_id=self.group_id)
         await consumer.start()
@@ -146,7 +146,7 @@ class TestTransactions:
         assert _samples(second, DELETED) == []
 
     async def test_what_is_behind_an_open_one_is_not_known(self, cluster: Cluster) -> None:
-        """A failure that another sender has told of for good hides behind it."""
+        """A failure that another sender has sent for good hides behind it."""
         await create_consumed_topics(cluster.servers, partitions=1)
         replica = cluster.replica()
         done = [registered("b1", 1, essays=["e1"]), spellchecked("b1", "e1")]
@@ -260,6 +260,7 @@ async def test_the_lag_is_what_kafka_says_with_a_consumer_that_has_halted(
         await until(lambda: (replica.sample(OLDEST) or 0) > 1)
 
 
+@pytest.mark.alone
 async def test_a_steady_stream_keeps_answers_fresh(cluster: Cluster) -> None:
     """One partition that is written to all the time gives no empty answer."""
     await create_topics(cluster.servers, SPELLCHECK)

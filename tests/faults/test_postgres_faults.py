@@ -10,6 +10,7 @@ from common_core.topics import PERSISTENCE_BASE_TOPIC, dlq_topic_name
 from tests.support.builders import essay_names, evidence, registered, spellchecked, update
 from tests.support.faults.loads import load
 from tests.support.faults.world import World
+from tests.support.kafka import unique
 from tests.support.servers import plain_url
 from tests.support.waiting import eventually
 
@@ -47,14 +48,14 @@ async def test_the_victim_of_a_deadlock_tries_again(world: World) -> None:
 
 
 async def test_one_row_of_five_hundred_that_postgres_refuses_stands_alone(world: World) -> None:
-    batch, essays = "batch-poison-row", essay_names(499)
+    batch, essays = unique("batch"), essay_names(499)
     world.expects_dead_letters = True
     letters = await world.onlooker.ends([dlq_topic_name(PERSISTENCE_BASE_TOPIC)])
     await world.send_and_settle([registered(batch, 499)])
     await world.servers.run(world.servers.postgres.kill)
     await world.relay.send([spellchecked(batch, essay) for essay in essays])
     # Of another batch: what it was about is kept as unreadable, which Redis has not heard of.
-    refused = update("batch-refused", evidence("essay-1", storage_id="a\0b"))
+    refused = update(unique("batch"), evidence("essay-1", storage_id="a\0b"))
     poison = encode_update(refused)
     await world.onlooker.redis.xadd(keys.PERSISTENCE_QUEUE, {"update": poison})
     await asyncio.sleep(1)

@@ -7,6 +7,7 @@ from local_stack.valkey import ValkeyServer
 from tests.support.builders import essay_names, minutes, registered, spellchecked
 from tests.support.faults.servers import pause, process_of, resume
 from tests.support.faults.world import World
+from tests.support.kafka import unique
 from tests.support.replication import catch_up, follow, promote
 
 ESSAYS = essay_names(5)
@@ -15,7 +16,7 @@ ESSAYS = essay_names(5)
 async def test_a_tail_cut_off_redis_never_hides_a_failure_that_postgres_holds(
     world: World,
 ) -> None:
-    batch = "batch-tail"
+    batch = unique("batch")
     complete = [registered(batch, 5), *(spellchecked(batch, essay) for essay in ESSAYS)]
     await world.send_and_settle(complete)
     before = world.servers.redis_files
@@ -34,7 +35,7 @@ async def test_a_tail_cut_off_redis_never_hides_a_failure_that_postgres_holds(
 async def test_a_replica_that_lagged_and_was_promoted_hides_no_failure(
     world: World, tmp_path: Path
 ) -> None:
-    batch = "batch-failover"
+    batch = unique("batch")
     complete = [registered(batch, 5), *(spellchecked(batch, essay) for essay in ESSAYS)]
     replica = ValkeyServer(tmp_path / "replica")
     await world.servers.run(replica.start)

@@ -1,11 +1,9 @@
-"""The process itself dies at any line, stands still, or is told to end."""
+"""The process itself dies at any line, stands still, or is asked to end."""
 
 import asyncio
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -16,11 +14,12 @@ from service_libs import failpoints
 from tests.support.builders import RecordedEvent, evidence, registered, update
 from tests.support.faults.loads import break_under_load, load
 from tests.support.faults.nemesis import FAULTS
-from tests.support.faults.servers import pause, process_of, resume
+from tests.support.faults.servers import ROOT, pause, process_of, resume
 from tests.support.faults.world import World
+from tests.support.kafka import unique
 from tests.support.waiting import eventually
 
-SOURCES = Path(failpoints.__file__).parent.rglob("*.py")
+SOURCES = (ROOT / "src").rglob("*.py")
 NAMES = sorted(
     name
     for path in SOURCES
@@ -80,14 +79,15 @@ async def test_a_task_that_dies_at_failpoints_is_started_again_and_loses_nothing
 
 async def _send_what_passes_every_failpoint(world: World, late: Sequence[RecordedEvent]) -> None:
     """Send records and rows that are refused, and of new batches, beside the other events."""
+    refused = unique("batch")
     for number in range(3):
-        await world.relay.send([registered(f"batch-{uuid4().hex}", 2)])
+        await world.relay.send([registered(unique("batch"), 2)])
         await world.relay.send_nonsense(late[0].topic, b"nonsense %d" % number)
-        row = update("batch-refused", evidence("essay-1", storage_id=f"a\0{number}"))
+        row = update(refused, evidence("essay-1", storage_id=f"a\0{number}"))
         await world.onlooker.redis.xadd(keys.PERSISTENCE_QUEUE, {"update": encode_update(row)})
 
 
-async def test_a_process_that_is_told_to_end_under_load_fails_no_request(world: World) -> None:
+async def test_a_process_that_is_asked_to_end_under_load_fails_no_request(world: World) -> None:
     early, late = load(42)
     await world.send_and_settle(early)
     sending = asyncio.create_task(world.relay.send(late, over_seconds=3))

@@ -19,7 +19,7 @@ ESSAYS = 12
 ROUND_SECONDS = 6.0
 QUIET_ROUNDS = 4  # of five; in the fifth something breaks
 
-# A process that is made anew has nothing to grow; all else may happen to the one that lasts.
+# A process that is started again has nothing to grow; all else may happen to the one that lasts.
 LASTING = sorted(set(FAULTS) - {"service_killed", "service_ended"})
 
 MOST_MEMORY_MIB = 400

@@ -74,11 +74,11 @@ class Answers:
 
         await eventually(is_said, timeout_seconds=60, what=what)
 
-    async def until_doubted(self, member: Member) -> None:
-        await self.until(member, _is_doubted, what="doubt")
+    async def until_unknown(self, member: Member) -> None:
+        await self.until(member, _is_unknown, what="a state that is unknown")
 
 
-def _is_doubted(body: dict[str, Any]) -> bool:
+def _is_unknown(body: dict[str, Any]) -> bool:
     return body["phases"][0]["reason"] == "state_unknown" and body["degraded"] is True
 
 
@@ -157,8 +157,8 @@ async def test_both_have_halted(answers: Answers) -> None:
     moment = await answers.fail_all()
 
     for member in answers.servers.members:
-        assert _is_doubted(await answers.ask(member, moment))
-        await answers.until_doubted(member)
+        assert _is_unknown(await answers.ask(member, moment))
+        await answers.until_unknown(member)
         assert (await answers.client.get(f"{member.address}/livez")).status_code == 200
         assert (await answers.client.get(f"{member.address}/healthz")).status_code == 503
         metrics = (await answers.client.get(f"{member.address}/metrics")).text
@@ -181,8 +181,8 @@ async def test_both_are_paused(answers: Answers) -> None:
     moment = await answers.fail_all()
 
     for member in answers.servers.members:
-        assert _is_doubted(await answers.ask(member, moment))
-        await answers.until_doubted(member)
+        assert _is_unknown(await answers.ask(member, moment))
+        await answers.until_unknown(member)
     await answers.servers.heal()
     for member in answers.servers.members:
         await answers.until(member, _is_known)
@@ -212,7 +212,7 @@ async def test_kafka_is_away(answers: Answers) -> None:
     await answers.servers.run(answers.servers.kafka.kill)
 
     for member in answers.servers.members:
-        await answers.until_doubted(member)
+        await answers.until_unknown(member)
     await answers.servers.heal()
     for member in answers.servers.members:
         await answers.until(member, lambda body: body["final_pipeline"] == [])

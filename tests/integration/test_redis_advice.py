@@ -4,17 +4,18 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
-from batch_conductor_service.implementations.redis.health import AdvisingRedisProbe, RedisProbe
 from local_stack.valkey import ValkeyServer
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import RedisPolicy
+from service_libs.redis.health import RedisProbe
+from tests.support.repositories import redis_probe
 
 
 @pytest.fixture
-async def probe(own_redis: ValkeyServer) -> AsyncIterator[AdvisingRedisProbe]:
-    plain = RedisProbe(own_redis.url, RedisPolicy(timeout_seconds=1))
-    yield AdvisingRedisProbe(plain)
-    await plain.close()
+async def probe(own_redis: ValkeyServer) -> AsyncIterator[RedisProbe]:
+    opened = redis_probe(own_redis.url, RedisPolicy(timeout_seconds=1))
+    yield opened
+    await opened.close()
 
 
 async def configure(server: ValkeyServer, policy: str) -> None:
@@ -22,14 +23,14 @@ async def configure(server: ValkeyServer, policy: str) -> None:
         await client.config_set("maxmemory-policy", policy)
 
 
-async def advice_of(probe: AdvisingRedisProbe) -> list[str]:
+async def advice_of(probe: RedisProbe) -> list[str]:
     with capture_logs() as logs:
         await probe.ping()
     return [line["reason"] for line in logs if line["event"] == "redis_may_lose_state"]
 
 
 async def test_a_redis_that_may_evict_state_is_warned_of_once(
-    own_redis: ValkeyServer, probe: AdvisingRedisProbe
+    own_redis: ValkeyServer, probe: RedisProbe
 ) -> None:
     await configure(own_redis, "allkeys-lru")
 
@@ -40,7 +41,7 @@ async def test_a_redis_that_may_evict_state_is_warned_of_once(
 
 
 async def test_a_redis_that_keeps_everything_is_not_warned_of(
-    own_redis: ValkeyServer, probe: AdvisingRedisProbe
+    own_redis: ValkeyServer, probe: RedisProbe
 ) -> None:
     await configure(own_redis, "noeviction")
 
@@ -48,7 +49,7 @@ async def test_a_redis_that_keeps_everything_is_not_warned_of(
 
 
 async def test_a_redis_that_comes_back_is_looked_at_again(
-    own_redis: ValkeyServer, probe: AdvisingRedisProbe
+    own_redis: ValkeyServer, probe: RedisProbe
 ) -> None:
     await probe.ping()
     own_redis.kill()

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
+from service_libs.redis.connections import RedisPolicy
 from tests.support.answers import Answering, differences, renamed, without_logs
 from tests.support.draining import drain
 from tests.support.oracle.histories import History, make_history

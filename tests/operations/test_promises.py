@@ -43,7 +43,7 @@ async def wait_for_all(stack: Stack, batches: list[str]) -> None:
 
 
 async def assert_all_pruned(address: str, batches: list[str]) -> None:
-    """Wait for answers from the whole state: just after an outage they are still degraded."""
+    """Wait for answers from all of the state: just after an outage they are still degraded."""
     for batch in batches:
 
         async def is_answered_whole(batch: str = batch) -> bool:

@@ -1,6 +1,6 @@
 """`bcs replay`, run beside a service."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from common_core.topics import consumed_topics
 from service_libs.kafka.group import KafkaConsumerGroup
-from tests.support.builders import registered
+from tests.support.builders import NOON, registered
 from tests.support.commands import forget_in_postgres, run, send_batch, wait_for
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
@@ -20,18 +20,19 @@ TABLES = (
     "processing_pipeline_state",
 )
 
+SINCE = (NOON - timedelta(hours=1)).isoformat()  # before all records: they are as old as events
+
 pytestmark = pytest.mark.timeout(240)
 
 
 async def test_a_replay_brings_back_what_both_stores_have_lost(stack: Stack, batch: str) -> None:
-    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     with stack.serve():
         await send_batch(stack, batch)
         await wait_until_committed(stack)
         await lose_everything(stack, batch)
 
-        planned = await run(stack, "replay", "--from-time", since)
-        replayed = await run(stack, "replay", "--from-time", since, "--apply")
+        planned = await run(stack, "replay", "--from-time", SINCE)
+        replayed = await run(stack, "replay", "--from-time", SINCE, "--apply")
 
         assert planned.code == 0, planned
         assert "Nothing was changed" in planned.output
@@ -45,13 +46,12 @@ async def test_a_group_that_does_not_run_reads_again_when_it_is_started(
     stack: Stack, batch: str
 ) -> None:
     """Kafka moves it at once; a broker that takes its last members for alive has them asked."""
-    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     with stack.serve():
         await send_batch(stack, batch)
         await wait_until_committed(stack)
     await lose_everything(stack, batch)
 
-    replayed = await run(stack, "replay", "--from-time", since, "--apply", "--wait", "0")
+    replayed = await run(stack, "replay", "--from-time", SINCE, "--apply", "--wait", "0")
 
     assert "were moved" in replayed.output or "Not yet rewound" in replayed.output
     with stack.serve():
@@ -59,7 +59,6 @@ async def test_a_group_that_does_not_run_reads_again_when_it_is_started(
 
 
 async def test_machines_get_json_and_people_names_in_full(stack: Stack, batch: str) -> None:
-    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     [topic] = {registered(batch, 10).topic}
     with stack.serve():
         await send_batch(stack, batch)
@@ -68,9 +67,9 @@ async def test_machines_get_json_and_people_names_in_full(stack: Stack, batch: s
         replay, piped, asked = [
             await run(stack, *command)
             for command in (
-                ("replay", "--from-time", since, "--json"),
-                ("replay", "--from-time", since),
-                ("replay", "--from-time", since, "--topic", topic, "--apply", "--json"),
+                ("replay", "--from-time", SINCE, "--json"),
+                ("replay", "--from-time", SINCE),
+                ("replay", "--from-time", SINCE, "--topic", topic, "--apply", "--json"),
             )
         ]
 

@@ -1,4 +1,4 @@
-"""Both stores stand still: after a moment callers are told so at once, and when to come again."""
+"""Both stores stand still: soon callers are answered at once, and hear when to come again."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ MOMENT_SECONDS = 15
 MEASURED_SECONDS = 25
 QUICK_SECONDS = 0.5
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.alone]
 
 
 @dataclass

@@ -24,8 +24,10 @@ from batch_conductor_service.implementations.memory.batch_state import MockBatch
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
-from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
-from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.resolving.pipeline_resolution import (
+    DefaultPipelineResolutionService,
+    DefaultPipelineRules,
+)
 from common_core.verdicts import Reason, Verdict
 from service_libs.exceptions import StoreUnavailableError, TransientError
 from service_libs.kafka.policy import DeadLetterLimit

@@ -51,8 +51,8 @@ class KafkaContainer(ContainerServer):
     def start(self) -> None:
         super().start()
         address = f"PLAINTEXT://{self.host}:{self.published_port}"
-        told = f"echo export KAFKA_ADVERTISED_LISTENERS={address} > {ADDRESS_FILE}"
-        self.container.exec(["sh", "-c", told])
+        command = f"echo export KAFKA_ADVERTISED_LISTENERS={address} > {ADDRESS_FILE}"
+        self.container.exec(["sh", "-c", command])
 
 
 @cache
@@ -81,7 +81,7 @@ def postgres_container() -> ContainerServer:
 
 
 def kafka_container() -> ContainerServer:
-    """Return one broker in KRaft mode; it waits to be told the address to advertise."""
+    """Return one broker in KRaft mode; it waits for the address to advertise."""
     server = KafkaContainer(KAFKA_IMAGE, KAFKA_PORT)
     server.container.with_command(
         ["sh", "-c", f"{WAIT_FOR_ADDRESS}; . {ADDRESS_FILE}; exec /etc/kafka/docker/run"]

@@ -1,9 +1,11 @@
 """Databases with our schema, and engines for them."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from alembic.config import Config
@@ -13,9 +15,27 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from alembic import command
 from batch_conductor_service.config import Settings
 from batch_conductor_service.implementations.postgres.engine import create_engine
+from tests.support.servers import execute
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 10
+
+
+async def make_database(server_url: str, options: str = "") -> str:
+    """Return the address of a new database, made with these options of `CREATE DATABASE`."""
+    name = f"test_{uuid.uuid4().hex}"
+    await execute(server_url, f"CREATE DATABASE {name} {options}")
+    return urlsplit(server_url)._replace(path=f"/{name}").geturl()
+
+
+async def drop_database(server_url: str, url: str) -> None:
+    """Drop the database, whoever is still connected to it."""
+    await execute(server_url, f"DROP DATABASE {database_name(url)} WITH (FORCE)")
+
+
+def database_name(url: str) -> str:
+    """Return the name of the database at the address."""
+    return urlsplit(url).path.removeprefix("/")
 
 
 def alembic_config(url: str) -> Config:
@@ -46,10 +66,13 @@ async def open_engine(
 
 
 @pytest.fixture
-async def migrated_database_url(database_url: str) -> str:
+async def migrated_database_url(
+    postgres_server_url: str, database_template: str
+) -> AsyncIterator[str]:
     """A database of the test's own, with our schema and no rows."""
-    await migrate(database_url)
-    return database_url
+    url = await make_database(postgres_server_url, f"TEMPLATE {database_name(database_template)}")
+    yield url
+    await drop_database(postgres_server_url, url)
 
 
 @pytest.fixture

@@ -2,30 +2,24 @@
 
 import asyncio
 import io
-import uuid
 from collections.abc import AsyncIterator
 from functools import partial
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from alembic import command
 from batch_conductor_service.implementations.postgres.tables import Base
-from tests.support.database import alembic_config
-from tests.support.servers import plain_url
+from tests.support.database import alembic_config, drop_database, make_database
+from tests.support.servers import execute, plain_url
 
 REFUSAL = "The database's encoding is LATIN1; it must be UTF8."
 
 
 async def make_latin1(server_url: str) -> str:
     """Return the address of a new database in LATIN1."""
-    name = f"latin_{uuid.uuid4().hex}"
-    await _execute(
-        server_url,
-        f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
-    )
-    return urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    encoding = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+    return await make_database(server_url, f"{encoding} TEMPLATE template0")
 
 
 @pytest.fixture
@@ -33,8 +27,7 @@ async def latin1_url(postgres_server_url: str) -> AsyncIterator[str]:
     """An empty database in LATIN1, of the test's own."""
     url = await make_latin1(postgres_server_url)
     yield url
-    name = urlsplit(url).path.removeprefix("/")
-    await _execute(postgres_server_url, f"DROP DATABASE {name} WITH (FORCE)")
+    await drop_database(postgres_server_url, url)
 
 
 async def make_schema(url: str) -> None:
@@ -43,7 +36,7 @@ async def make_schema(url: str) -> None:
     config = alembic_config(url)
     config.output_buffer = sql
     await asyncio.to_thread(partial(command.upgrade, config, "head", sql=True))
-    await _execute(url, sql.getvalue())
+    await execute(url, sql.getvalue())
 
 
 async def count_tables(url: str) -> int:
@@ -63,13 +56,5 @@ async def count_rows(url: str) -> int:
     try:
         names = Base.metadata.tables
         return sum([len(await connection.fetch(f"TABLE {name}")) for name in names])
-    finally:
-        await connection.close()
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(plain_url(url))
-    try:
-        await connection.execute(statement)
     finally:
         await connection.close()

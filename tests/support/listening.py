@@ -19,8 +19,10 @@ from batch_conductor_service.operating.progress import (
     TopicProgress,
 )
 from batch_conductor_service.protocols import FreshnessBoardProtocol
-from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
-from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.resolving.pipeline_resolution import (
+    DefaultPipelineResolutionService,
+    DefaultPipelineRules,
+)
 from service_libs.clock import SystemClock
 from service_libs.exceptions import HaltError
 from service_libs.health import HealthMonitor

@@ -34,7 +34,7 @@ class ServiceProcess:
         self._process = subprocess.Popen(
             [Path(sys.executable).with_name(program), "serve"],
             cwd=ROOT,
-            env=_inherited(is_timed=is_timed) | environment,
+            env=inherited(is_timed=is_timed) | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -72,7 +72,7 @@ class ServiceProcess:
         self._process.send_signal(number)
 
     def end(self) -> None:
-        """Ask it to end, if it runs, and return when it has: what it has to tell is told first.
+        """Ask it to end, if it runs, and return when it has: what it has to say is said first.
 
         Raises:
             subprocess.TimeoutExpired: it does not end.
@@ -105,7 +105,8 @@ class ServiceProcess:
         return str(self.log[-1]["event"])
 
 
-def _inherited(*, is_timed: bool) -> dict[str, str]:
+def inherited(*, is_timed: bool) -> dict[str, str]:
+    """Return the environment of a process that is started here."""
     is_measuring = "COVERAGE_" if is_timed else "\0"
     return {name: value for name, value in os.environ.items() if not name.startswith(is_measuring)}
 
@@ -114,7 +115,7 @@ def _inherited(*, is_timed: bool) -> dict[str, str]:
 def service_process(**settings: object) -> Iterator[ServiceProcess]:
     """Start the service with these settings, named without their prefix, and end it in order.
 
-    A kill would lose what an answer has already promised to tell others. A test that wants one
+    A kill would lose what an answer has already promised to others. A test that wants one
     sends the signal itself; only a test that failed has its service cut off.
     """
     with ended_in_order(ServiceProcess(settings)) as process:

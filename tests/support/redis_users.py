@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 
-from batch_conductor_service.implementations.redis.connections import execute
+from service_libs.redis.connections import execute
 
 README = Path(__file__).parents[2] / "README.md"
 PASSWORD = "pass-word"

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.domain.pipelines import StepDependencies
+from batch_conductor_service.implementations.redis import keys, rights
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
-from batch_conductor_service.implementations.redis.batch_writing import WritePolicy
-from batch_conductor_service.implementations.redis.client import RedisClient
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.planning import WritePlanner
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
+from batch_conductor_service.implementations.redis.queue import WaitingEntries
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import BatchStateArchiveProtocol
 from service_libs.breakers import CircuitBreakers
 from service_libs.clock import SystemClock
+from service_libs.redis.client import RedisClient
+from service_libs.redis.connections import RedisPolicy
+from service_libs.redis.health import RedisProbe
 from tests.support.pipelines import DEPENDENCIES
 
 
@@ -43,15 +44,25 @@ async def redis_repository(
 ) -> AsyncIterator[RedisSetup]:
     """Open a repository on Redis; `max_attempts=0` in the policy makes it write in lanes."""
     metrics = Metrics(CollectorRegistry())
-    client = RedisClient(url, policy or RedisPolicy(), metrics)
+    client = RedisClient(url, policy or RedisPolicy(), keys.NAMES, metrics)
     breakers = CircuitBreakers(metrics)
-    write_policy = WritePolicy(ttl_seconds=ttl_seconds, is_queued=archive is not None)
-    planner = WritePlanner(archive, breakers, SystemClock(), dependencies, write_policy)
+    planner = WritePlanner(archive, breakers, SystemClock(), dependencies, ttl_seconds)
     repository = RedisCachedBatchStateRepositoryImpl(
         client, planner, breakers, waiting or WaitingEntries()
     )
     yield RedisSetup(repository=repository, client=client, metrics=metrics)
     await client.close()
+
+
+def redis_probe(url: str, policy: RedisPolicy | None = None) -> RedisProbe:
+    """Return the probe of the service."""
+    return RedisProbe(
+        url,
+        policy or RedisPolicy(),
+        keys.NAMES,
+        rehearsed=rights.COMMANDS,
+        watched=rights.WATCHED,
+    )
 
 
 IN_LANES = RedisPolicy(max_attempts=0)

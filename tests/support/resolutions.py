@@ -2,7 +2,7 @@
 
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.models import BatchCompletionSummary, BatchId
-from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineRules
 from tests.support.pipelines import pipeline
 from tests.support.summaries import all_complete
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from common_core.topics import consumed_topics
 from local_stack.postgres import PostgresServer
 from local_stack.valkey import ValkeyServer
 from tests.support.database import migrate
@@ -17,7 +19,7 @@ from tests.support.servers import plain_url
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """The servers, and how the service is told of them."""
+    """The servers, and the settings by which the service finds them."""
 
     redis: ValkeyServer
     postgres: PostgresServer
@@ -57,11 +59,36 @@ class Stack:
 async def stack(
     own_redis: ValkeyServer, own_postgres: PostgresServer, kafka_bootstrap_servers: str
 ) -> Stack:
-    """Real servers with our schema, and a consumer group that nobody else has."""
+    """Real servers with our schema, and a consumer group that nobody else has.
+
+    The group begins where the topics end: what others sent is none of its business.
+    """
     await migrate(own_postgres.url)
+    group_id = f"group-{uuid.uuid4().hex}"
+    await commit_ends(kafka_bootstrap_servers, group_id)
     return Stack(
         redis=own_redis,
         postgres=own_postgres,
         kafka_bootstrap_servers=kafka_bootstrap_servers,
-        group_id=f"group-{uuid.uuid4().hex}",
+        group_id=group_id,
     )
+
+
+async def commit_ends(bootstrap_servers: str, group_id: str) -> None:
+    """Have the group, which has no members yet, passed over all that stands in the topics."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers, group_id=group_id, enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        known = await consumer.topics()
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in known & set(consumed_topics())
+            for number in consumer.partitions_for_topic(topic) or ()
+        ]
+        if partitions:
+            consumer.assign(partitions)
+            await consumer.commit(await consumer.end_offsets(partitions))
+    finally:
+        await consumer.stop()

@@ -1,15 +1,19 @@
 """The route that shows what is known of a batch."""
 
+from collections.abc import Iterable
+
 from dishka import FromDishka
 from quart import Blueprint, Response
 from quart_dishka import inject
 
-from batch_conductor_service.api.conversion import to_batch
+from batch_conductor_service.domain.completeness import essays_total, judge_step
 from batch_conductor_service.domain.pipelines import StepDependencies
+from batch_conductor_service.domain.standing import judge_essay
 from batch_conductor_service.exceptions import UnknownBatchError
-from batch_conductor_service.models import BatchCompletionSummary, BatchId
+from batch_conductor_service.models import BatchCompletionSummary, BatchId, EssayProcessingState
+from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
-from common_core.define import BatchPath
+from common_core.define import BatchPath, BatchResponse, BatchStep
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.http.limits import RequestGate, within_deadline
 from service_libs.http.problems import refusing_invalid_fields
@@ -33,7 +37,7 @@ async def show(
         reading = await repository.get_summary(batch)
         _check_known(reading.summary)
         essays = (await repository.get_state(batch)).essays()
-    answer = to_batch(reading, essays, dependencies).model_dump_json()
+    answer = _to_batch(reading, essays, dependencies).model_dump_json()
     return Response(answer, content_type="application/json")
 
 
@@ -49,3 +53,31 @@ def _check_known(summary: BatchCompletionSummary) -> None:
         raise UnknownBatchError
     if not is_known:
         raise StoreUnavailableError
+
+
+def _to_batch(
+    reading: SummaryReading,
+    essays: Iterable[EssayProcessingState],
+    dependencies: StepDependencies,
+) -> BatchResponse:
+    """Return the batch as callers see it."""
+    summary = reading.summary
+    judged = {
+        name: judge_step(summary, name, depends_on=dependencies.of(name)) for name in summary.steps
+    }
+    return BatchResponse(
+        batch_id=summary.batch_id,
+        essays_total=essays_total(summary, None),
+        degraded=reading.is_degraded or not summary.is_whole,
+        steps={name: BatchStep.model_validate(progress) for name, progress in judged.items()},
+        outputs=_outputs(essays),
+    )
+
+
+def _outputs(essays: Iterable[EssayProcessingState]) -> dict[str, dict[str, str]]:
+    outputs: dict[str, dict[str, str]] = {}
+    for essay in essays:
+        for name, step in essay.steps.items():
+            if storage_id := judge_essay(name, step.sources).storage_id:
+                outputs.setdefault(name, {})[essay.essay_id] = storage_id
+    return outputs

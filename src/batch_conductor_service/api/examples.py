@@ -1,8 +1,22 @@
 """The examples of the OpenAPI document. A test has the application give each of the answers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
+
+from batch_conductor_service.api.errors import STATUS_BY_ERROR
+from batch_conductor_service.exceptions import (
+    PrerequisiteMissingError,
+    UnknownBatchError,
+    UnknownPipelineError,
+)
+from service_libs.exceptions import (
+    DeadlineExceededError,
+    OverloadedError,
+    ServiceError,
+    StoreUnavailableError,
+)
+from service_libs.http.problems import CODE_BY_STATUS, OUR_FAULT, InvalidRequestError, status_of
 
 JsonObject = dict[str, Any]
 
@@ -13,17 +27,9 @@ QUESTION: JsonObject = {
     "correlation_id": CORRELATION_ID,
     "batch_metadata": {"prompt_attached": True, "essays_total": 1},
 }
-_NO_EVIDENCE: JsonObject = {
-    "completed": 0,
-    "failed": 0,
-    "total": 1,
-    "outcome": None,
-    "completed_at": None,
-}
-_SPELLCHECKED: JsonObject = _NO_EVIDENCE | {
-    "completed": 1,
-    "completed_at": "2025-06-01T12:00:00Z",
-}
+_NOTHING_DONE: JsonObject = {"completed": 0, "failed": 0, "total": 1}
+_NO_EVIDENCE: JsonObject = _NOTHING_DONE | {"outcome": None, "completed_at": None}
+_SPELLCHECKED: JsonObject = _NO_EVIDENCE | {"completed": 1, "completed_at": "2025-06-01T12:00:00Z"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,29 +61,32 @@ def _resolved(name: str, summary: str, *phases: JsonObject) -> Example:
     )
 
 
-def _problem(status: HTTPStatus, code: str, detail: str, **further: Any) -> JsonObject:  # noqa: ANN401 - JSON
-    return {
+def _refused(status: HTTPStatus, code: str, detail: str, **question: object) -> Example:
+    problem = {
         "type": f"urn:bcs:problem:{code}",
         "title": status.phrase,
         "status": status.value,
         "detail": detail,
         "code": code,
         "correlation_id": CORRELATION_ID,
-        **further,
     }
+    return Example(name=code, status=status, answer=problem, question=QUESTION | question)
 
 
-def _refused(status: HTTPStatus, code: str, detail: str, **question: object) -> Example:
-    return Example(
-        name=code,
-        status=status,
-        answer=_problem(status, code, detail),
-        question=QUESTION | question,
-    )
+def _failed(error: ServiceError, **question: object) -> Example:
+    return _refused(status_of(error, STATUS_BY_ERROR), error.code, str(error), **question)
 
 
-_INVALID = "The request is not JSON, or fields are missing or out of their limits."
-_UNREADABLE = "Neither the cache nor the database can be read."
+def _refused_by_framework(status: HTTPStatus) -> Example:
+    return _refused(status, CODE_BY_STATUS[status], status.description)
+
+
+def _invalid(message: str, batch_id: str) -> Example:
+    detail = InvalidRequestError.__doc__ or ""
+    example = _refused(HTTPStatus.BAD_REQUEST, "invalid_request", detail, batch_id=batch_id)
+    errors = [{"field": "batch_id", "message": message}]
+    return replace(example, answer=example.answer | {"errors": errors})
+
 
 DEFINE_EXAMPLES = (
     _resolved(
@@ -93,54 +102,30 @@ DEFINE_EXAMPLES = (
         _phase("spellcheck", "skip", "already_completed", _SPELLCHECKED),
         _phase("cj_assessment", "run", "requested", _NO_EVIDENCE),
     ),
-    Example(
-        name="invalid_request",
-        status=HTTPStatus.BAD_REQUEST,
-        answer=_problem(
-            HTTPStatus.BAD_REQUEST,
-            "invalid_request",
-            _INVALID,
-            errors=[
-                {"field": "batch_id", "message": "String should have at least 1 character"},
-            ],
+    _invalid("String should have at least 1 character", ""),
+    _refused_by_framework(HTTPStatus.UNAUTHORIZED),
+    _failed(
+        UnknownPipelineError(
+            "painting", ["ai_feedback", "cj_assessment", "nlp", "comprehensive", "spellcheck"]
         ),
-        question=QUESTION | {"batch_id": ""},
-    ),
-    _refused(
-        HTTPStatus.UNAUTHORIZED,
-        "unauthorized",
-        "No permission -- see authorization schemes",
-    ),
-    _refused(
-        HTTPStatus.NOT_FOUND,
-        "unknown_pipeline",
-        "No pipeline and no step is named 'painting'. Known: ai_feedback, cj_assessment, nlp,"
-        " comprehensive, spellcheck.",
         requested_pipeline="painting",
     ),
-    _refused(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "Request timed out; try again later"),
-    _refused(
-        HTTPStatus.CONFLICT,
-        "prerequisite_missing",
-        "Step 'nlp' depends on 'spellcheck', which neither runs nor is complete.",
-    ),
-    _refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", "Entity is too large"),
-    _refused(
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        "unsupported_media_type",
-        "Entity body in unsupported format",
-    ),
-    _refused(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        "internal_error",
-        "A fault of the service; its log has more under the correlation id.",
-    ),
-    _refused(HTTPStatus.SERVICE_UNAVAILABLE, "state_unavailable", _UNREADABLE),
-    _refused(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "Too many requests are in flight."),
-    _refused(HTTPStatus.SERVICE_UNAVAILABLE, "deadline_exceeded", "The answer took too long."),
+    _refused_by_framework(HTTPStatus.REQUEST_TIMEOUT),
+    _failed(PrerequisiteMissingError("nlp", "spellcheck")),
+    _refused_by_framework(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    _refused_by_framework(HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    _refused(HTTPStatus.INTERNAL_SERVER_ERROR, ServiceError.code, OUR_FAULT),
+    _failed(StoreUnavailableError()),
+    _failed(OverloadedError()),
+    _failed(DeadlineExceededError()),
 )
-
-_OF_BOTH = ("unauthorized", "internal_error", "state_unavailable", "overloaded")
+_OF_BOTH = (
+    "unauthorized",
+    "internal_error",
+    "state_unavailable",
+    "overloaded",
+    "deadline_exceeded",
+)
 BATCH_EXAMPLES = (
     Example(
         name="spellcheck_complete",
@@ -155,24 +140,9 @@ BATCH_EXAMPLES = (
             "outputs": {"spellcheck": {"essay-1": "text-1"}},
         },
     ),
-    Example(
-        name="invalid_request",
-        status=HTTPStatus.BAD_REQUEST,
-        answer=_problem(
-            HTTPStatus.BAD_REQUEST,
-            "invalid_request",
-            _INVALID,
-            errors=[
-                {
-                    "field": "batch_id",
-                    "message": "Value error, must be made of letters, digits and . _ ~ @ + = -",
-                }
-            ],
-        ),
-        question={"batch_id": "batch*"},
-    ),
-    _refused(HTTPStatus.NOT_FOUND, "unknown_batch", "Nothing is known of this batch."),
-    *(one for one in DEFINE_EXAMPLES if one.name in (*_OF_BOTH, "deadline_exceeded")),
+    _invalid("Value error, must be made of letters, digits and . _ ~ @ + = -", "batch*"),
+    _failed(UnknownBatchError()),
+    *(one for one in DEFINE_EXAMPLES if one.name in _OF_BOTH),
 )
 
 HEALTH_EXAMPLES = {

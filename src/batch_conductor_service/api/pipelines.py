@@ -1,46 +1,149 @@
-"""The route of the one question."""
+"""The route `define`, and how its questions are bounded, timed, counted and made known."""
+
+from time import perf_counter
+from typing import Literal
 
 import structlog
 from dishka import FromDishka
 from quart import Blueprint, Response
+from quart import request as http_request
 from quart_dishka import inject
 
-from batch_conductor_service.api.conversion import to_answer, to_request
-from batch_conductor_service.api.resolving import ResolutionDesk
-from batch_conductor_service.domain.resolution import ResolutionRequest
-from batch_conductor_service.protocols import FreshnessProtocol
-from common_core.define import DefineRequest
-from service_libs.http.correlation import adopt_correlation, correlation_id
-from service_libs.http.limits import RequestGate, remaining_seconds
+from batch_conductor_service.domain.pipelines import PipelineCatalog
+from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
+from batch_conductor_service.exceptions import PrerequisiteMissingError
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchId
+from batch_conductor_service.protocols import (
+    FreshnessProtocol,
+    PipelineResolutionServiceProtocol,
+    ResolutionAnnouncerProtocol,
+)
+from common_core.define import BatchMetadata, DefineRequest, DefineResponse, Evidence, Phase
+from common_core.verdicts import Verdict
+from service_libs.exceptions import OverloadedError
+from service_libs.http.limits import BodyReader, RequestGate, remaining_seconds, within_deadline
+from service_libs.http.middleware import adopt_correlation, correlation_id
 from service_libs.http.problems import refusing_invalid_fields
 
 logger = structlog.get_logger(__name__)
 
 MAX_WAIT_SECONDS = 5  # for the freshness that a caller needs
 MAX_WAIT_SHARE = 0.5  # of the time that there is: an answer takes some, too
+MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be reported
+MAX_LOGGED_CHARACTERS = 200  # of what a caller sends
+UNREAD = ""  # batch and pipeline of a question that was refused before it was read
 
 blueprint = Blueprint("pipelines", __name__, url_prefix="/internal/v1/pipelines")
+
+
+class QuestionHandler:
+    """Takes a question that is well formed, and answers it or fails; both are made known.
+
+    Nothing here waits after the resolution is there, so a caller who hangs up leaves nothing half
+    done: either all of it is announced or nothing.
+    """
+
+    def __init__(
+        self,
+        service: PipelineResolutionServiceProtocol,
+        announcer: ResolutionAnnouncerProtocol,
+        catalog: PipelineCatalog,
+        gate: RequestGate,
+        bodies: BodyReader,
+        metrics: Metrics,
+    ) -> None:
+        self._service = service
+        self._announcer = announcer
+        self._catalog = catalog
+        self._gate = gate
+        self._bodies = bodies
+        self._metrics = metrics
+
+    async def receive(self) -> bytes:
+        """Return the question as it was sent, and take a place for it.
+
+        Only if there is one the body is read, and it is taken once the body has arrived.
+
+        Raises:
+            OverloadedError: too many requests are in flight.
+        """
+        started = perf_counter()
+        try:
+            self._gate.check()
+            body = await self._bodies.read_json()
+            self._gate.enter()
+        except OverloadedError as error:
+            unread = ResolutionRequest(
+                batch_id=BatchId(UNREAD), requested_pipeline=UNREAD, correlation_id=correlation_id()
+            )
+            self._fail(unread, error, started)
+            raise
+        return body
+
+    async def resolve(self, request: ResolutionRequest) -> Resolution:
+        """Return the resolution; raises what the service does, and when there is no time.
+
+        Raises:
+            DeadlineExceededError: it took too long.
+        """
+        started = perf_counter()
+        try:
+            async with within_deadline():
+                resolution = await self._service.resolve(request)
+        except Exception as error:
+            self._fail(request, error, started)
+            raise
+        self._count("success", request, started)
+        self._count_verdicts(resolution)
+        self._announcer.announce(resolution)
+        if resolution.skipped:
+            _log_pruning(resolution)
+        return resolution
+
+    def _fail(self, request: ResolutionRequest, error: Exception, started: float) -> None:
+        self._count("failure", request, started)
+        if isinstance(error, PrerequisiteMissingError):
+            self._metrics.rules_error.inc()
+        self._announcer.announce_failure(request, error)
+
+    def _count(
+        self, status: Literal["success", "failure"], request: ResolutionRequest, started: float
+    ) -> None:
+        known = self._catalog.find(request.requested_pipeline)
+        pipeline = known.name if known else "unknown"
+        self._metrics.resolutions.labels(status=status, pipeline=pipeline).inc()
+        self._metrics.resolution_duration.labels(status=status).observe(perf_counter() - started)
+
+    def _count_verdicts(self, resolution: Resolution) -> None:
+        self._metrics.rules_success.inc()
+        if resolution.is_degraded:
+            self._metrics.degraded_answers.inc()
+        for phase in resolution.phases:
+            self._metrics.phase_verdicts.labels(phase.verdict, phase.reason).inc()
+        for step in resolution.skipped:
+            self._metrics.rules_pruned.labels(step=step).inc()
 
 
 @blueprint.post("/define")
 @inject
 async def define(
-    desk: FromDishka[ResolutionDesk],
+    handler: FromDishka[QuestionHandler],
     freshness: FromDishka[FreshnessProtocol],
     gate: FromDishka[RequestGate],
 ) -> Response:
     """Answer which steps of a pipeline are still to run for a batch, and in which order."""
-    request = await _receive_question(desk)
+    request = await _receive_question(handler)
     with gate.aside():
         await _wait_for_freshness(freshness, request)
-    resolution = await desk.resolve(request)
-    answer = to_answer(resolution).model_dump_json(exclude_unset=True)
+    resolution = await handler.resolve(request)
+    answer = _to_answer(resolution).model_dump_json(exclude_unset=True)
     return Response(answer, content_type="application/json")
 
 
-async def _receive_question(desk: ResolutionDesk) -> ResolutionRequest:
+async def _receive_question(handler: QuestionHandler) -> ResolutionRequest:
     """Return the question, of whose body no more is kept than is needed."""
-    body = await desk.receive()
+    body = await handler.receive()
     with refusing_invalid_fields():
         question = DefineRequest.model_validate_json(body)
     if question.correlation_id is not None:
@@ -51,8 +154,69 @@ async def _receive_question(desk: ResolutionDesk) -> ResolutionRequest:
     return to_request(question, correlation_id(), body)
 
 
+def to_request(question: DefineRequest, correlation_id: str, body: bytes) -> ResolutionRequest:
+    """Return the question as the service understands it, with the body that it came in."""
+    metadata = question.batch_metadata or BatchMetadata()
+    return ResolutionRequest(
+        batch_id=BatchId(question.batch_id),
+        requested_pipeline=question.requested_pipeline,
+        correlation_id=correlation_id,
+        essays_total=metadata.usable_total,
+        body=body if len(body) <= MAX_KEPT_BODY_BYTES else None,
+        not_before=question.not_before,
+        includes_essays=question.includes_essays,
+    )
+
+
 async def _wait_for_freshness(freshness: FreshnessProtocol, request: ResolutionRequest) -> None:
     """Wait, bounded, for what the caller knows of."""
     if request.not_before is not None:
         longest = min(MAX_WAIT_SECONDS, MAX_WAIT_SHARE * remaining_seconds())
         await freshness.wait_until(request.not_before, longest)
+
+
+def _to_answer(resolution: Resolution) -> DefineResponse:
+    """Return the resolution as callers see it."""
+    request = resolution.request
+    return DefineResponse(
+        batch_id=request.batch_id,
+        final_pipeline=list(resolution.final_pipeline),
+        analysis_summary=resolution.analysis_summary,
+        requested_pipeline=request.requested_pipeline,
+        pipeline_version=resolution.pipeline.version,
+        degraded=resolution.is_degraded,
+        correlation_id=request.correlation_id,
+        phases=[
+            _to_phase(decision, shows_pending=request.includes_essays)
+            for decision in resolution.phases
+        ],
+        known_until=resolution.known_until,
+    )
+
+
+def _to_phase(decision: PhaseDecision, *, shows_pending: bool) -> Phase:
+    phase = Phase(
+        name=decision.step.name,
+        verdict=decision.verdict,
+        reason=decision.reason,
+        evidence=Evidence.model_validate(decision.progress),
+    )
+    if shows_pending and decision.verdict is Verdict.RUN:
+        phase.pending_essay_ids = None if decision.pending is None else list(decision.pending)
+    return phase
+
+
+def _log_pruning(resolution: Resolution) -> None:
+    """Log what was pruned, why, and for whom: a wrong one is looked for here first."""
+    logger.info(
+        "phases_pruned",
+        batch_id=resolution.request.batch_id,
+        pipeline=resolution.pipeline.name,
+        pipeline_version=resolution.pipeline.version,
+        phases={phase.step.name: f"{phase.verdict}: {phase.reason}" for phase in resolution.phases},
+        essays_total=resolution.request.essays_total,
+        known_until=resolution.known_until and resolution.known_until.isoformat(),
+        correlation_id=resolution.request.correlation_id,
+        caller=http_request.remote_addr,
+        user_agent=http_request.headers.get("User-Agent", "")[:MAX_LOGGED_CHARACTERS],
+    )

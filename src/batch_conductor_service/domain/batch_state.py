@@ -49,10 +49,7 @@ class BatchState:
     def merge(self, update: BatchUpdate) -> None:
         """Take in what an update says."""
         for item in update.evidence:
-            sources = self._evidence.setdefault(item.essay_id, {}).setdefault(item.step, {})
-            sources[item.source] = merge_evidence(
-                item.source, sources.get(item.source), item.evidence
-            )
+            self._merge_evidence(item.essay_id, item.step, item.source, item.evidence)
         for outcome in update.outcomes:
             key = (outcome.step, outcome.fingerprint)
             self._outcomes[key] = merge_outcome(self._outcomes.get(key), outcome)
@@ -62,11 +59,15 @@ class BatchState:
 
     def merge_essay(self, essay: EssayProcessingState) -> None:
         """Take in all that is known of an essay."""
-        steps = self._evidence.setdefault(essay.essay_id, {}) if essay.steps else {}
         for name, step in essay.steps.items():
-            sources = steps.setdefault(name, {})
             for source, said in step.sources.items():
-                sources[source] = merge_evidence(source, sources.get(source), said)
+                self._merge_evidence(essay.essay_id, name, source, said)
+
+    def _merge_evidence(
+        self, essay_id: EssayId, step: StepName, source: str, said: StepEvidence
+    ) -> None:
+        sources = self._evidence.setdefault(essay_id, {}).setdefault(step, {})
+        sources[source] = merge_evidence(source, sources.get(source), said)
 
     def reports(self) -> BatchUpdate:
         """Return the outcomes and registrations as an update."""

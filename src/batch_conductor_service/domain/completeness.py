@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from batch_conductor_service.domain.standing import latest
 from batch_conductor_service.models import (
     WHOLE_BATCH_STEPS,
     BatchCompletionSummary,
@@ -22,7 +23,7 @@ _NOTHING = StepCompletionSummary()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepProgress:
-    """What a judgement rests on, and the judgement: complete, or the reason why not."""
+    """What a judgement is made from, and the judgement: complete, or the reason why not."""
 
     reason: Reason
     completed: int = 0
@@ -40,7 +41,7 @@ class StepProgress:
 def essays_total(summary: BatchCompletionSummary, requested_total: int | None) -> int | None:
     """Return the number of essays, or None where only outcomes have said one.
 
-    It is the largest that anybody has said. Outcomes alone tell of the essays they know.
+    It is the largest that anybody has said. Outcomes alone count the essays they know.
     """
     if summary.registered_total is None and requested_total is None:
         return None
@@ -75,7 +76,7 @@ def judge_step(
 def _has_all(summary: BatchCompletionSummary, step: StepName, total: int | None) -> bool:
     """Whether every essay is completed, and for a step over the whole batch, in one completion.
 
-    Where more essays are known than the total says, the number itself is in doubt.
+    Where more essays are known than the total says, the number itself may be wrong.
     """
     known = summary.steps.get(step, _NOTHING)
     if total is None and known.is_confirmed:
@@ -102,18 +103,11 @@ def _why_not_all(
         return Reason.NOT_STARTED
     if known.failed:
         return Reason.FAILED_ESSAYS
-    if known.unreadable or _is_latest(_unreadable_at(summary, known), known):
+    if known.unreadable or _is_latest(latest(known.unreadable_at, summary.unreadable_at), known):
         return Reason.UNREADABLE_EVENT
     if _is_unsuccessful(known):
         return Reason.OUTCOME_NOT_SUCCESSFUL
     return Reason.TOTAL_UNKNOWN if total is None else Reason.INCOMPLETE
-
-
-def _unreadable_at(
-    summary: BatchCompletionSummary, known: StepCompletionSummary
-) -> datetime | None:
-    times = (known.unreadable_at, summary.unreadable_at)
-    return max((time for time in times if time is not None), default=None)
 
 
 def _is_unsuccessful(known: StepCompletionSummary) -> bool:

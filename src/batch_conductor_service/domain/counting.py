@@ -1,6 +1,6 @@
 """How the essays of a batch are counted: what each one adds to the summary, and how sums change.
 
-The whole batch is counted by adding up its essays; after an essay's own event, the difference that
+A batch is counted by adding up its essays; after an essay's own event, the difference that
 this essay makes is enough. Both use the same function, so they cannot disagree. Pure.
 """
 
@@ -14,6 +14,7 @@ from batch_conductor_service.domain.standing import (
     Standing,
     is_part_of,
     judge_essay,
+    latest,
     own_word,
 )
 from batch_conductor_service.models import (
@@ -57,8 +58,7 @@ class Tally:
 def lost_at(summary: BatchCompletionSummary, step: StepName) -> datetime | None:
     """Return the time up to which every completion of the step was taken away."""
     known = summary.steps.get(step, _NOTHING)
-    times = (known.refuted_at, known.unreadable_at, summary.unreadable_at)
-    return max((time for time in times if time is not None), default=None)
+    return latest(known.refuted_at, known.unreadable_at, summary.unreadable_at)
 
 
 def tally_essay(

@@ -1,7 +1,7 @@
 """Up to when what is known covers what Kafka held. Pure; imports only the standard library.
 
 A freshness is a promise: every record that was there at that time is in the answer. So it is the
-least of all that it rests on, and whatever cannot be told makes it unknown.
+least of all that it depends on, and whatever is not known makes it unknown.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,7 +44,7 @@ class TopicLook:
 
     Attributes:
         missing: topics that do not exist, and so held nothing.
-        refused: topics of which the broker does not tell the partitions, with the reason.
+        refused: topics of which the broker does not name the partitions, with the reason.
     """
 
     asked_at: datetime
@@ -82,15 +82,15 @@ NOTHING_KNOWN = Freshness()
 
 
 def join_freshness(
-    look: TopicLook | None, told: Mapping[Partition, PartitionFreshness], now: datetime
+    look: TopicLook | None, promises: Mapping[Partition, PartitionFreshness], now: datetime
 ) -> Freshness:
-    """Return the freshness of the whole: the least over all partitions.
+    """Return the freshness of all of them: the least over all partitions.
 
     It is never later than the look: of a topic or a partition that was made since nobody knows.
     """
     if look is None or look.refused:
         return NOTHING_KNOWN
-    promised = [told.get(partition) for partition in look.partitions]
+    promised = [promises.get(partition) for partition in look.partitions]
     return Freshness(
         applied_until=_least([one.applied_until if one else None for one in promised], look, now),
         archived_until=_least([one.archived_until if one else None for one in promised], look, now),
@@ -98,13 +98,13 @@ def join_freshness(
 
 
 def find_behind(
-    look: TopicLook, told: Mapping[Partition, PartitionFreshness], since: datetime
+    look: TopicLook, promises: Mapping[Partition, PartitionFreshness], since: datetime
 ) -> list[Partition]:
     """Return the partitions that nobody is known to have read to the end since that time."""
     return sorted(
         partition
         for partition in look.partitions
-        if partition not in told or told[partition].applied_until < since
+        if partition not in promises or promises[partition].applied_until < since
     )
 
 

@@ -16,7 +16,7 @@ from batch_conductor_service.models import (
     StepEvidence,
 )
 
-# On equal times the larger rank wins: every doubt is resolved toward running the phase again.
+# On equal times the larger rank wins: where it is unsure, the phase runs again.
 STATUS_RANK: Mapping[ProcessingStepStatus, int] = {
     ProcessingStepStatus.COMPLETED: 0,
     ProcessingStepStatus.PENDING: 1,

@@ -77,7 +77,7 @@ class PipelineCatalog:
 
     def __init__(self, pipelines: Mapping[str, Pipeline]) -> None:
         self.pipelines: Mapping[str, Pipeline] = MappingProxyType(dict(pipelines))
-        self._homes = _first_homes(self.pipelines.values())
+        self._first_with = _first_with_each_step(self.pipelines.values())
         self._step_pipelines: dict[StepName, Pipeline] = {}
         self.dependencies = StepDependencies(
             {step.name: step.depends_on for one in self.pipelines.values() for step in one.steps}
@@ -86,18 +86,18 @@ class PipelineCatalog:
     @property
     def names(self) -> list[str]:
         """Every name that `find` knows: pipelines first, then the steps."""
-        return list(dict.fromkeys([*self.pipelines, *self._homes]))
+        return list(dict.fromkeys([*self.pipelines, *self._first_with]))
 
     def find(self, name: str) -> Pipeline | None:
         """Return the pipeline of that name, else the sub-graph of that step, else None."""
         return self.pipelines.get(name) or self._find_step(StepName(name))
 
     def _find_step(self, name: StepName) -> Pipeline | None:
-        home = self._homes.get(name)
-        if home is None:
+        pipeline = self._first_with.get(name)
+        if pipeline is None:
             return None
         if name not in self._step_pipelines:
-            steps = sub_graph(home.steps, [name])
+            steps = sub_graph(pipeline.steps, [name])
             self._step_pipelines[name] = Pipeline(
                 name=name, description=f"Step {name}", steps=steps
             )
@@ -200,12 +200,12 @@ class _CycleSearch:
         self._fresh_from[start:] = range(start + 1, len(self._path) + 1)
 
 
-def _first_homes(pipelines: Iterable[Pipeline]) -> dict[StepName, Pipeline]:
-    homes: dict[StepName, Pipeline] = {}
+def _first_with_each_step(pipelines: Iterable[Pipeline]) -> dict[StepName, Pipeline]:
+    first: dict[StepName, Pipeline] = {}
     for pipeline in pipelines:
         for step in pipeline.steps:
-            homes.setdefault(step.name, pipeline)
-    return homes
+            first.setdefault(step.name, pipeline)
+    return first
 
 
 def _version(steps: Sequence[PipelineStep]) -> str:

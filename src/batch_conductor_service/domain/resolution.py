@@ -12,7 +12,7 @@ from common_core.verdicts import Reason, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseDecision:
-    """The verdict on one step, its reason, and the evidence it rests on.
+    """The verdict on one step, its reason, and the evidence it is made from.
 
     `pending` has the essays that still need the step, where that is asked for and known.
     """
@@ -75,7 +75,7 @@ class Resolution:
         if not self.final_pipeline:
             return f"All {total} steps of '{name}' are already complete for batch '{batch}'."
         done = f"; already complete: {', '.join(self.skipped)}" if self.skipped else ""
-        doubt = " Answered without the whole state of the batch." if self.is_degraded else ""
+        caveat = " Answered without the whole state of the batch." if self.is_degraded else ""
         to_run = ", ".join(self.final_pipeline)
         counts = f"{len(self.final_pipeline)} of {total} steps of '{name}'"
-        return f"Batch '{batch}': {counts} to run: {to_run}{done}.{doubt}"
+        return f"Batch '{batch}': {counts} to run: {to_run}{done}.{caveat}"

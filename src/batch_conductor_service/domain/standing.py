@@ -50,15 +50,15 @@ def judge_essay(
     own = own_word(step, sources)
     setback = _latest_setback(step, sources)
     if own is not None and own.status is not ProcessingStepStatus.COMPLETED:
-        holds = own if setback is None or _is_later(own, setback) else setback
+        holds = own if setback is None or own.occurred_at > setback.occurred_at else setback
         return _not_completed(holds, sources)
     reported = [e for e in sources.values() if e.status is ProcessingStepStatus.COMPLETED]
     completions = [own] if own else [] if needs_own or UNREADABLE in sources else reported
-    since = _latest(lost_at, setback.occurred_at if setback else None)
+    since = latest(lost_at, setback.occurred_at if setback else None)
     standing = [e for e in completions if since is None or e.occurred_at > since]
     if standing:
         return _completed(max(standing, key=order), reported)
-    if setback is not None and not any(_is_later(e, setback) for e in completions):
+    if setback is not None and not any(e.occurred_at > setback.occurred_at for e in completions):
         return _not_completed(setback, sources)
     return Standing(status=ProcessingStepStatus.PENDING)
 
@@ -82,8 +82,13 @@ def is_part_of(sources: Sources, completion: PhaseOutcome, lost_at: datetime | N
     if said is None or said.status is not ProcessingStepStatus.COMPLETED:
         return False
     setbacks = (e.occurred_at for e in sources.values() if e.status is not said.status)
-    since = _latest(lost_at, max(setbacks, default=None))
+    since = latest(lost_at, max(setbacks, default=None))
     return since is None or completion.occurred_at > since
+
+
+def latest(*times: datetime | None) -> datetime | None:
+    """Return the latest of the times that there are."""
+    return max((time for time in times if time is not None), default=None)
 
 
 def _latest_setback(step: StepName, sources: Sources) -> StepEvidence | None:
@@ -109,11 +114,3 @@ def _completed(holds: StepEvidence, completions: list[StepEvidence]) -> Standing
 
 def _not_completed(holds: StepEvidence, sources: Sources) -> Standing:
     return Standing(status=holds.status, is_unreadable=holds is sources.get(UNREADABLE))
-
-
-def _is_later(one: StepEvidence, other: StepEvidence) -> bool:
-    return one.occurred_at > other.occurred_at
-
-
-def _latest(*times: datetime | None) -> datetime | None:
-    return max((time for time in times if time is not None), default=None)

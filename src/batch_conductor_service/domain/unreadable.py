@@ -24,7 +24,7 @@ def unreadable_essay(essay_id: EssayId, step: StepName, at: datetime) -> EssayEv
 
 
 def unreadable_outcome(step: StepName, at: datetime, *, is_own: bool) -> PhaseOutcome:
-    """Return that something about a whole step could not be read.
+    """Return that something about all of a step could not be read.
 
     `is_own` says that the service that runs the step has sent it.
     """

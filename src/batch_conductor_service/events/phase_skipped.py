@@ -1,4 +1,4 @@
-"""What neighbours are told of the phases that a resolution pruned. Pure."""
+"""What neighbours hear of the phases that a resolution pruned. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime

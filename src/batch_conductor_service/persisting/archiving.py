@@ -23,7 +23,7 @@ logger = structlog.get_logger(__name__)
 
 
 class UnarchivedSweeper:
-    """The background task that has such batches queued for Postgres, whole."""
+    """The background task that has all of such batches queued for Postgres."""
 
     name = "unarchived_sweeper"
 

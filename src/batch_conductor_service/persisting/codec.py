@@ -3,10 +3,9 @@
 Batches in Redis and the queue to Postgres are written so.
 """
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
@@ -16,7 +15,6 @@ from batch_conductor_service.models import (
     BatchUpdate,
     EssayEvidence,
     EssayId,
-    EssayProcessingState,
     OutcomeVerdict,
     PhaseOutcome,
     ProcessingStepStatus,
@@ -27,7 +25,6 @@ from batch_conductor_service.models import (
 PAYLOAD_VERSION = 1  # of queue entries
 
 Json = dict[str, Any]
-T = TypeVar("T")
 
 
 class ForeignPayloadError(Exception):
@@ -106,15 +103,6 @@ def registration_from(json: Mapping[str, Any]) -> BatchRegistration:
     )
 
 
-def evidence_items(state: EssayProcessingState) -> Iterator[EssayEvidence]:
-    """Yield all that is known of an essay, statement by statement."""
-    for step, known in state.steps.items():
-        for source, evidence in known.sources.items():
-            yield EssayEvidence(
-                essay_id=state.essay_id, step=step, source=source, evidence=evidence
-            )
-
-
 def encode_update(update: BatchUpdate) -> bytes:
     """Return an update as the payload of a queue entry.
 
@@ -167,12 +155,3 @@ def decode_update(payload: bytes) -> BatchUpdate:
         )
     except (KeyError, TypeError, AttributeError) as exc:
         raise ValueError("the payload is no update") from exc
-
-
-def text_values(texts: Iterable[str], read: Callable[[Mapping[str, Any]], T]) -> list[T]:
-    """Return what the texts hold, without those that cannot be read: the archive has them still."""
-    values = []
-    for text in texts:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            values.append(read(orjson.loads(text)))
-    return values

@@ -1,7 +1,7 @@
 """What the worker has in hand: updates in pieces that one transaction can take. Pure.
 
-An update is split by its rows. Until its last piece is written the whole update waits in the queue,
-so nobody takes a part of it for all that was said.
+An update is split by its rows. Until its last piece is written all of it waits in the queue, so
+nobody takes a part of it for all that was said.
 """
 
 from collections import Counter, deque

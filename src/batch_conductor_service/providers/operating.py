@@ -13,8 +13,7 @@ from batch_conductor_service.implementations.postgres.batch_state import (
 from batch_conductor_service.implementations.postgres.engine import create_engine
 from batch_conductor_service.implementations.postgres.inspection import PostgresBatchRecords
 from batch_conductor_service.implementations.postgres.retention import PostgresIdleBatches
-from batch_conductor_service.implementations.redis.client import RedisClient
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
+from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.inspection import RedisBatchCache
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.implementations.redis.replays import RedisReplayRequests
@@ -42,6 +41,8 @@ from batch_conductor_service.protocols import (
 from batch_conductor_service.providers.stores import RedisAddress
 from service_libs.kafka.group import KafkaConsumerGroup
 from service_libs.protocols import BackgroundTaskProtocol
+from service_libs.redis.client import RedisClient
+from service_libs.redis.connections import RedisPolicy
 
 
 class RedisAuditProvider(Provider):
@@ -100,7 +101,7 @@ class PostgresAuditProvider(Provider):
         @asynccontextmanager
         async def opened() -> AsyncIterator[Auditor]:
             """Give an auditor with connections of its own, for another loop than that of these."""
-            client = RedisClient(address, policy, metrics)
+            client = RedisClient(address, policy, keys.NAMES, metrics)
             queue = RedisPersistenceQueue(
                 address,
                 policy,

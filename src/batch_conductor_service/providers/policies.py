@@ -4,12 +4,9 @@ from batch_conductor_service.config import Settings
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from service_libs.kafka.policy import DeadLetterLimit
 
-# Of the shutdown's time; requests have a share of their own. What runs beside them stops after the
-# last of them, one after the other, so the shares of all of them together leave some.
+# Of the shutdown's time, and of the tasks' share of it, which `service_libs.lifecycle` has.
 DRAIN_SHARE = 0.15
 LEAVE_SHARE = 0.05
-TASKS_SHARE = 0.4
-CLOSE_SHARE = 0.2
 
 REBALANCE_FACTOR = 3  # how much longer than its session the group waits for a member
 WATCH_TIMEOUT_SECONDS = 3  # for one question to the broker about what freshness follows from

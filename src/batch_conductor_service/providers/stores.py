@@ -20,25 +20,22 @@ from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
 from batch_conductor_service.implementations.postgres.engine import create_engine, database_address
-from batch_conductor_service.implementations.redis.address import read_url
+from batch_conductor_service.implementations.redis import keys, rights
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
-from batch_conductor_service.implementations.redis.batch_writing import WritePolicy
-from batch_conductor_service.implementations.redis.client import RedisClient
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.freshness import RedisFreshnessBoard
-from batch_conductor_service.implementations.redis.health import AdvisingRedisProbe, RedisProbe
 from batch_conductor_service.implementations.redis.planning import WritePlanner
-from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
-from batch_conductor_service.implementations.redis.unarchived import RedisUnarchivedBatches
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
+from batch_conductor_service.implementations.redis.queue import (
+    RedisPersistenceQueue,
+    RedisUnarchivedBatches,
+    WaitingEntries,
+)
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.operating.progress import QueueProgress
 from batch_conductor_service.persisting.archiving import UnarchivedSweeper
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
 from batch_conductor_service.protocols import (
-    AtomicRedisClientProtocol,
     BatchRecordsProtocol,
     BatchStateArchiveProtocol,
     BatchStateRepositoryProtocol,
@@ -57,6 +54,11 @@ from service_libs.protocols import (
     HealthProbeProtocol,
     ProgressProtocol,
 )
+from service_libs.redis.address import read_url
+from service_libs.redis.client import RedisClient
+from service_libs.redis.connections import RedisPolicy
+from service_libs.redis.health import RedisProbe
+from service_libs.redis.transactions import AtomicRedisClientProtocol
 from service_libs.url_options import tell_passed_over
 
 RedisAddress = NewType("RedisAddress", str)
@@ -80,7 +82,6 @@ class RedisProvider(Provider):
 
     scope = Scope.APP
 
-    probe = provide(AdvisingRedisProbe, provides=HealthProbeProtocol)
     board = provide(RedisFreshnessBoard, provides=FreshnessBoardProtocol)
     waiting = provide(WaitingEntries)
     repository = provide(RedisCachedBatchStateRepositoryImpl, provides=BatchStateRepositoryProtocol)
@@ -94,23 +95,25 @@ class RedisProvider(Provider):
 
     @provide
     def address(self, settings: Settings) -> RedisAddress:
-        url = read_url(settings.redis_url.get_secret_value())
-        tell_passed_over("BCS_REDIS_URL", url.passed_over)
+        url = read_url(settings.redis_url.get_secret_value(), setting=keys.NAMES.setting)
+        tell_passed_over(keys.NAMES.setting, url.passed_over)
         return RedisAddress(url.text)
 
     @provide(provides=AnyOf[RedisClient, AtomicRedisClientProtocol])
     async def client(
         self, address: RedisAddress, policy: RedisPolicy, metrics: Metrics
     ) -> AsyncIterator[RedisClient]:
-        client = RedisClient(address, policy, metrics)
+        client = RedisClient(address, policy, keys.NAMES, metrics)
         yield client
         await client.close()
 
     @provide
-    async def plain_probe(
+    async def probe(
         self, address: RedisAddress, policy: RedisPolicy
-    ) -> AsyncIterator[RedisProbe]:
-        probe = RedisProbe(address, policy)
+    ) -> AsyncIterator[HealthProbeProtocol]:
+        probe = RedisProbe(
+            address, policy, keys.NAMES, rehearsed=rights.COMMANDS, watched=rights.WATCHED
+        )
         yield probe
         await probe.close()
 
@@ -123,8 +126,7 @@ class RedisProvider(Provider):
         dependencies: StepDependencies,
         settings: Settings,
     ) -> WritePlanner:
-        policy = WritePolicy(ttl_seconds=settings.redis_ttl_seconds, is_queued=archive is not None)
-        return WritePlanner(archive, breakers, clock, dependencies, policy)
+        return WritePlanner(archive, breakers, clock, dependencies, settings.redis_ttl_seconds)
 
 
 class PostgresProvider(Provider):

@@ -1,34 +1,50 @@
-"""What others are told of a resolution: beside the answer, never before it.
+"""What others hear of a resolution: beside the answer, never before it.
 
-Telling is best effort and bounded in memory and time. What cannot be told is counted and logged.
+Announcing is best effort and bounded in memory and time. What cannot be announced is counted and
+logged.
 At the stop the broker is waited for as long as there is time.
 """
 
 import asyncio
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from uuid import UUID
 
 import structlog
 
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
-from batch_conductor_service.events.phase_skipped import phase_skipped_events
+from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
 from batch_conductor_service.protocols import AnnouncementDropsProtocol, SkipEventPublisherProtocol
 from batch_conductor_service.resolving.failure_letters import FailureLetters, LetterPolicy
-from batch_conductor_service.resolving.skip_queue import SkipPolicy, SkipQueue
+from service_libs.backoff import Backoff
 from service_libs.protocols import ClockProtocol, DlqProducerProtocol
+from service_libs.wakeups import Wakeups
 
 logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SkipPolicy:
+    """How many events may wait, how many are sent together, and how often a loss is logged."""
+
+    capacity: int = 20_000  # of about 1 KiB each
+    batch_size: int = 500
+    max_backoff_seconds: float = 5
+    log_interval_seconds: float = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnnouncementPolicy:
-    """How skip events and the dead letters of failed resolutions wait to be told."""
+    """How skip events and the dead letters of failed resolutions wait to be announced."""
 
     skips: SkipPolicy = field(default_factory=SkipPolicy)
     letters: LetterPolicy = field(default_factory=LetterPolicy)
 
 
 class ResolutionAnnouncer:
-    """Tells of resolutions in the background; failures crowd no skip event out, nor delay one."""
+    """Announces resolutions in the background; failures crowd no skip event out, nor delay one."""
 
     name = "announcer"
 
@@ -65,7 +81,7 @@ class ResolutionAnnouncer:
     async def run(self) -> None:
         """Publish until `stop`; then all that still waits, for as long as it takes.
 
-        Whoever has no more time cancels, and what is not told by then is dropped.
+        Whoever has no more time cancels, and what is not announced by then is dropped.
         """
         loops = [
             asyncio.create_task(self._skips.run(), name="publish skip events"),
@@ -88,3 +104,127 @@ class ResolutionAnnouncer:
     def _drop_the_rest(self) -> None:
         if dropped := self._skips.drop_all() + self._letters.drop_all():
             logger.error("announcements_dropped_at_stop", count=dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    event: OutgoingEvent
+    since: float  # monotonic seconds
+
+
+class SkipQueue:
+    """Publishes what is added, until `stop`, and then all that still waits.
+
+    An event waits until the broker has acknowledged it, so one that is added again meanwhile is
+    sent once. It is tried until then: only what is added to a full queue is dropped.
+    """
+
+    def __init__(
+        self,
+        publisher: SkipEventPublisherProtocol,
+        drops: AnnouncementDropsProtocol,
+        policy: SkipPolicy,
+    ) -> None:
+        self._publisher = publisher
+        self._drops = drops
+        self._policy = policy
+        self._waiting: dict[UUID, _Waiting] = {}
+        self._losses = _LossLog(policy.log_interval_seconds)
+        self._backoff = Backoff(policy.max_backoff_seconds)
+        self._wakeups = Wakeups()
+
+    @property
+    def depth(self) -> int:
+        """How many events wait."""
+        return len(self._waiting)
+
+    @property
+    def oldest_age_seconds(self) -> float:
+        """How long the oldest event has waited; 0 when none waits."""
+        now = time.monotonic()
+        return now - min((one.since for one in self._waiting.values()), default=now)
+
+    def add(self, events: Sequence[OutgoingEvent]) -> None:
+        """Have the events published; never waits."""
+        now = time.monotonic()
+        for event in events:
+            if event.event_id in self._waiting:
+                continue
+            if len(self._waiting) < self._policy.capacity:
+                self._waiting[event.event_id] = _Waiting(event, now)
+            else:
+                self._drops.count_skips([event.step])
+                self._losses.add()
+        self._wakeups.wake()
+
+    async def run(self) -> None:
+        """Publish; whoever has no more time cancels, and what is not acknowledged still waits."""
+        while await self._has_work():
+            batch = list(islice(self._waiting.values(), self._policy.batch_size))
+            if await self._publish(batch):
+                self._backoff.reset()
+                self._losses.log_if_due()
+            else:
+                await self._wakeups.pause(self._backoff.next_delay())
+        self._losses.log()
+
+    def stop(self) -> None:
+        """Have `run` end when nothing waits any more."""
+        self._wakeups.stop()
+
+    def drop_all(self) -> int:
+        """Give up all that waits, and return how much that was."""
+        steps = [one.event.step for one in self._waiting.values()]
+        self._drops.count_skips(steps)
+        self._waiting.clear()
+        self._losses.log()
+        return len(steps)
+
+    async def _has_work(self) -> bool:
+        """Return true as soon as something waits, false if nothing does after the stop."""
+        while not self._waiting and not self._wakeups.is_stopping:
+            await self._wakeups.wait()
+        return bool(self._waiting)
+
+    async def _publish(self, batch: Sequence[_Waiting]) -> bool:
+        """Return whether any is settled; those that are not wait behind all others."""
+        try:
+            unpublished = await self._publisher.publish_skips([one.event for one in batch])
+        except Exception:  # a fault of ours: not again with the same events
+            self._drops.count_skips([one.event.step for one in batch])
+            self._remove(batch)
+            raise
+        self._remove(batch)
+        late = [one for one in batch if one.event.event_id in unpublished]
+        self._waiting.update({one.event.event_id: one for one in late})
+        if late:
+            reason = str(unpublished[late[0].event.event_id])
+            logger.warning("skip_events_delayed", waiting=self.depth, reason=reason)
+        return len(late) < len(batch)
+
+    def _remove(self, batch: Sequence[_Waiting]) -> None:
+        for one in batch:
+            del self._waiting[one.event.event_id]
+
+
+class _LossLog:
+    """Logs how many were dropped: the first at once, then once in an interval, in the end all."""
+
+    def __init__(self, interval_seconds: float) -> None:
+        self._interval_seconds = interval_seconds
+        self._unlogged = 0
+        self._due = time.monotonic()
+
+    def add(self) -> None:
+        self._unlogged += 1
+        self.log_if_due()
+
+    def log_if_due(self) -> None:
+        if time.monotonic() >= self._due:
+            self.log()
+
+    def log(self) -> None:
+        if self._unlogged:
+            logger.warning("skip_events_dropped", count=self._unlogged, reason="too many wait")
+            self._unlogged = 0
+            self._due = time.monotonic() + self._interval_seconds

@@ -1,4 +1,4 @@
-"""Dead letters of failed resolutions: each failure is told of, and never by a flood of letters.
+"""Dead letters of failed resolutions: each failure is reported, and never by a flood of letters.
 
 Failures of one kind share a letter a minute, which says how many it stands for. What is remembered
 of them is bounded, whatever callers ask for.
@@ -26,7 +26,7 @@ UNKNOWN_PIPELINE = "unknown"  # whatever name was asked for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterPolicy:
-    """How often failures of one kind are told of, and how many kinds are told apart.
+    """How often failures of one kind are reported, and how many kinds are kept apart.
 
     Of each kind one question is kept, of at most 64 KiB.
     """
@@ -40,7 +40,7 @@ class FailureKind(NamedTuple):
     """What failures have in common that share a letter.
 
     With only a reason they concern the service rather than a batch, or there were too many kinds
-    to tell them apart.
+    to keep them apart.
     """
 
     reason: str
@@ -49,18 +49,18 @@ class FailureKind(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Untold:
-    """Failures that no letter has told of: the letter of the latest, and how many there are."""
+class _Unreported:
+    """Failures that no letter has reported: the letter of the latest, and how many there are."""
 
     letter: DeadLetter
     count: int
 
 
 class FailureLetters:
-    """Dead-letters what is added, until `stop`, and then all that is not yet told.
+    """Dead-letters what is added, until `stop`, and then all that is not yet reported.
 
-    The first of a kind is told at once, those of the minute after it by one letter at its end. A
-    letter that the broker does not take is kept, and those that come meanwhile are added to it.
+    The first of a kind is reported at once, those of the minute after it by one letter at its end.
+    A letter that the broker does not take is kept, and those that come meanwhile are added to it.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class FailureLetters:
         self._dlq = dlq
         self._drops = drops
         self._policy = policy
-        self._untold: dict[FailureKind, _Untold] = {}
+        self._unreported: dict[FailureKind, _Unreported] = {}
         self._due: dict[FailureKind, float] = {}  # monotonic seconds: no next letter before
         self._backoff = Backoff(policy.max_backoff_seconds)
         self._wakeups = Wakeups()
@@ -83,64 +83,66 @@ class FailureLetters:
         self._wakeups.wake()
 
     async def run(self) -> None:
-        """Publish; whoever has no more time cancels, and what was not told is still known."""
-        while self._untold or not self._wakeups.is_stopping:
-            if not self._untold:
+        """Publish; whoever has no more time cancels, and what was not reported is still known."""
+        while self._unreported or not self._wakeups.is_stopping:
+            if not self._unreported:
                 await self._wakeups.wait()
                 continue
-            first = min(self._untold, key=self._due.__getitem__)
+            first = min(self._unreported, key=self._due.__getitem__)
             seconds = self._due[first] - time.monotonic()
             if seconds > 0 and not self._wakeups.is_stopping:
                 await self._wakeups.wait(seconds)
             else:
-                await self._tell(first)
+                await self._report(first)
 
     def stop(self) -> None:
-        """Have `run` tell at once what waits for its minute to end, and then end itself."""
+        """Have `run` report at once what waits for its minute to end, and then end itself."""
         self._wakeups.stop()
 
     def drop_all(self) -> int:
         """Give up all letters that were not sent, and return how many these were."""
-        kinds = list(self._untold)
+        kinds = list(self._unreported)
         for kind in kinds:
             self._drops.count_failure(kind.reason)
-        self._untold.clear()
+        self._unreported.clear()
         return len(kinds)
 
     def _bound(self, kind: FailureKind) -> FailureKind:
         """Return the kind, or where there are too many, that of all others of its reason."""
         if kind not in self._due and len(self._due) >= self._policy.max_kinds:
             now = time.monotonic()
-            self._due = {k: t for k, t in self._due.items() if k in self._untold or t > now}
+            self._due = {k: t for k, t in self._due.items() if k in self._unreported or t > now}
             if len(self._due) >= self._policy.max_kinds:
                 return FailureKind(kind.reason)
         return kind
 
     def _merge(self, kind: FailureKind, letter: DeadLetter, count: int) -> None:
-        held = self._untold.get(kind)
-        self._untold[kind] = _Untold(letter, count + (held.count if held else 0))
+        held = self._unreported.get(kind)
+        self._unreported[kind] = _Unreported(letter, count + (held.count if held else 0))
 
-    async def _tell(self, kind: FailureKind) -> None:
+    async def _report(self, kind: FailureKind) -> None:
         """Publish the letter of the kind; one that is not taken comes after the others."""
-        untold = self._untold[kind]
+        unreported = self._unreported[kind]
         try:
-            await self._dlq.publish(replace(untold.letter, metadata={"occurrences": untold.count}))
+            await self._dlq.publish(
+                replace(unreported.letter, metadata={"occurrences": unreported.count})
+            )
         except BrokerUnavailableError:  # who publishes counts it
             self._due[kind] = time.monotonic()
             await self._wakeups.pause(self._backoff.next_delay())
             return
         except Exception:  # a fault of ours: not again with the same letter
             self._drops.count_failure(kind.reason)
-            self._settle(kind, untold.count)
+            self._settle(kind, unreported.count)
             raise
-        self._settle(kind, untold.count)
+        self._settle(kind, unreported.count)
         self._backoff.reset()
 
     def _settle(self, kind: FailureKind, count: int) -> None:
         """Forget so many failures of the kind; what came meanwhile waits for its minute."""
-        held = self._untold.pop(kind)
+        held = self._unreported.pop(kind)
         if held.count > count:
-            self._untold[kind] = replace(held, count=held.count - count)
+            self._unreported[kind] = replace(held, count=held.count - count)
         self._due[kind] = time.monotonic() + self._policy.interval_seconds
 
 

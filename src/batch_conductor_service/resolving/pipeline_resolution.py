@@ -1,4 +1,7 @@
-"""The one question: which phases of a batch are still to run, and in which order."""
+"""Which phases of a batch are still to run, and in which order.
+
+The rules are pure: no state, no I/O.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,18 +9,20 @@ from datetime import datetime
 
 import structlog
 
+from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.domain.freshness import Freshness
 from batch_conductor_service.domain.pending import with_pending
-from batch_conductor_service.domain.pipelines import PipelineCatalog
+from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
 from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
-from batch_conductor_service.exceptions import UnknownPipelineError
-from batch_conductor_service.models import BatchCompletionSummary
+from batch_conductor_service.exceptions import PrerequisiteMissingError, UnknownPipelineError
+from batch_conductor_service.models import BatchCompletionSummary, StepName
 from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
     FreshnessProtocol,
     PipelineRulesProtocol,
 )
+from common_core.verdicts import Reason, Verdict
 from service_libs.exceptions import TransientError
 
 logger = structlog.get_logger(__name__)
@@ -73,6 +78,46 @@ class DefaultPipelineResolutionService:
             logger.warning("pending_essays_not_read", reason=str(exc))
             return phases
         return with_pending(phases, summary, state, self._catalog.dependencies)
+
+
+class DefaultPipelineRules:
+    """A step is skipped only if it and all its prerequisites need not run."""
+
+    def resolve_pipeline_dependencies(self, pipeline: Pipeline) -> Sequence[PipelineStep]:
+        return pipeline.ordered
+
+    def prune_completed_steps(
+        self,
+        steps: Sequence[PipelineStep],
+        summary: BatchCompletionSummary,
+        essays_total: int | None = None,
+    ) -> Sequence[PhaseDecision]:
+        awaited = {dependency for step in steps for dependency in step.depends_on}
+        skipped: set[StepName] = set()
+        phases: list[PhaseDecision] = []
+        for step in steps:
+            progress = judge_step(summary, step.name, essays_total, step.depends_on)
+            reason = progress.reason
+            if progress.is_complete and not skipped.issuperset(step.depends_on):
+                # Its result was made from a text that is about to change.
+                reason = Reason.PREREQUISITE_RUNS
+            elif reason is Reason.NOT_STARTED and step.name not in awaited:
+                reason = Reason.REQUESTED
+            verdict = Verdict.SKIP if reason is Reason.ALREADY_COMPLETED else Verdict.RUN
+            if verdict is Verdict.SKIP:
+                skipped.add(step.name)
+            phases.append(
+                PhaseDecision(step=step, verdict=verdict, reason=reason, progress=progress)
+            )
+        return phases
+
+    def validate_pipeline_prerequisites(self, phases: Sequence[PhaseDecision]) -> None:
+        settled: set[StepName] = set()
+        for phase in phases:
+            for prerequisite in phase.step.depends_on:
+                if prerequisite not in settled:
+                    raise PrerequisiteMissingError(phase.step.name, prerequisite)
+            settled.add(phase.step.name)
 
 
 def _known_until(fresh: Freshness, reading: SummaryReading) -> datetime | None:

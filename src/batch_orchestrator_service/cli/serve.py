@@ -1,11 +1,11 @@
 """`bos serve`."""
 
-import asyncio
 import sys
 
 import click
 
 from batch_orchestrator_service.config import load_settings
+from service_libs import event_loop
 
 
 @click.command()
@@ -34,4 +34,4 @@ def serve() -> None:
         check=check_configuration,
         create_app=lambda container: create_app(settings, container),
     )
-    sys.exit(asyncio.run(serve_until_stopped(service)))
+    sys.exit(event_loop.run(serve_until_stopped(service)))

@@ -6,6 +6,7 @@ hardly any of that.
 
 import asyncio
 import select
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from enum import IntEnum
@@ -69,35 +70,44 @@ class _Http11(H11Protocol):
 
 
 class Connection:
-    """One connection, from its first byte to its end; `on_move` is told of each change of phase."""
+    """One connection, from its first byte to its end.
+
+    Args:
+        app: what answers.
+        config: how Hypercorn parses and frames.
+        context: what the connections of a server share.
+        accepted: the connection itself.
+        streams: what reads from it and writes to it.
+        on_move: hears of each change of phase, and which phase it was before.
+    """
 
     def __init__(
         self,
         app: AppWrapper,
         config: Config,
         context: WorkerContext,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        accepted: socket.socket,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        on_move: Callable[["Connection", Phase], None],
     ) -> None:
         self._app = app
         self._config = config
         self._context = context
-        self._reader = reader
-        self._writer = writer
+        self._socket = accepted  # to look at; once the streams have closed it, it has no descriptor
+        self._reader, self._writer = streams
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._protocol: H11Protocol | None = None
         self.phase = Phase.HEAD
-        self.on_move: Callable[[Connection, Phase], None] = lambda _connection, _before: None
+        self._on_move = on_move
         self._enter(Phase.HEAD, HEAD_SECONDS)
 
     async def run(self) -> None:
         """Answer request after request; return when the connection is closed."""
         try:
-            mine = self._writer.get_extra_info("socket")
             client, server = (
-                parse_socket_addr(mine.family, address)
-                for address in (mine.getpeername(), mine.getsockname())
+                parse_socket_addr(self._socket.family, address)
+                for address in (self._socket.getpeername(), self._socket.getsockname())
             )
             async with TaskGroup(self._loop) as group:
                 self._protocol = _Http11(
@@ -149,14 +159,14 @@ class Connection:
     def _has_unread_bytes(self) -> bool:
         poll = select.poll()
         with suppress(OSError, ValueError):
-            poll.register(self._writer.get_extra_info("socket"), select.POLLIN)
+            poll.register(self._socket, select.POLLIN)
             return bool(poll.poll(0))
         return False
 
     def _enter(self, phase: Phase, seconds: float | None) -> None:
         """Wait for what the phase waits for, at most so long."""
         before, self.phase = self.phase, phase
-        self.on_move(self, before)
+        self._on_move(self, before)
         self.since = self._loop.time()
         if self._timer:
             self._timer.cancel()

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from dishka import FromDishka
+from pydantic import BaseModel, ConfigDict
 from quart import Blueprint
 from quart_dishka import inject
 
@@ -20,7 +21,7 @@ Answer = tuple[dict[str, Any], int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AboutService:
-    """What of the service never changes while it runs; those not in use are told, too."""
+    """What of the service never changes while it runs; those not in use are shown, too."""
 
     service: str
     version: str
@@ -29,10 +30,42 @@ class AboutService:
     tasks: Sequence[str]
 
 
+class DependencyState(BaseModel):
+    """Whether a dependency answers."""
+
+    status: str
+    message: str
+
+
+class Health(BaseModel):
+    """How the service, its dependencies and its tasks are doing."""
+
+    model_config = ConfigDict(extra="allow")
+
+    service: str
+    status: str
+    version: str
+    environment: str
+    dependencies: dict[str, DependencyState]
+    tasks: dict[str, str]
+
+
+class Readiness(BaseModel):
+    """Whether `define` can be answered."""
+
+    ready: bool
+
+
+class Liveness(BaseModel):
+    """Whether the event loop and its tasks are alive."""
+
+    alive: bool
+
+
 @blueprint.get("/healthz")
 @inject
 async def healthz(monitor: FromDishka[HealthMonitor], about: FromDishka[AboutService]) -> Answer:
-    """Tell how the service, its dependencies and its tasks are doing."""
+    """Show how the service, its dependencies and its tasks are doing."""
     status = monitor.status
     body = {
         "service": about.service,
@@ -50,14 +83,14 @@ async def healthz(monitor: FromDishka[HealthMonitor], about: FromDishka[AboutSer
 @blueprint.get("/readyz")
 @inject
 async def readyz(monitor: FromDishka[HealthMonitor]) -> Answer:
-    """Tell whether `define` can be answered."""
+    """Say whether `define` can be answered."""
     return {"ready": monitor.is_ready}, _status_code(is_good=monitor.is_ready)
 
 
 @blueprint.get("/livez")
 @inject
 async def livez(monitor: FromDishka[HealthMonitor]) -> Answer:
-    """Tell whether the process is alive: whether starting it again would help."""
+    """Say whether the process is alive: whether starting it again would help."""
     return {"alive": monitor.is_alive}, _status_code(is_good=monitor.is_alive)
 
 

@@ -34,7 +34,7 @@ _DISCONNECT = HTTPDisconnectEvent(type="http.disconnect")
 class Exchange:
     """One request and its answer.
 
-    An answer given before the whole body has arrived ends the connection: what comes after it on
+    An answer given before all of the body has arrived ends the connection: what comes after it on
     the connection is the rest of that body, and no request. `at_end` has what is to be undone once
     the answer is sent.
     """
@@ -45,14 +45,14 @@ class Exchange:
         self._length = _content_length(scope)
         self._receive = receive
         self._send = send
-        self._is_whole = False
+        self._has_arrived = False
         self._has_hung_up = False
         self._is_read = asyncio.Event()  # nobody reads the body, now or later
         self.at_end = ExitStack()
 
     async def body(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives. A caller who hangs up has the reader cancelled."""
-        while not self._is_whole:
+        while not self._has_arrived:
             message = await self._receive()
             if message["type"] != "http.request":
                 self._has_hung_up = True
@@ -60,13 +60,13 @@ class Exchange:
                 await asyncio.Event().wait()
                 return
             if not message["more_body"]:
-                self._is_whole = True
+                self._has_arrived = True
                 self._is_read.set()
             if message["body"]:
                 yield message["body"]
 
     async def receive(self) -> ASGIReceiveEvent:
-        """Return when the caller has hung up: the framework is told nothing else."""
+        """Return when the caller has hung up: the framework hears nothing else."""
         await self._is_read.wait()
         while not self._has_hung_up:
             message = await self._receive()
@@ -77,7 +77,7 @@ class Exchange:
         """Send on what the framework answers."""
         if message["type"] == "http.response.start":
             await self._discard(self._patience_seconds(message["status"]))
-            if not self._is_whole:
+            if not self._has_arrived:
                 message = _ending_connection(message)
         elif message["type"] == "http.response.body" and not message["more_body"]:
             self._is_read.set()  # or the server could wait for ever until a body is taken from it
@@ -87,7 +87,7 @@ class Exchange:
         """Return how long a refusal waits for a body that nobody wants.
 
         A small one that follows its head at once is waited for: its caller's next request then
-        finds the connection. Whoever is refused for want of room is told so at once.
+        finds the connection. Whoever is refused for want of room hears so at once.
         """
         is_small = self._length is not None and self._length <= SMALL_BODY_BYTES
         return PATIENCE_SECONDS if is_small and status != OVERLOADED else 0

@@ -15,7 +15,7 @@ from werkzeug.exceptions import BadRequest, HTTPException
 
 from common_core.problem import PROBLEM_TYPE, FieldError, Problem
 from service_libs.exceptions import OverloadedError, ServiceError
-from service_libs.http.correlation import correlation_id
+from service_libs.http.middleware import correlation_id
 
 logger = structlog.get_logger(__name__)
 
@@ -33,6 +33,9 @@ CODE_BY_STATUS: Mapping[int, str] = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
 }
+
+
+OUR_FAULT = "A fault of the service; its log has more under the correlation id."
 
 
 class InvalidRequestError(BadRequest):
@@ -70,7 +73,7 @@ def register_error_handlers(
     Args:
         app: the application.
         service: names the service in the types of its problems.
-        statuses: which status tells of which error, and of those derived from it.
+        statuses: which status stands for which error, and of those derived from it.
         seconds_to_wait: after which the same may be asked again, where that is known better than
             by the usual two seconds.
     """
@@ -78,6 +81,14 @@ def register_error_handlers(
     app.register_error_handler(InvalidRequestError, handlers.answer_invalid_request)
     app.register_error_handler(HTTPException, handlers.answer_http_error)
     app.register_error_handler(Exception, handlers.answer_error)
+
+
+def status_of(error: BaseException, statuses: Statuses) -> HTTPStatus:
+    """Return the status that stands for the error: a fault of ours unless the table has it."""
+    for kind in type(error).__mro__:
+        if status := statuses.get(kind):
+            return status
+    return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class _ErrorHandlers:
@@ -104,11 +115,10 @@ class _ErrorHandlers:
 
     async def answer_error(self, error: Exception) -> Response:
         """Answer an error of the service; the last handler, for whatever nobody foresaw."""
-        status = self._status_of(error)
+        status = status_of(error, self._statuses)
         if status is HTTPStatus.INTERNAL_SERVER_ERROR or not isinstance(error, ServiceError):
             logger.error("request_failed", exc_info=error)
-            detail = "A fault of the service; its log has more under the correlation id."
-            return self._problem(HTTPStatus.INTERNAL_SERVER_ERROR, ServiceError.code, detail)
+            return self._problem(HTTPStatus.INTERNAL_SERVER_ERROR, ServiceError.code, OUR_FAULT)
         g.is_refused_for_load = isinstance(error, OverloadedError)
         if not g.is_refused_for_load:
             logger.warning(
@@ -119,13 +129,6 @@ class _ErrorHandlers:
             known = await self._seconds_to_wait(error) if self._seconds_to_wait else None
             response.headers["Retry-After"] = str(known or RETRY_AFTER_SECONDS)
         return response
-
-    def _status_of(self, error: BaseException) -> HTTPStatus:
-        """Return the status that tells of the error: a fault of ours unless the table has it."""
-        for kind in type(error).__mro__:
-            if status := self._statuses.get(kind):
-                return status
-        return HTTPStatus.INTERNAL_SERVER_ERROR
 
     def _problem(
         self, status: HTTPStatus, code: str, detail: str, errors: list[FieldError] | None = None

@@ -19,7 +19,7 @@ logger = structlog.get_logger(__name__)
 YOUNG_SECONDS = 0.1  # a connection makes way for no other before that
 QUIET_SECONDS = 1  # idle for longer, a connection is hardly about to be used
 LOOK_SECONDS = 0.02
-ENDING_SECONDS = 1  # for accepting to end where the system does not tell it at once
+ENDING_SECONDS = 1  # for accepting to end where the system does not report it at once
 
 
 class Connections:
@@ -61,13 +61,14 @@ class Connections:
 
     async def _serve(self, accepted: socket.socket) -> None:
         try:
-            reader, writer = await asyncio.open_connection(sock=accepted, limit=READ_BYTES)
+            streams = await asyncio.open_connection(sock=accepted, limit=READ_BYTES)
         except OSError:
             accepted.close()
             self._count -= 1
             return
-        connection = Connection(self._app, self._config, self._context, reader, writer)
-        connection.on_move = self._move
+        connection = Connection(
+            self._app, self._config, self._context, accepted, streams, self._move
+        )
         self._open[connection.phase][connection] = None
         try:
             await connection.run()

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
+from service_libs.redis.connections import RedisPolicy
 from tests.support.database import migrated_database_url, migrated_engine
 from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup, redis_repository

@@ -27,7 +27,7 @@ from batch_conductor_service.operating.auditing import (
     Repairer,
 )
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
-from batch_conductor_service.port_values import RedisCommand, RedisReading
+from service_libs.redis.transactions import RedisCommand, RedisReading
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import product
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 from uuid import uuid4
 
 from hypothesis import Phase, settings
@@ -36,7 +36,6 @@ from batch_conductor_service.implementations.redis.batch_reading import (
     CurrentData,
     summary_commands,
 )
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import (
     BatchCompletionSummary,
@@ -45,7 +44,9 @@ from batch_conductor_service.models import (
     EssayId,
     StepName,
 )
+from batch_conductor_service.persisting.codec import decode_update
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import RedisPolicy
 from tests.support.database import open_engine
 from tests.support.fuzzing import tries
 from tests.support.histories import ESSAYS, STEPS, observations, phase_outcomes, registrations
@@ -257,6 +258,7 @@ class BatchStateMachine(RuleBasedStateMachine):
     def ask(self) -> None:
         reading = self.world.run(self.world.watching.repository.get_summary(self.batch))
 
+        self._find_what_a_question_queued()
         self._check(reading.summary)
         assert reading.summary.is_whole or self.waiting or not self.world.archive.is_up
 
@@ -273,7 +275,7 @@ class BatchStateMachine(RuleBasedStateMachine):
         reading = self.world.run(self.world.watching.client.read(summary_commands(self.batch)))
         text, has_earlier = reading.replies
         assert not has_earlier
-        current = CurrentData(server_run=reading.server_run, dependencies=DEPENDENCIES.version)
+        current = CurrentData(server_run=reading.server_run, dependencies=DEPENDENCIES)
         summary = current.find_summary(decode_summary(self.batch, text))
         if summary is not None:
             self._check(summary)
@@ -309,6 +311,19 @@ class BatchStateMachine(RuleBasedStateMachine):
         for one, receipt in zip(said, receipts, strict=True):
             assert receipt
             self.waiting[receipt] = one
+
+    def _find_what_a_question_queued(self) -> None:
+        """Documents that outlived their batch are queued once more; they say nothing new."""
+        everything = BatchState(self.batch)
+        for said in self.said:
+            everything.merge(said)
+        known = everything.as_update()
+        entries: Any = self.world.run(self.world.redis.xrange(keys.PERSISTENCE_QUEUE))
+        for entry_id, fields in entries:
+            if entry_id not in self.waiting:
+                self.waiting[entry_id] = queued = decode_update(fields["update"].encode())
+                everything.merge(queued)
+                assert everything.as_update() == known
 
     async def _corrupt(self, field: str, text: str) -> None:
         key = keys.batch(self.batch)

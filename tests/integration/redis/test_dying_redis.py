@@ -8,15 +8,18 @@ from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import KnownConnection, RedisPolicy
-from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
+from batch_conductor_service.implementations.redis.queue import (
+    RedisPersistenceQueue,
+    WaitingEntries,
+)
 from batch_conductor_service.models import BatchId, StepName
-from batch_conductor_service.port_values import RedisCommand, RedisReading, SummaryReading
+from batch_conductor_service.port_values import SummaryReading
 from common_core.verdicts import Reason
 from local_stack.ports import LOCALHOST
 from local_stack.valkey import ValkeyServer
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import KnownConnection, RedisPolicy
+from service_libs.redis.transactions import RedisCommand, RedisReading
 from tests.support.builders import essay_names, evidence, minutes, registration, update
 from tests.support.draining import drain
 from tests.support.faults.proxy import FaultyProxy, ProxyThread, redis_exec

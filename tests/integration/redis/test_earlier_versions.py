@@ -11,11 +11,11 @@ from batch_conductor_service.domain.drift import merged
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import KnownConnection, RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate, StepName
-from batch_conductor_service.port_values import RedisCommand, RedisReading
 from common_core.verdicts import Reason
+from service_libs.redis.connections import KnownConnection, RedisPolicy
+from service_libs.redis.transactions import RedisCommand, RedisReading
 from tests.support.builders import evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.earlier_layouts import (
@@ -105,10 +105,10 @@ class TestOfWhatTheyLeft:
         self, setup: RedisSetup, archive: PostgresBatchStateRepository, queue: RedisPersistenceQueue
     ) -> None:
         """Of what waits, an answer could miss a failure that their Redis has lost."""
-        in_doubt = await summary_of(setup)
+        before = await summary_of(setup)
         await drain(queue, archive)
 
-        assert not in_doubt.is_whole
+        assert not before.is_whole
         assert await summary_of(setup) == right(FIRST, SECOND)
         assert (await archive.get_summary(BATCH)).summary == right(FIRST, SECOND)
         for said in (OTHER, BARE):
@@ -166,7 +166,7 @@ class TestWithoutAnArchive:
             "bcs:batch:batch:registrations",
         ],
     )
-    async def test_where_a_part_is_lost_it_stays_in_doubt(
+    async def test_where_a_part_is_lost_it_is_not_whole(
         self, redis_url: str, redis: Redis, lost: str
     ) -> None:
         """It may have been the failure."""

@@ -13,9 +13,9 @@ from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
 from batch_conductor_service.implementations.redis import batch_state
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
+from service_libs.redis.connections import RedisPolicy
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup, redis_repository

@@ -9,10 +9,10 @@ from batch_conductor_service.domain.completeness import StepProgress, judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import KnownConnection, RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
-from batch_conductor_service.port_values import RedisCommand, RedisReading
+from service_libs.redis.connections import KnownConnection, RedisPolicy
+from service_libs.redis.transactions import RedisCommand, RedisReading
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.repositories import IN_LANES, RedisSetup, redis_repository
@@ -115,7 +115,7 @@ async def test_no_difference_is_added_to_a_batch_that_was_lost_since_it_was_read
         assert "o:nlp:nlp" in await redis.hkeys(TRUTH)
 
 
-async def test_a_batch_is_in_doubt_while_the_counts_of_what_waits_are_lost(
+async def test_a_batch_is_not_whole_while_the_counts_of_what_waits_are_lost(
     setup: RedisSetup,
     archive: PostgresBatchStateRepository,
     queue: RedisPersistenceQueue,
@@ -127,16 +127,16 @@ async def test_a_batch_is_in_doubt_while_the_counts_of_what_waits_are_lost(
     await redis.delete("bcs:persistence:waiting")
     await redis.delete(*[key async for key in redis.scan_iter("*batch:*")])
 
-    in_doubt = await judged(setup)
+    meanwhile = await judged(setup)
     await queue.get_watermark()
     assert await redis.hgetall("bcs:persistence:waiting") == {"batch": "1", "*": "1"}
     await drain(queue, archive)
 
-    assert not in_doubt.is_complete
+    assert not meanwhile.is_complete
     assert (await judged(setup)).failed == 1
 
 
-async def test_counts_of_what_was_lost_from_the_queue_are_made_anew(
+async def test_counts_of_what_was_lost_from_the_queue_are_made_again(
     setup: RedisSetup,
     archive: PostgresBatchStateRepository,
     queue: RedisPersistenceQueue,

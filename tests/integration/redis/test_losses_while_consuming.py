@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, StepName
 from service_libs.memory.broker import MemoryBroker
+from service_libs.redis.connections import RedisPolicy
 from tests.support.builders import spellchecked
 from tests.support.database import migrated_database_url, migrated_engine
 from tests.support.draining import drain

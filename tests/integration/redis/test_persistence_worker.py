@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
@@ -22,6 +21,7 @@ from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPol
 from local_stack.postgres import PostgresServer
 from service_libs.exceptions import BrokerUnavailableError, StoreUnavailableError
 from service_libs.kafka.records import DeadLetter
+from service_libs.redis.connections import RedisPolicy
 from tests.support.builders import essay_names, evidence, outcome, registration, update
 from tests.support.database import migrate, open_engine
 from tests.support.pipelines import DEPENDENCIES

@@ -6,12 +6,11 @@ from contextlib import AsyncExitStack
 import pytest
 from redis.asyncio import Redis
 
-from batch_conductor_service.implementations.redis.client import RedisClient
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, StepName
-from batch_conductor_service.port_values import RedisCommand
-from batch_conductor_service.protocols import RedisReaderProtocol
+from service_libs.redis.client import RedisClient
+from service_libs.redis.connections import RedisPolicy
+from service_libs.redis.transactions import RedisCommand, RedisReaderProtocol
 from tests.support.builders import essay_names, evidence, update
 from tests.support.repositories import RedisSetup, redis_repository
 

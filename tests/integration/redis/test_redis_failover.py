@@ -11,19 +11,20 @@ from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
-from batch_conductor_service.implementations.redis.health import RedisProbe
-from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
+from batch_conductor_service.implementations.redis.queue import (
+    RedisPersistenceQueue,
+    WaitingEntries,
+)
 from batch_conductor_service.models import BatchId, StepName
 from local_stack.ports import LOCALHOST
 from local_stack.valkey import ValkeyServer
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import RedisPolicy
 from tests.support.builders import essay_names, evidence, minutes, registration, update
 from tests.support.draining import drain
 from tests.support.faults.proxy import FaultyProxy, ProxyThread
 from tests.support.replication import follow, promote
-from tests.support.repositories import RedisSetup, redis_repository
+from tests.support.repositories import RedisSetup, redis_probe, redis_repository
 from tests.support.waiting import eventually
 
 COMPLETE = update(
@@ -108,7 +109,7 @@ async def test_a_primary_that_was_demoted_is_left_and_not_believed(
     failover_queue: RedisPersistenceQueue,
     archive: PostgresBatchStateRepository,
 ) -> None:
-    probe = RedisProbe(pair.url, RedisPolicy())
+    probe = redis_probe(pair.url)
     async with redis_repository(pair.url, archive, waiting=known) as setup:
         await probe.ping()
         await failover_queue.get_backlog()

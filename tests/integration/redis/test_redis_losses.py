@@ -10,12 +10,14 @@ from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
-from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
+from batch_conductor_service.implementations.redis.queue import (
+    RedisPersistenceQueue,
+    WaitingEntries,
+)
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from common_core.verdicts import Reason
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import RedisPolicy
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.pipelines import DEPENDENCIES
@@ -130,7 +132,7 @@ async def test_without_an_archive_what_cannot_be_read_keeps_the_step_running(
     assert judge_step(summary, SPELLCHECK).reason is Reason.STATE_UNKNOWN
 
 
-async def test_a_batch_that_was_in_doubt_stays_so_when_the_archive_is_turned_off(
+async def test_a_batch_that_was_not_whole_stays_so_when_the_archive_is_turned_off(
     redis_url: str,
 ) -> None:
     async with redis_repository(redis_url, UnreachableArchive()) as cut_off:

@@ -9,12 +9,12 @@ from redis.asyncio import Redis
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, StepName
 from batch_conductor_service.persisting.codec import PAYLOAD_VERSION, encode_update
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
+from service_libs.redis.connections import RedisPolicy
 from tests.support.builders import essay_names, evidence, update
 from tests.support.consuming import ControlledDlq
 from tests.support.repositories import RedisSetup
@@ -56,7 +56,7 @@ def command(*parts: str | int) -> Loss:
     return lose
 
 
-async def make_the_group_anew_at_the_end(redis: Redis, _: Sequence[str]) -> None:
+async def make_the_group_again_at_the_end(redis: Redis, _: Sequence[str]) -> None:
     await redis.xgroup_destroy(STREAM, GROUP)
     await redis.xgroup_create(STREAM, GROUP, "$")
 
@@ -71,7 +71,7 @@ LOST = {
 MOVED = {
     "to-the-end": command("XGROUP", "SETID", STREAM, GROUP, "$"),
     "past-one": command("XGROUP", "SETID", STREAM, GROUP, "first"),
-    "made-anew-at-the-end": make_the_group_anew_at_the_end,
+    "made-again-at-the-end": make_the_group_again_at_the_end,
     "destroyed": command("XGROUP", "DESTROY", STREAM, GROUP),
 }
 
@@ -179,7 +179,7 @@ class TestOfAnotherVersion:
         assert await redis.xlen(STREAM) == 1
         assert (await redis.xpending(STREAM, GROUP))["pending"] == 1
 
-    async def test_its_batch_is_in_doubt_while_it_waits(
+    async def test_its_batch_is_not_whole_while_it_waits(
         self,
         setup: RedisSetup,
         queue: RedisPersistenceQueue,

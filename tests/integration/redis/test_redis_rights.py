@@ -8,25 +8,22 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from batch_conductor_service.implementations.redis.connections import (
-    RedisPolicy,
-    connect,
-    execute,
-    translated,
-)
-from batch_conductor_service.implementations.redis.health import RedisProbe
+from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.rights import COMMANDS
 from local_stack.ports import find_free_port
 from local_stack.valkey import ValkeyServer
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import RedisPolicy, connect, execute, translated
+from service_libs.redis.health import RedisProbe
 from tests.support.redis_users import PASSWORD, make_user, run_command
+from tests.support.repositories import redis_probe
 
 POLICY = RedisPolicy(timeout_seconds=2)
 
 
 @asynccontextmanager
 async def probing(url: str) -> AsyncIterator[RedisProbe]:
-    probe = RedisProbe(url, POLICY)
+    probe = redis_probe(url, POLICY)
     try:
         yield probe
     finally:
@@ -100,12 +97,12 @@ SCRIPT = "return redis.call('XADD', KEYS[1], '*', 's3cret', 's3cret')"
 
 
 async def evaluate(client: Redis, key: str) -> None:
-    async with translated():
+    async with translated(keys.NAMES):
         await client.register_script(SCRIPT)(keys=[key])
 
 
 async def set_in_a_transaction(client: Redis, key: str) -> None:
-    async with translated(), client.pipeline(transaction=True) as pipe:
+    async with translated(keys.NAMES), client.pipeline(transaction=True) as pipe:
         await execute(pipe, [("SET", key, "s3cret")])
 
 
@@ -122,7 +119,7 @@ async def set_in_a_transaction(client: Redis, key: str) -> None:
 async def test_whatever_is_refused_while_it_works_is_named_without_its_values(
     run: Callable[[Redis, str], Awaitable[None]], changes: list[str], told: str, redis_url: str
 ) -> None:
-    client = connect(await make_user(redis_url, *changes), POLICY)
+    client = connect(await make_user(redis_url, *changes), POLICY, keys.NAMES)
 
     with pytest.raises(StoreUnavailableError) as refused:
         await run(client, "bcs:s3cret")

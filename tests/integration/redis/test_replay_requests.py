@@ -3,9 +3,9 @@
 import pytest
 from redis.asyncio import Redis
 
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.replays import RedisReplayRequests
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import RedisPolicy
 from tests.support.repositories import RedisSetup, redis_repository
 
 ONE, OTHER = ("topic.v1", 0), ("topic.v1", 11)

@@ -13,13 +13,13 @@ from batch_conductor_service.implementations.postgres.batch_state import (
 )
 from batch_conductor_service.implementations.postgres.retention import PostgresIdleBatches
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.implementations.redis.retention import RedisPassingBatches
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, StepName
 from batch_conductor_service.operating.retention import Retention, RetentionPolicy
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import RedisPolicy
 from tests.support.builders import evidence, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.repositories import RedisSetup, redis_repository

@@ -10,13 +10,13 @@ from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis import client
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, StepName
 from local_stack.ports import LOCALHOST
 from local_stack.valkey import ValkeyServer
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis import client
+from service_libs.redis.connections import RedisPolicy
 from tests.support.builders import evidence, minutes, update
 from tests.support.faults.proxy import FaultyProxy, ProxyThread
 from tests.support.replication import follow, promote

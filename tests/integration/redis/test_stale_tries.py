@@ -15,10 +15,10 @@ from batch_conductor_service.domain.drift import merged
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.connections import RedisPolicy
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from common_core.verdicts import Reason
+from service_libs.redis.connections import RedisPolicy
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.pipelines import DEPENDENCIES
@@ -64,7 +64,7 @@ class OvertakenArchive:
 
 @pytest.mark.parametrize("policy", [None, IN_LANES], ids=["by-watch", "in-lanes"])
 @pytest.mark.parametrize("writes", [True, False], ids=["written", "asked"])
-async def test_each_try_hears_the_archive_anew(
+async def test_each_try_hears_the_archive_again(
     redis_url: str,
     archive: PostgresBatchStateRepository,
     redis: Redis,

@@ -53,7 +53,7 @@ class ContainerProcess:
         """Return when the server answers.
 
         Raises:
-            LocalServerError: it did not in time; its last words are told.
+            LocalServerError: it did not in time; its last words are in it.
         """
         deadline = time.monotonic() + timeout
         while not is_ready():

@@ -26,5 +26,5 @@ class Journal:
 
     def trace(self) -> str:
         """Return the faults and what else was not ordinary, for the message of a failure."""
-        told = [e for e in self.entries if e["what"] not in ("acknowledged", "answered")]
-        return "\n".join(json.dumps(entry) for entry in told[-60:])
+        unusual = [e for e in self.entries if e["what"] not in ("acknowledged", "answered")]
+        return "\n".join(json.dumps(entry) for entry in unusual[-60:])

@@ -102,7 +102,7 @@ class KraftBroker:
         return ServerProcess("Kafka", java("kafka.Kafka", file), log_path=directory / "kafka.log")
 
     def _properties(self, host: str) -> dict[str, str]:
-        """Return what it is told: small and quick, with sessions as short as the tests need."""
+        """Return its settings: small and quick, with sessions as short as the tests need."""
         controller = find_free_port()
         listeners = {**self._listeners, "CONTROLLER": controller}
         return {

@@ -52,7 +52,7 @@ class Onlooker:
         """Return once every record is consumed, persisted and committed.
 
         Raises:
-            AssertionError: that did not come; it tells what is left.
+            AssertionError: that did not come; it says what is left.
         """
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         while left := await self._find_left():
@@ -157,7 +157,7 @@ def _undated(field: str) -> str:
 
 
 class _Unheard:
-    """An archive that tells nothing, so that only Redis speaks."""
+    """An archive that says nothing, so that only Redis speaks."""
 
     async def load_states(self, batch_ids: Sequence[BatchId]) -> dict[BatchId, BatchState]:
         raise StoreUnavailableError(f"{len(batch_ids)} batches are not to be asked for")

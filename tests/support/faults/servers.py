@@ -128,7 +128,7 @@ class FaultServers:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """The settings that tell the service of the servers, through the proxies."""
+        """The settings by which the service finds the servers, through the proxies."""
         through = str(self.postgres_proxy.port)
         return {
             "REDIS_URL": f"redis://{LOCALHOST}:{self.redis_proxy.port}/0",

@@ -162,7 +162,7 @@ class World:
             assert answer.skipped == self.model.skipped(batch, pipeline), (batch, pipeline)
 
     async def _ask_until_sure(self, batch: BatchId, pipeline: str) -> Answer:
-        """Return an answer that rests on Redis again; breakers take a moment to close."""
+        """Return an answer from Redis again; breakers take a moment to close."""
         async with asyncio.timeout(SURE_SECONDS):
             while True:
                 answer = await self.caller.ask(batch, pipeline, self.member.address)
@@ -182,7 +182,7 @@ class World:
 
 @asynccontextmanager
 async def open_world(servers: FaultServers, journal_path: Path) -> AsyncIterator[World]:
-    """Give a world in which everything runs; tell its trace when the test fails."""
+    """Give a world in which everything runs; add its trace when the test fails."""
     await servers.heal()
     await servers.run(servers.members[0].reset)
     model, journal = Model(service_catalog()), Journal(journal_path)

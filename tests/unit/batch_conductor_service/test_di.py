@@ -6,7 +6,7 @@ import pytest
 from dishka import AsyncContainer
 
 from batch_conductor_service import protocols
-from batch_conductor_service.api.resolving import ResolutionDesk
+from batch_conductor_service.api.pipelines import QuestionHandler
 from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.exceptions import PipelineConfigurationError
@@ -42,7 +42,7 @@ ALWAYS_THERE = (
     Sequence[HealthProbeProtocol],
     HealthMonitor,
     PipelineCatalog,
-    ResolutionDesk,
+    QuestionHandler,
     Supervisor,
 )
 

@@ -8,8 +8,9 @@ from dishka import Provider, Scope
 from batch_conductor_service.config import Settings
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
-from batch_conductor_service.startup_setup import build_container, shutdown_services
+from batch_conductor_service.startup_setup import build_container
 from service_libs.exceptions import UncleanShutdownError
+from service_libs.lifecycle import shut_down
 from service_libs.protocols import BackgroundTaskProtocol
 from service_libs.settings import Environment
 from service_libs.supervisor import Supervisor
@@ -32,7 +33,7 @@ async def test_a_task_that_had_to_be_cut_off_is_no_clean_end() -> None:
     await task.is_running.wait()
 
     with pytest.raises(UncleanShutdownError):
-        await shutdown_services(container)
+        await shut_down(container, SETTINGS.shutdown_timeout_seconds)
 
 
 async def test_a_connection_that_does_not_close_is_no_clean_end() -> None:
@@ -46,7 +47,7 @@ async def test_a_connection_that_does_not_close_is_no_clean_end() -> None:
     await container.get(BatchStateRepositoryProtocol)
 
     with pytest.raises(UncleanShutdownError):
-        await shutdown_services(container)
+        await shut_down(container, SETTINGS.shutdown_timeout_seconds)
 
 
 async def test_resources_are_closed_after_the_tasks_have_stopped() -> None:
@@ -66,6 +67,6 @@ async def test_resources_are_closed_after_the_tasks_have_stopped() -> None:
     (await container.get(Supervisor)).start()
     await task.is_running.wait()
 
-    await shutdown_services(container)
+    await shut_down(container, SETTINGS.shutdown_timeout_seconds)
 
     assert journal == ["consumer", "closed"]

@@ -7,6 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import StepDependencies
+from batch_conductor_service.domain.unreadable import (
+    unreadable_essay,
+    unreadable_outcome,
+    unreadable_registration,
+)
 from batch_conductor_service.implementations.postgres import statements
 from batch_conductor_service.implementations.postgres.retention import NOTE_ACTIVITY
 from batch_conductor_service.implementations.postgres.rows import (
@@ -16,14 +21,8 @@ from batch_conductor_service.implementations.postgres.rows import (
 )
 from batch_conductor_service.models import (
     BatchId,
-    BatchRegistration,
     BatchUpdate,
-    EssayEvidence,
     EssayId,
-    OutcomeVerdict,
-    PhaseOutcome,
-    ProcessingStepStatus,
-    StepEvidence,
     StepName,
 )
 from batch_conductor_service.port_values import SummaryReading
@@ -117,23 +116,9 @@ async def _write(connection: AsyncConnection, states: dict[BatchId, BatchState])
 def _specimen() -> BatchUpdate:
     """Return an update with a row for each table; what is wrong with it is not its fault."""
     step, at = StepName("step"), datetime.now(UTC)
-    evidence = StepEvidence(status=ProcessingStepStatus.COMPLETED, occurred_at=at)
     return BatchUpdate(
         batch_id=BatchId("specimen"),
-        evidence=(EssayEvidence(essay_id=EssayId("essay"), step=step, evidence=evidence),),
-        outcomes=(
-            PhaseOutcome(
-                step=step,
-                fingerprint="specimen",
-                occurred_at=at,
-                status="completed_successfully",
-                verdict=OutcomeVerdict.CONFIRMS,
-                reported_total=1,
-            ),
-        ),
-        registrations=(
-            BatchRegistration(
-                fingerprint="specimen", occurred_at=at, repeated_at=at, essays_total=1
-            ),
-        ),
+        evidence=(unreadable_essay(EssayId("essay"), step, at),),
+        outcomes=(unreadable_outcome(step, at, is_own=False),),
+        registrations=(unreadable_registration(at),),
     )

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import TextClause
 
@@ -25,7 +25,6 @@ from batch_conductor_service.models import (
 
 ROWS_PER_STATEMENT = 10_000  # a fraction of a second of work, so that no number of rows times out
 
-Item = TypeVar("Item")
 KeyedRow = tuple[tuple[str, ...], tuple[object, ...]]  # key columns, other columns
 
 
@@ -56,17 +55,20 @@ def read_states(
     registrations: Iterable[Sequence[Any]],
 ) -> dict[BatchId, BatchState]:
     """Return the states of the batches that the rows are about."""
-    evidence_of = _by_batch(evidence, _read_evidence)
-    outcomes_of = _by_batch(outcomes, _read_outcome)
-    registrations_of = _by_batch(registrations, _read_registration)
+    found: dict[BatchId, tuple[list[Any], list[Any], list[Any]]] = defaultdict(lambda: ([], [], []))
+    kinds = (
+        (evidence, _read_evidence),
+        (outcomes, _read_outcome),
+        (registrations, _read_registration),
+    )
+    for kind, (rows, read) in enumerate(kinds):
+        for row in rows:
+            found[BatchId(row[0])][kind].append(read(row))
     return merge_by_batch(
         BatchUpdate(
-            batch_id=batch_id,
-            evidence=tuple(evidence_of.get(batch_id, ())),
-            outcomes=tuple(outcomes_of.get(batch_id, ())),
-            registrations=tuple(registrations_of.get(batch_id, ())),
+            batch_id=batch_id, evidence=tuple(one), outcomes=tuple(two), registrations=tuple(three)
         )
-        for batch_id in evidence_of.keys() | outcomes_of.keys() | registrations_of.keys()
+        for batch_id, (one, two, three) in found.items()
     )
 
 
@@ -117,15 +119,6 @@ _MERGES: tuple[
         _registration_rows,
     ),
 )
-
-
-def _by_batch(
-    rows: Iterable[Sequence[Any]], read: Callable[[Sequence[Any]], Item]
-) -> dict[BatchId, list[Item]]:
-    items: dict[BatchId, list[Item]] = defaultdict(list)
-    for row in rows:
-        items[BatchId(row[0])].append(read(row))
-    return items
 
 
 def _read_evidence(columns: Sequence[Any]) -> EssayEvidence:

@@ -4,7 +4,7 @@ The field `summary` alone answers a question. The others are the evidence it fol
 each essay, outcome and registration.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -42,7 +42,7 @@ _ESSAY, _OUTCOME, _REGISTRATION = "e:", "o:", "r:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptSummary:
-    """A summary as it is kept, with what tells whether it may be believed.
+    """A summary as it is kept, with what decides whether it is current (`CurrentData`).
 
     Attributes:
         server_run: the data in which the batch was last merged with the archive; empty where there
@@ -66,11 +66,26 @@ class KeptEssay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptBatch:
-    """All evidence of a batch, its essays as they were read, and the other fields as they were."""
+    """What was read of a batch's hash: all of it, or only what an update touches.
 
+    Attributes:
+        summary: None where there is none that this version can read.
+        state: the evidence; none at all where this version cannot read a part of it.
+        essays: each as it was read; one that is not kept is empty.
+        reports: the fields that are of no essay, as they were read.
+        is_readable: whether this version can read all of it.
+    """
+
+    summary: KeptSummary | None
     state: BatchState
     essays: Mapping[EssayId, KeptEssay] = field(default_factory=dict)
     reports: Mapping[str, str] = field(default_factory=dict)
+    is_readable: bool = True
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is kept, of a batch of which all was read."""
+        return bool(self.essays or self.reports) or not self.is_readable
 
 
 def essay_field(essay_id: EssayId) -> str:
@@ -134,27 +149,6 @@ def encode_essay(essay: KeptEssay) -> str:
     return _text({"steps": steps, "created_at": essay.created_at, "member": essay.is_member})
 
 
-def decode_essay(batch_id: BatchId, essay_id: EssayId, text: str | None) -> KeptEssay:
-    """Return the essay; one that is not kept is empty.
-
-    Raises:
-        ValueError: this version cannot read it.
-    """
-    try:
-        json = orjson.loads('{"steps":{}}' if text is None else text)
-        steps = {
-            StepName(name): EssayStep(sources={s: evidence_from(e) for s, e in sources.items()})
-            for name, sources in json["steps"].items()
-        }
-        return KeptEssay(
-            state=EssayProcessingState(batch_id=batch_id, essay_id=essay_id, steps=steps),
-            created_at=json.get("created_at"),
-            is_member=json.get("member", False),
-        )
-    except (KeyError, TypeError, AttributeError) as exc:
-        raise ValueError("not an essay of this version") from exc
-
-
 def encode_reports(update: BatchUpdate) -> dict[str, str]:
     """Return the fields of the outcomes and registrations."""
     outcomes = {
@@ -167,73 +161,49 @@ def encode_reports(update: BatchUpdate) -> dict[str, str]:
     return outcomes | registrations
 
 
-def decode_batch(batch_id: BatchId, fields: Mapping[str, str]) -> KeptBatch:
-    """Return the batch that the fields hold, without the summary.
-
-    Raises:
-        ValueError: this version cannot read a part of it.
-    """
-    essays = {}
-    outcomes, registrations = [], []
+def decode_batch(batch_id: BatchId, fields: Mapping[str, str | None]) -> KeptBatch:
+    """Return what the fields hold; an essay's field may be empty."""
+    summary = decode_summary(batch_id, fields.get(SUMMARY))
     try:
-        for name, text in fields.items():
-            if name.startswith(_ESSAY):
-                essay_id = EssayId(name.removeprefix(_ESSAY))
-                essays[essay_id] = decode_essay(batch_id, essay_id, text)
-            elif name.startswith(_OUTCOME):
-                outcomes.append(outcome_from(orjson.loads(text)))
-            elif name.startswith(_REGISTRATION):
-                registrations.append(registration_from(orjson.loads(text)))
-    except (KeyError, TypeError, AttributeError) as exc:
-        raise ValueError("not a batch of this version") from exc
+        return _decode_evidence(batch_id, summary, fields)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return KeptBatch(summary=summary, state=BatchState(batch_id), is_readable=False)
+
+
+def _decode_evidence(
+    batch_id: BatchId, summary: KeptSummary | None, fields: Mapping[str, str | None]
+) -> KeptBatch:
+    essays, reports, outcomes, registrations = {}, {}, [], []
+    for name, text in fields.items():
+        if name.startswith(_ESSAY):
+            essay_id = EssayId(name.removeprefix(_ESSAY))
+            essays[essay_id] = _decode_essay(batch_id, essay_id, text)
+            continue
+        reports[name] = text or ""
+        if name.startswith(_OUTCOME):
+            outcomes.append(outcome_from(orjson.loads(reports[name])))
+        elif name.startswith(_REGISTRATION):
+            registrations.append(registration_from(orjson.loads(reports[name])))
     state = BatchState(batch_id)
     state.merge(
         BatchUpdate(batch_id=batch_id, outcomes=tuple(outcomes), registrations=tuple(registrations))
     )
     for essay in essays.values():
         state.merge_essay(essay.state)
-    others = {name: text for name, text in fields.items() if not name.startswith(_ESSAY)}
-    return KeptBatch(state=state, essays=essays, reports=others)
+    return KeptBatch(summary=summary, state=state, essays=essays, reports=reports)
 
 
-def encode_changes(
-    kept: KeptBatch, created_at: datetime
-) -> tuple[dict[str, str], dict[EssayId, KeptEssay]]:
-    """Return the fields that are not as they were read, without the summary, and changed essays.
-
-    Every member of the batch has a field, for its events to find that it counts.
-    """
-    members = kept.state.members() or frozenset()
-    reports = encode_reports(kept.state.reports())
-    fields = {name: text for name, text in reports.items() if kept.reports.get(name) != text}
-    essays = {}
-    for state in _each_place(kept, members):
-        known = kept.essays.get(state.essay_id)
-        essay = KeptEssay(
-            state=state,
-            created_at=(known and known.created_at) or time_text(created_at),
-            is_member=state.essay_id in members,
-        )
-        field_name = essay_field(state.essay_id)
-        if essay != known:
-            fields[field_name] = encode_essay(essay)
-            essays[state.essay_id] = essay
-    return fields, essays
-
-
-def _each_place(kept: KeptBatch, members: frozenset[EssayId]) -> Iterator[EssayProcessingState]:
-    """Yield every essay that has a field, or is to get one: also one that was a member before."""
-    unheard = set(members | kept.essays.keys())
-    for state in kept.state.each_essay():
-        unheard.discard(state.essay_id)
-        yield state
-    for essay_id in unheard:
-        yield EssayProcessingState(batch_id=kept.state.batch_id, essay_id=essay_id)
-
-
-def flat(fields: Mapping[str, str]) -> Iterable[str]:
-    """Return the fields as the arguments of HSET."""
-    return (part for pair in fields.items() for part in pair)
+def _decode_essay(batch_id: BatchId, essay_id: EssayId, text: str | None) -> KeptEssay:
+    json = orjson.loads('{"steps":{}}' if text is None else text)
+    steps = {
+        StepName(name): EssayStep(sources={s: evidence_from(e) for s, e in sources.items()})
+        for name, sources in json["steps"].items()
+    }
+    return KeptEssay(
+        state=EssayProcessingState(batch_id=batch_id, essay_id=essay_id, steps=steps),
+        created_at=json.get("created_at"),
+        is_member=json.get("member", False),
+    )
 
 
 def _encode_step(step: StepCompletionSummary) -> Json:

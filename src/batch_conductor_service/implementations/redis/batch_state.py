@@ -6,29 +6,28 @@ WATCH. Never by a plain write: that would lose what others wrote in between.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterator, Sequence
-from dataclasses import replace
-from typing import TypeVar
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.exceptions import GiveWayError
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_hash import decode_summary
 from batch_conductor_service.implementations.redis.batch_reading import summary_commands
-from batch_conductor_service.implementations.redis.locks import KeyedLocks
 from batch_conductor_service.implementations.redis.planning import TransactionPlan, WritePlanner
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
+from batch_conductor_service.implementations.redis.queue import WaitingEntries
 from batch_conductor_service.models import BatchId, BatchUpdate
-from batch_conductor_service.port_values import RedisCommand, SummaryReading
-from batch_conductor_service.protocols import (
-    AtomicRedisClientProtocol,
-    Compose,
-    RedisReaderProtocol,
-)
+from batch_conductor_service.port_values import SummaryReading
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError
-
-Result = TypeVar("Result")
+from service_libs.redis.transactions import (
+    AtomicRedisClientProtocol,
+    Compose,
+    GiveWayError,
+    RedisCommand,
+    RedisReaderProtocol,
+)
 
 BATCHES_PER_TRANSACTION = 32  # few round trips for a poll, without watching the world
 STATEMENTS_PER_TRANSACTION = 4_000  # as commands and objects they take some kilobytes each
@@ -39,8 +38,8 @@ LONGEST_WAY_SECONDS = 5.0  # then on all the same: WATCH decides
 class RedisCachedBatchStateRepositoryImpl:
     """`BatchStateRepositoryProtocol`: reads in one round trip, writes a poll in few transactions.
 
-    A batch that Redis does not know whole is merged with the archive when it is next written or
-    asked for. Without an archive Redis is all there is.
+    A batch whose summary is not current is merged with the archive when it is next written or asked
+    for. Without an archive Redis is all there is.
 
     Args:
         waiting: what this process knows of the queue.
@@ -57,13 +56,15 @@ class RedisCachedBatchStateRepositoryImpl:
         self._planner = planner
         self._breakers = breakers
         self._waiting = waiting
-        self._locks = KeyedLocks()
+        # By batch; a lock is there as long as somebody holds or awaits it. Writers in one process
+        # wait here instead of losing WATCH against each other.
+        self._locks: WeakValueDictionary[BatchId, asyncio.Lock] = WeakValueDictionary()
 
     async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
         entry_ids: list[str | None] = []
         for some in _by_transaction(updates):
-            async with self._locks.hold(update.batch_id for update in some):
-                entry_ids += await self._transact(some, [])
+            async with self._hold([update.batch_id for update in some]):
+                entry_ids += await self._transaction(some).run()
         return entry_ids
 
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
@@ -78,15 +79,13 @@ class RedisCachedBatchStateRepositoryImpl:
 
     async def get_state(self, batch_id: BatchId) -> BatchState:
         try:
-            plan = await self._planner.plan(
-                self._redis, [BatchUpdate(batch_id=batch_id)], reads_all=True
-            )
+            state = await self._planner.load(self._redis, batch_id)
         except StoreUnavailableError:
-            return await self._planner.load_archived(batch_id)
-        return plan.states[batch_id]
+            state = await self._planner.load_archived(batch_id)
+        return state
 
     async def _find_summary(self, batch_id: BatchId) -> SummaryReading | None:
-        """Return the summary that Redis has, if it may be believed."""
+        """Return the summary that Redis has, if it is current."""
         reading = await self._redis.read(summary_commands(batch_id))
         text, has_earlier = reading.replies
         kept = None if has_earlier else decode_summary(batch_id, text)
@@ -97,78 +96,97 @@ class RedisCachedBatchStateRepositoryImpl:
         return SummaryReading(summary=summary, server_run=current.server_run)
 
     async def _recover(self, batch_id: BatchId) -> SummaryReading:
-        """Return the summary of a batch that Redis does not know whole, and keep it there.
+        """Return the summary of a batch of which Redis has none that is current, and keep it there.
 
         Whoever asks for the same batch meanwhile waits, and finds it there.
         """
-        async with self._locks.hold([batch_id]):
+        async with self._hold([batch_id]):
             known = await self._find_summary(batch_id)
             if known is not None:
                 return known
-            plans: list[TransactionPlan] = []
+            transaction = self._transaction([BatchUpdate(batch_id=batch_id)])
             try:
-                await self._transact([BatchUpdate(batch_id=batch_id)], plans)
+                await transaction.run()
             except StoreUnavailableError:
-                if not plans:
+                if not transaction.plan.summaries:
                     raise
             # The answer does not need the cache: what was read is true of when it was read.
-            plan = plans[-1]
+            plan = transaction.plan
             return SummaryReading(summary=plan.summaries[batch_id], server_run=plan.server_run)
 
-    async def _transact(
-        self, updates: Sequence[BatchUpdate], plans: list[TransactionPlan]
-    ) -> list[str | None]:
-        """Merge updates of different batches in one transaction, else each in its batch's lane.
+    def _transaction(self, updates: Sequence[BatchUpdate]) -> "_Transaction":
+        return _Transaction(self._redis, self._planner, self._waiting, updates)
 
-        Return their queue entries; `plans` gets the plan of the latest try.
-        """
-        watched = _watched([update.batch_id for update in updates])
-        began_at = time.monotonic()
+    @asynccontextmanager
+    async def _hold(self, batch_ids: Sequence[BatchId]) -> AsyncIterator[None]:
+        """Hold the locks of all batches. They are taken in one order, so that nobody deadlocks."""
+        locks = [self._locks.setdefault(one, asyncio.Lock()) for one in sorted(set(batch_ids))]
+        async with AsyncExitStack() as stack:
+            for lock in locks:
+                await stack.enter_async_context(lock)
+            yield
+
+
+@dataclass(slots=True)
+class _Transaction:
+    """Updates of different batches, on their way into Redis.
+
+    `plan` is what the latest try has read and was to write; it is empty before the first.
+    """
+
+    redis: AtomicRedisClientProtocol
+    planner: WritePlanner
+    waiting: WaitingEntries
+    updates: Sequence[BatchUpdate]
+    plan: TransactionPlan = field(default_factory=TransactionPlan)
+
+    async def run(self) -> list[str | None]:
+        """Merge the updates together, else each in its batch's lane; return their queue entries."""
+        began_at, watched = time.monotonic(), _watched(self.updates)
         while True:
             gives_way = time.monotonic() < began_at + LONGEST_WAY_SECONDS
-            compose = self._composer(updates, plans, gives_way=gives_way)
+            compose = self._composer(self.updates, gives_way=gives_way)
             try:
-                results = await self._noting(self._redis.transact(watched, compose), plans)
+                with self._noting():
+                    results = await self.redis.transact(watched, compose)
             except GiveWayError:
                 await asyncio.sleep(GIVE_WAY_SECONDS)
                 continue
             if results is None:
-                return [await self._transact_in_lane(update, plans) for update in updates]
-            return list(plans[-1].entry_ids(results))
+                return [await self._run_in_lane(update) for update in self.updates]
+            return list(self.plan.entry_ids(results))
 
-    async def _transact_in_lane(
-        self, update: BatchUpdate, plans: list[TransactionPlan]
-    ) -> str | None:
-        lane, watched = keys.lane(update.batch_id), _watched([update.batch_id])
-        compose = self._composer([update], plans, gives_way=False)
-        results = await self._noting(self._redis.transact_in_lane(lane, watched, compose), plans)
-        [entry_id] = plans[-1].entry_ids(results)
+    async def _run_in_lane(self, update: BatchUpdate) -> str | None:
+        compose = self._composer([update], gives_way=False)
+        with self._noting():
+            results = await self.redis.transact_in_lane(
+                keys.lane(update.batch_id), _watched([update]), compose
+            )
+        [entry_id] = self.plan.entry_ids(results)
         return entry_id
 
-    def _composer(
-        self, updates: Sequence[BatchUpdate], plans: list[TransactionPlan], *, gives_way: bool
-    ) -> Compose:
+    def _composer(self, updates: Sequence[BatchUpdate], *, gives_way: bool) -> Compose:
         async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
-            plan = await self._planner.plan(reader, updates, gives_way=gives_way)
-            plans[:] = [plan]
-            if plan.queues:
-                self._waiting.note_queued()
-            return [command for some in plan.commands for command in some]
+            self.plan = await self.planner.plan(reader, updates, gives_way=gives_way)
+            if self.plan.queues:
+                self.waiting.note_queued()
+            return [command for some in self.plan.commands for command in some]
 
         return compose
 
-    async def _noting(self, transaction: Awaitable[Result], plans: list[TransactionPlan]) -> Result:
-        """Await the transaction, and note what it has queued, or may have if it fails."""
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note what is queued by the end, or may be where it fails."""
         try:
-            return await transaction
+            yield
         finally:
-            if plans and plans[-1].queues:
-                self._waiting.note_queued()
+            if self.plan.queues:
+                self.waiting.note_queued()
 
 
-def _watched(batch_ids: Sequence[BatchId]) -> list[str]:
+def _watched(updates: Sequence[BatchUpdate]) -> list[str]:
     """Return what a transaction watches: the batches, and where earlier versions write of them."""
-    return [key(batch_id) for batch_id in batch_ids for key in (keys.batch, keys.earlier_summary)]
+    return [key(one.batch_id) for one in updates for key in (keys.batch, keys.earlier_summary)]
 
 
 def _by_transaction(updates: Sequence[BatchUpdate]) -> Iterator[list[BatchUpdate]]:

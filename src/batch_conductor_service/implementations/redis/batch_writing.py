@@ -4,49 +4,38 @@ An essay's own event changes one essay and, by the difference it makes, the summ
 registration may say of every essay whether it counts, so then all of them are counted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import orjson
+
 from batch_conductor_service.domain.counting import Tally, tally_essay, with_difference
-from batch_conductor_service.domain.merging import merge_evidence
 from batch_conductor_service.domain.pipelines import StepDependencies
+from batch_conductor_service.domain.standing import judge_essay
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_hash import (
     SUMMARY,
     KeptBatch,
     KeptEssay,
     KeptSummary,
-    encode_changes,
     encode_essay,
+    encode_reports,
     encode_summary,
     essay_field,
-    flat,
 )
-from batch_conductor_service.implementations.redis.batch_reading import BatchReading
-from batch_conductor_service.implementations.redis.documents import encode_document
 from batch_conductor_service.implementations.redis.earlier_versions import forget_earlier
 from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchUpdate,
-    EssayEvidence,
     EssayId,
     EssayProcessingState,
-    EssayStep,
-    StepName,
+    ProcessingStepStatus,
 )
-from batch_conductor_service.persisting.codec import encode_update, time_text
-from batch_conductor_service.port_values import RedisCommand
+from batch_conductor_service.persisting.codec import encode_update, evidence_json, time_text
+from service_libs.redis.transactions import RedisCommand
 
 UNKNOWN_TTL_SECONDS = 60  # for that nobody has heard of a batch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WritePolicy:
-    """How state is written: for how long, and whether a queue entry for Postgres goes with it."""
-
-    ttl_seconds: int
-    is_queued: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,141 +44,100 @@ class BatchChange:
 
     Attributes:
         kept: the summary.
-        essays: those that changed, as they are now.
-        fields: the changed fields of the hash but for the summary.
+        essays: those that are not as they were read.
+        reports: the fields of outcomes and registrations that are not as they were read.
         queued: what Postgres is to get.
         is_new_hash: whether what was kept is of no use and is deleted.
     """
 
     kept: KeptSummary
     essays: Mapping[EssayId, KeptEssay]
-    fields: Mapping[str, str]
     queued: BatchUpdate
+    reports: Mapping[str, str]
     is_new_hash: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody has heard of the batch, which is kept for a short time."""
+        summary = self.kept.summary
+        return not (summary.steps or self.essays or self.reports or _says_something(self.queued))
 
 
 def change_essays(
-    reading: BatchReading,
+    batch: KeptBatch,
     kept: KeptSummary,
     update: BatchUpdate,
     dependencies: StepDependencies,
     now: datetime,
 ) -> BatchChange | None:
-    """Return what essays' own events change, or None where all essays have to be counted."""
+    """Return what essays' own events change, or None where all essays have to be counted.
+
+    The batch has the essays that the update touches; it is merged into them.
+    """
+    batch.state.merge(update)
     summary: BatchCompletionSummary | None = kept.summary
     changed: dict[EssayId, KeptEssay] = {}
-    for essay_id, said in _by_essay(update.evidence).items():
-        known = reading.essays[essay_id]
-        essay = _merge_essay(known, said, now)
-        if essay.state.steps == known.state.steps:
-            continue
-        changed[essay_id] = essay
-        summary = summary and _count_change(summary, known, essay, dependencies)
+    for state in batch.state.each_essay():
+        known = batch.essays[state.essay_id]
+        if state.steps != known.state.steps:
+            changed[state.essay_id] = essay = _keep(known, state, now, is_member=known.is_member)
+            summary = summary and _count_change(summary, known, essay, dependencies)
     if summary is None:
         return None
     return BatchChange(
-        kept=replace(kept, summary=summary),
-        essays=changed,
-        fields={essay_field(name): encode_essay(one) for name, one in changed.items()},
-        queued=update,
+        kept=replace(kept, summary=summary), essays=changed, reports={}, queued=update
     )
 
 
-def change_whole(
-    batch: KeptBatch, kept: KeptSummary, queued: BatchUpdate, now: datetime, *, is_readable: bool
+def change_all(
+    batch: KeptBatch, kept: KeptSummary, queued: BatchUpdate, now: datetime
 ) -> BatchChange:
-    """Return what is to be written so that the hash holds the state and the summary."""
-    fields, changed = encode_changes(batch, now)
-    heard_of = {essay_id: one for essay_id, one in changed.items() if one.state.steps}
+    """Return what is to be written so that the hash holds the state and the summary.
+
+    Every member of the batch gets a field, for its events to find that it counts. The batch has the
+    essays and reports as they were read, and the state as it is now.
+    """
+    members = batch.state.members() or frozenset()
+    essays = {}
+    for state in _each_place(batch, members):
+        known = batch.essays.get(state.essay_id)
+        essay = _keep(known, state, now, is_member=state.essay_id in members)
+        if essay != known:
+            essays[state.essay_id] = essay
+    reports = encode_reports(batch.state.reports())
     return BatchChange(
-        kept=kept, essays=heard_of, fields=fields, queued=queued, is_new_hash=not is_readable
+        kept=kept,
+        essays=essays,
+        reports={name: text for name, text in reports.items() if batch.reports.get(name) != text},
+        queued=queued,
+        is_new_hash=not batch.is_readable,
     )
 
 
-def write_commands(change: BatchChange, policy: WritePolicy, now: datetime) -> list[RedisCommand]:
+def write_commands(change: BatchChange, ttl_seconds: int, now: datetime) -> list[RedisCommand]:
     """Return the commands that write a change; the last queues it, if it says anything."""
     summary = change.kept.summary
     batch_id, key = summary.batch_id, keys.batch(summary.batch_id)
-    fields = {SUMMARY: encode_summary(change.kept), **change.fields}
-    if _is_unknown(change):
-        return [("HSET", key, *flat(fields)), ("EXPIRE", key, UNKNOWN_TTL_SECONDS)]
-    counts: dict[str, str] = {n: str(step.completed) for n, step in summary.steps.items()}
+    fields = {SUMMARY: encode_summary(change.kept), **change.reports}
+    fields |= {essay_field(name): encode_essay(one) for name, one in change.essays.items()}
+    if change.is_empty:
+        return [_set_fields(key, fields), ("EXPIRE", key, UNKNOWN_TTL_SECONDS)]
     return [
         *forget_earlier(batch_id),
         *([("DEL", key)] if change.is_new_hash else []),
-        ("HSET", key, *flat(fields)),
-        ("EXPIRE", key, policy.ttl_seconds),
-        *_documents(change, policy, now),
-        *_counts(keys.pipeline_state(batch_id), counts, policy),
-        *_queue_entry(change.queued, policy),
+        _set_fields(key, fields),
+        ("EXPIRE", key, ttl_seconds),
+        *_documents(change, ttl_seconds, now),
+        *_counts(summary, ttl_seconds),
+        *_queue_entry(change),
     ]
 
 
-def is_queued(commands: Sequence[RedisCommand]) -> bool:
-    """Whether the last of the commands queues something for Postgres."""
-    return bool(commands) and commands[-1][0] == "XADD"
-
-
-def _is_unknown(change: BatchChange) -> bool:
-    """Whether nobody has heard of the batch, which is kept for a short time."""
-    return not (change.kept.summary.steps or change.fields or _says_something(change.queued))
-
-
-def _documents(change: BatchChange, policy: WritePolicy, now: datetime) -> Iterable[RedisCommand]:
-    batch_id = change.kept.summary.batch_id
-    for essay_id, essay in change.essays.items():
-        key = keys.essay_state(batch_id, essay_id)
-        yield ("SET", key, encode_document(essay, now), "EX", policy.ttl_seconds)
-
-
-def _counts(key: str, counts: Mapping[str, str], policy: WritePolicy) -> list[RedisCommand]:
-    if not counts:
-        return []
-    return [("HSET", key, *flat(counts)), ("EXPIRE", key, policy.ttl_seconds)]
-
-
-def _queue_entry(update: BatchUpdate, policy: WritePolicy) -> list[RedisCommand]:
-    """Return the commands that queue the update for Postgres, or note that it was not queued.
-
-    The entry carries what the events said, not what changed in Redis: an event that Redis knows
-    already may be one that Postgres never got.
-    """
-    if not _says_something(update):
-        return []
-    if not policy.is_queued:
-        return [("SADD", keys.UNARCHIVED, update.batch_id)]
-    payload = encode_update(update)
-    return [
-        ("SREM", keys.UNARCHIVED, update.batch_id),
-        ("HINCRBY", keys.PERSISTENCE_WAITING, update.batch_id, 1),
-        ("HINCRBY", keys.PERSISTENCE_WAITING, keys.WAITING_OF_ALL, 1),
-        ("INCRBY", keys.PERSISTENCE_BYTES, len(payload)),
-        (
-            *("XADD", keys.PERSISTENCE_QUEUE, "*"),
-            *("batch", update.batch_id, "update", payload),
-        ),
-    ]
-
-
-def _says_something(update: BatchUpdate) -> bool:
-    return bool(update.evidence or update.outcomes or update.registrations)
-
-
-def _by_essay(evidence: Iterable[EssayEvidence]) -> dict[EssayId, list[EssayEvidence]]:
-    grouped: dict[EssayId, list[EssayEvidence]] = {}
-    for item in evidence:
-        grouped.setdefault(item.essay_id, []).append(item)
-    return grouped
-
-
-def _merge_essay(known: KeptEssay, said: Iterable[EssayEvidence], now: datetime) -> KeptEssay:
-    steps: dict[StepName, EssayStep] = dict(known.state.steps)
-    for item in said:
-        sources = dict(steps[item.step].sources) if item.step in steps else {}
-        sources[item.source] = merge_evidence(item.source, sources.get(item.source), item.evidence)
-        steps[item.step] = EssayStep(sources=sources)
-    state: EssayProcessingState = replace(known.state, steps=steps)
-    return replace(known, state=state, created_at=_created_at(known, now))
+def _keep(
+    known: KeptEssay | None, state: EssayProcessingState, now: datetime, *, is_member: bool
+) -> KeptEssay:
+    created_at = (known and known.created_at) or time_text(now)
+    return KeptEssay(state=state, created_at=created_at, is_member=is_member)
 
 
 def _count_change(
@@ -209,5 +157,82 @@ def _count_change(
     )
 
 
-def _created_at(known: KeptEssay | None, now: datetime) -> str:
-    return (known and known.created_at) or time_text(now)
+def _each_place(batch: KeptBatch, members: frozenset[EssayId]) -> Iterator[EssayProcessingState]:
+    """Yield every essay that has a field, or is to get one: also one that was a member before."""
+    unheard = set(members | batch.essays.keys())
+    for state in batch.state.each_essay():
+        unheard.discard(state.essay_id)
+        yield state
+    for essay_id in unheard:
+        yield EssayProcessingState(batch_id=batch.state.batch_id, essay_id=essay_id)
+
+
+def _set_fields(key: str, fields: Mapping[str, str]) -> RedisCommand:
+    return ("HSET", key, *(part for pair in fields.items() for part in pair))
+
+
+def _documents(change: BatchChange, ttl_seconds: int, now: datetime) -> Iterable[RedisCommand]:
+    batch_id = change.kept.summary.batch_id
+    for essay_id, essay in change.essays.items():
+        if essay.state.steps:  # else nobody has heard of it yet
+            key = keys.essay_state(batch_id, essay_id)
+            yield ("SET", key, _encode_document(essay, now), "EX", ttl_seconds)
+
+
+def _encode_document(essay: KeptEssay, now: datetime) -> bytes:
+    """Return the JSON document of an essay, which others read."""
+    state = essay.state
+    holds = {step: judge_essay(step, known.sources) for step, known in state.steps.items()}
+    completed = ProcessingStepStatus.COMPLETED
+    return orjson.dumps(
+        {
+            "essay_id": state.essay_id,
+            "batch_id": state.batch_id,
+            "completed_steps": sorted(s for s, e in holds.items() if e.status is completed),
+            "step_metadata": {
+                step: {
+                    "status": holds[step].status.value,
+                    "timestamp": time_text(max(e.occurred_at for e in known.sources.values())),
+                    "storage_id": holds[step].storage_id,
+                    "sources": {s: evidence_json(e) for s, e in known.sources.items()},
+                }
+                for step, known in state.steps.items()
+            },
+            "created_at": essay.created_at,
+            "last_updated": time_text(now),
+        }
+    )
+
+
+def _counts(summary: BatchCompletionSummary, ttl_seconds: int) -> list[RedisCommand]:
+    """Return the commands that write the counts, which others read."""
+    if not summary.steps:
+        return []
+    key = keys.pipeline_state(summary.batch_id)
+    counts: dict[str, str] = {n: str(step.completed) for n, step in summary.steps.items()}
+    return [_set_fields(key, counts), ("EXPIRE", key, ttl_seconds)]
+
+
+def _queue_entry(change: BatchChange) -> list[RedisCommand]:
+    """Return the commands that queue the update for Postgres, or note that it was not queued.
+
+    The entry carries what the events said, not what changed in Redis: an event that Redis knows
+    already may be one that Postgres never got.
+    """
+    update = change.queued
+    if not _says_something(update):
+        return []
+    if not change.kept.server_run:  # there is no archive
+        return [("SADD", keys.UNARCHIVED, update.batch_id)]
+    payload = encode_update(update)
+    return [
+        ("SREM", keys.UNARCHIVED, update.batch_id),
+        ("HINCRBY", keys.PERSISTENCE_WAITING, update.batch_id, 1),
+        ("HINCRBY", keys.PERSISTENCE_WAITING, keys.WAITING_OF_ALL, 1),
+        ("INCRBY", keys.PERSISTENCE_BYTES, len(payload)),
+        ("XADD", keys.PERSISTENCE_QUEUE, "*", "batch", update.batch_id, "update", payload),
+    ]
+
+
+def _says_something(update: BatchUpdate) -> bool:
+    return bool(update.evidence or update.outcomes or update.registrations)

@@ -2,27 +2,45 @@
 
 Each of them writes the hash `keys.earlier_summary` with everything else. So where that is there,
 the batch is imported, and all of it deleted in the same transaction. The first versions have no
-such hash: theirs is imported when this version has nothing of the batch.
+such hash: theirs is imported when this version has nothing of the batch. Their documents have only
+`batch_id`, `completed_steps`, `step_metadata` and `created_at`, with no time for each step. What
+they say is taken as the oldest evidence there can be: any event outranks it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
+from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.batch_reading import dict_of
-from batch_conductor_service.implementations.redis.documents import EssayDocument, read_document
-from batch_conductor_service.models import BatchId, BatchUpdate, EssayId
+from batch_conductor_service.models import (
+    OBSERVED,
+    BatchId,
+    BatchUpdate,
+    EssayId,
+    EssayProcessingState,
+    EssayStep,
+    ProcessingStepStatus,
+    StepEvidence,
+    StepName,
+)
 from batch_conductor_service.persisting.codec import (
-    evidence_items,
+    evidence_from,
     outcome_from,
     registration_from,
-    text_values,
+    time_from,
 )
-from batch_conductor_service.port_values import RedisCommand
-from batch_conductor_service.protocols import RedisReaderProtocol
+from service_libs.redis.transactions import RedisCommand, RedisReaderProtocol, dict_of
 
 KEYS_PER_SCAN = 1000
+OLDEST = datetime(1970, 1, 1, tzinfo=UTC)
+
+# What the first versions wrote beside a step that is done; anything else there may be a failure.
+_SUCCESS = frozenset({None, "completed", "completed_successfully", "success", "successful"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +50,23 @@ class ImportedBatch:
     Attributes:
         update: all of it that can be read.
         unqueued: what of it no version has queued for Postgres.
-        is_intact: whether nothing of what was written is missing.
+        is_whole: whether nothing of what was written is missing.
         created_at: when the document of an essay was made.
     """
 
     update: BatchUpdate
     unqueued: BatchUpdate
-    is_intact: bool = True
-    created_at: dict[EssayId, str] = field(default_factory=dict)
+    is_whole: bool
+    created_at: Mapping[EssayId, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    """The document of an essay; that of the first versions has not reached Postgres."""
+
+    state: EssayProcessingState
+    created_at: str | None
+    is_of_first_versions: bool
 
 
 def forget_earlier(batch_id: BatchId) -> list[RedisCommand]:
@@ -51,14 +78,7 @@ def forget_earlier(batch_id: BatchId) -> list[RedisCommand]:
     summary = keys.earlier_summary(batch_id)
     return [
         ("HSET", summary, "imported", 1),
-        (
-            "DEL",
-            summary,
-            keys.earlier_index(batch_id),
-            keys.earlier_members(batch_id),
-            keys.earlier_outcomes(batch_id),
-            keys.earlier_registrations(batch_id),
-        ),
+        ("DEL", summary, *(keys.earlier(batch_id, part) for part in keys.EARLIER_PARTS)),
     ]
 
 
@@ -68,36 +88,41 @@ async def import_batch(reader: RedisReaderProtocol, batch_id: BatchId) -> Import
         [
             ("HGETALL", keys.earlier_summary(batch_id)),
             ("EXISTS", keys.pipeline_state(batch_id)),
-            ("HVALS", keys.earlier_outcomes(batch_id)),
-            ("HVALS", keys.earlier_registrations(batch_id)),
-            ("SMEMBERS", keys.earlier_index(batch_id)),
+            ("HVALS", keys.earlier(batch_id, "outcomes")),
+            ("HVALS", keys.earlier(batch_id, "registrations")),
+            ("SMEMBERS", keys.earlier(batch_id, "essays")),
         ]
     )
     summary, has_counts, outcomes, registrations, indexed = reading.replies
     fields = dict_of(summary)
     essay_ids = {EssayId(essay_id) for essay_id in indexed}
     if has_counts and not essay_ids:
-        essay_ids |= await _find_documents(reader, batch_id)
+        essay_ids |= await _find_essays(reader, batch_id)
     documents = await _read_documents(reader, batch_id, sorted(essay_ids))
-    update = BatchUpdate(
-        batch_id=batch_id,
-        evidence=tuple(item for one in documents for item in evidence_items(one.state)),
-        outcomes=tuple(text_values(outcomes, outcome_from)),
-        registrations=tuple(text_values(registrations, registration_from)),
+    update = replace(
+        _evidence_of(batch_id, documents),
+        outcomes=tuple(_read_all(outcomes, outcome_from)),
+        registrations=tuple(_read_all(registrations, registration_from)),
     )
-    first = (one for one in documents if one.is_of_first_versions)
-    unqueued = tuple(item for one in first for item in evidence_items(one.state))
     # Without an archive an earlier version queued nothing, and named no run of the server.
     was_queued = bool(fields.get("life"))
+    first = [one for one in documents if one.is_of_first_versions]
     return ImportedBatch(
         update=update,
-        unqueued=BatchUpdate(batch_id=batch_id, evidence=unqueued) if was_queued else update,
-        is_intact=_is_intact(fields, len(documents), update),
+        unqueued=_evidence_of(batch_id, first) if was_queued else update,
+        is_whole=_is_whole(fields, len(documents), update),
         created_at={one.state.essay_id: one.created_at for one in documents if one.created_at},
     )
 
 
-def _is_intact(fields: Mapping[str, str], documents: int, update: BatchUpdate) -> bool:
+def _evidence_of(batch_id: BatchId, documents: Iterable[_Document]) -> BatchUpdate:
+    state = BatchState(batch_id)
+    for document in documents:
+        state.merge_essay(document.state)
+    return state.as_update()
+
+
+def _is_whole(fields: Mapping[str, str], documents: int, update: BatchUpdate) -> bool:
     """Whether there is as much as the summary counts; the first versions had none."""
     found = {
         "whole": 1,
@@ -108,7 +133,16 @@ def _is_intact(fields: Mapping[str, str], documents: int, update: BatchUpdate) -
     return not fields or all(fields.get(name) == str(count) for name, count in found.items())
 
 
-async def _find_documents(reader: RedisReaderProtocol, batch_id: BatchId) -> set[EssayId]:
+def _read_all(texts: Iterable[str], read: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
+    """Return what the texts hold, without those that cannot be read: the archive has them still."""
+    values = []
+    for text in texts:
+        with suppress(ValueError, KeyError, TypeError):
+            values.append(read(orjson.loads(text)))
+    return values
+
+
+async def _find_essays(reader: RedisReaderProtocol, batch_id: BatchId) -> set[EssayId]:
     prefix, cursor = keys.essay_state_prefix(batch_id), 0
     found: set[EssayId] = set()
     while True:
@@ -122,10 +156,42 @@ async def _find_documents(reader: RedisReaderProtocol, batch_id: BatchId) -> set
 
 async def _read_documents(
     reader: RedisReaderProtocol, batch_id: BatchId, essay_ids: Sequence[EssayId]
-) -> list[EssayDocument]:
+) -> list[_Document]:
+    """Return the documents that are there and can be read."""
     if not essay_ids:
         return []
     command = ("MGET", *(keys.essay_state(batch_id, essay_id) for essay_id in essay_ids))
     texts: list[Any] = (await reader.read([command])).replies[0]
-    read = (read_document(batch_id, e, t) for e, t in zip(essay_ids, texts, strict=True))
-    return [document for document in read if document is not None]
+    documents = []
+    for essay_id, text in zip(essay_ids, texts, strict=True):
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            documents.append(_decode_document(batch_id, essay_id, orjson.loads(text or "null")))
+    return documents
+
+
+def _decode_document(batch_id: BatchId, essay_id: EssayId, json: Mapping[str, Any]) -> _Document:
+    metadata, created_at = json.get("step_metadata") or {}, json.get("created_at")
+    completed = json.get("completed_steps") or ()
+    has_sources = all("sources" in known for known in metadata.values())
+    is_of_first_versions = not (has_sources and set(completed) <= metadata.keys())
+    if is_of_first_versions:
+        at = time_from(created_at) if created_at else OLDEST
+        found = {step: {OBSERVED: _first_evidence(metadata.get(step), at)} for step in completed}
+    else:
+        found = {
+            step: {source: evidence_from(said) for source, said in known["sources"].items()}
+            for step, known in metadata.items()
+        }
+    steps = {StepName(step): EssayStep(sources=sources) for step, sources in found.items()}
+    return _Document(
+        state=EssayProcessingState(batch_id=batch_id, essay_id=essay_id, steps=steps),
+        created_at=created_at,
+        is_of_first_versions=is_of_first_versions,
+    )
+
+
+def _first_evidence(known: object, at: datetime) -> StepEvidence:
+    details = known if isinstance(known, dict) else {}
+    said = {details.get(name) for name in ("status", "completion_status", "outcome")}
+    status = ProcessingStepStatus.COMPLETED if said <= _SUCCESS else ProcessingStepStatus.FAILED
+    return StepEvidence(status=status, occurred_at=at, storage_id=details.get("storage_id"))

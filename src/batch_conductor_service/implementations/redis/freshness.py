@@ -9,11 +9,9 @@ import orjson
 
 from batch_conductor_service.domain.freshness import GroupPromises, PartitionFreshness
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.batch_reading import dict_of
 from batch_conductor_service.implementations.redis.queue import generation_of
-from batch_conductor_service.port_values import RedisCommand
-from batch_conductor_service.protocols import AtomicRedisClientProtocol
 from common_core.records import Partition
+from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisCommand, dict_of
 
 TTL_SECONDS = 3600  # of the hash, renewed by every replica that lives
 
@@ -22,10 +20,10 @@ class RedisFreshnessBoard:
     """`FreshnessBoardProtocol`: a field for each partition, whoever reads it.
 
     Every value is another than the one before, also when it says the same. So what this process
-    found when it looked first is believed only once it was written anew.
+    found when it looked first is believed only once it was written again.
 
-    A promise that rests on a queue holds only while that is the queue that Redis has: when Redis
-    comes back without its last seconds, what was applied in them is lost.
+    A promise made with a queue holds only while that is the queue that Redis has: when Redis comes
+    back without its last seconds, what was applied in them is lost.
     """
 
     def __init__(self, redis: AtomicRedisClientProtocol) -> None:

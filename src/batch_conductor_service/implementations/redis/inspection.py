@@ -5,18 +5,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from batch_conductor_service.domain.drift import CachedBatch
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.batch_hash import SUMMARY
+from batch_conductor_service.implementations.redis.batch_hash import SUMMARY, KeptBatch
 from batch_conductor_service.implementations.redis.batch_reading import (
     CurrentData,
-    WholeReading,
-    dict_of,
-    parse_whole,
-    whole_commands,
+    all_commands,
+    parse_all,
 )
 from batch_conductor_service.implementations.redis.earlier_versions import import_batch
 from batch_conductor_service.models import BatchId
-from batch_conductor_service.port_values import RedisCommand
-from batch_conductor_service.protocols import AtomicRedisClientProtocol
+from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisCommand, dict_of
 
 KEYS_PER_SCAN = 1000
 
@@ -31,29 +28,20 @@ class RedisBatchCache:
     async def read(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, CachedBatch]:
         if not batch_ids:
             return {}
-        beside: list[RedisCommand] = []
-        for one in batch_ids:
-            beside += [
-                ("HGETALL", keys.pipeline_state(one)),
-                ("EXISTS", keys.earlier_summary(one)),
-            ]
-        reading = await self._redis.read([*whole_commands(batch_ids), *beside])
+        beside: list[RedisCommand] = [("HGETALL", keys.pipeline_state(one)) for one in batch_ids]
+        reading = await self._redis.read([*all_commands(batch_ids), *beside])
         replies = iter(reading.replies)
-        wholes = parse_whole(batch_ids, replies)
-        current = CurrentData(
-            server_run=reading.server_run, dependencies=self._dependencies.version
-        )
+        kept = parse_all(batch_ids, replies)
+        current = CurrentData(server_run=reading.server_run, dependencies=self._dependencies)
         found: dict[BatchId, CachedBatch] = {}
-        for batch_id, whole in wholes.items():
-            counts, has_earlier = dict_of(next(replies)), next(replies)
-            if has_earlier or (counts and not whole.is_known):
+        for batch_id, one in kept.items():
+            counts, state = dict_of(next(replies)), one.batch.state
+            if one.has_earlier or (counts and not one.batch.is_known):
                 imported = await import_batch(self._redis, batch_id)
-                whole.batch.state.merge(imported.update)
-                found[batch_id] = CachedBatch(
-                    state=whole.batch.state, summary=None, is_current=False
-                )
-            elif _has_anything(whole):
-                found[batch_id] = _describe(whole, counts, current)
+                state.merge(imported.update)
+                found[batch_id] = CachedBatch(state=state, summary=None, is_current=False)
+            elif _has_anything(one.batch):
+                found[batch_id] = _describe(one.batch, counts, current)
         return found
 
     async def list_batches(self) -> AsyncIterator[Sequence[BatchId]]:
@@ -85,26 +73,26 @@ class RedisBatchCache:
                 return
 
 
-def _has_anything(whole: WholeReading) -> bool:
+def _has_anything(batch: KeptBatch) -> bool:
     """Whether more is kept than that nobody has heard of the batch."""
-    has_reports = whole.batch.reports.keys() > {SUMMARY}
-    return bool(whole.batch.essays) or has_reports or not whole.is_readable
+    has_reports = batch.reports.keys() > {SUMMARY}
+    return bool(batch.essays) or has_reports or not batch.is_readable
 
 
-def _describe(whole: WholeReading, counts: Mapping[str, str], current: CurrentData) -> CachedBatch:
-    summary = current.find_summary(whole.kept)
+def _describe(batch: KeptBatch, counts: Mapping[str, str], current: CurrentData) -> CachedBatch:
+    summary = current.find_summary(batch.summary)
     return CachedBatch(
-        state=whole.batch.state,
+        state=batch.state,
         summary=summary,
-        faults=() if summary is None else tuple(_find_faults(whole, counts)),
+        faults=() if summary is None else tuple(_find_faults(batch, counts)),
         is_current=summary is not None,
     )
 
 
-def _find_faults(whole: WholeReading, counts: Mapping[str, str]) -> list[str]:
+def _find_faults(batch: KeptBatch, counts: Mapping[str, str]) -> list[str]:
     """Return what cannot be read, or is written beside the batch and says something else."""
-    faults = [] if whole.is_readable else ["a field cannot be read"]
-    steps = whole.kept.summary.steps if whole.kept else {}
+    faults = [] if batch.is_readable else ["a field cannot be read"]
+    steps = batch.summary.summary.steps if batch.summary else {}
     own: dict[str, str] = {name: str(step.completed) for name, step in steps.items()}
     if counts != own:
         # Both are read one after the other. With the numbers a write in between is another fault

@@ -1,9 +1,12 @@
 """Every Redis key, with what it holds and how long it lives.
 
-Ids have been checked by `domain.identifiers` before they come here.
+Ids have been checked by `common_core.identifiers` before they come here.
 """
 
+from typing import Literal, get_args
+
 from batch_conductor_service.models import BatchId, EssayId
+from service_libs.redis.refusals import RedisNames
 
 # The updates that Postgres has not yet; a stream with one consumer group. No TTL: an entry leaves
 # when Postgres holds it, and the consumer pauses before the stream outgrows its bound.
@@ -21,9 +24,14 @@ PERSISTENCE_BYTES = "bcs:persistence:bytes"
 # A random name given when the queue was made. No TTL: when it is gone, so is what the queue held.
 PERSISTENCE_EPOCH = "bcs:persistence:epoch"
 
-# Hash: the name of the server's data, and for which process it was given. No TTL: it goes when
-# they do.
-SERVER_RUN = "bcs:server_run"
+NAMES = RedisNames(
+    service="BCS",
+    setting="BCS_REDIS_URL",
+    key_patterns="~bcs:* and ~batch:*",
+    # Hash: the name of the server's data, and for which process it was given. No TTL: it goes when
+    # they do.
+    server_run="bcs:server_run",
+)
 
 # Set of the batches that were written while Postgres was not in use, and that it may lack. No TTL:
 # a batch leaves when it was queued for Postgres.
@@ -34,6 +42,9 @@ REPLAY_REQUEST = "bcs:replay"
 
 # Hash `topic:partition` -> JSON of up to when it is applied; one hour, renewed with every write.
 FRESHNESS = "bcs:freshness"
+
+EarlierPart = Literal["essays", "expected", "outcomes", "registrations"]
+EARLIER_PARTS: tuple[EarlierPart, ...] = get_args(EarlierPart)
 
 
 def batch(batch_id: BatchId) -> str:
@@ -72,21 +83,10 @@ def earlier_summary(batch_id: BatchId) -> str:
     return f"bcs:batch:{batch_id}:summary"
 
 
-def earlier_index(batch_id: BatchId) -> str:
-    """Set of the essays that have a document, by earlier versions."""
-    return f"bcs:batch:{batch_id}:essays"
+def earlier(batch_id: BatchId, part: EarlierPart) -> str:
+    """The rest of what earlier versions keep.
 
-
-def earlier_members(batch_id: BatchId) -> str:
-    """Set of the essays that the latest registration names, by earlier versions."""
-    return f"bcs:batch:{batch_id}:expected"
-
-
-def earlier_outcomes(batch_id: BatchId) -> str:
-    """Hash of outcomes, by earlier versions."""
-    return f"bcs:batch:{batch_id}:outcomes"
-
-
-def earlier_registrations(batch_id: BatchId) -> str:
-    """Hash of registrations, by earlier versions."""
-    return f"bcs:batch:{batch_id}:registrations"
+    Sets of the essays that have a document, and of those that are expected, by the registration
+    in force; hashes of outcomes and registrations.
+    """
+    return f"bcs:batch:{batch_id}:{part}"

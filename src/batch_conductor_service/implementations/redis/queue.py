@@ -1,8 +1,8 @@
 """The queue of updates that wait for Postgres: a Redis Stream with one consumer group.
 
 The group never starts past an entry and an entry leaves only when acknowledged, so what is below
-the watermark is in Postgres. That holds for one life of the stream on one server: the generation
-names it.
+the watermark is in Postgres. That holds for one queue in the data of one run of the server: the
+generation names both.
 """
 
 import secrets
@@ -14,7 +14,11 @@ from typing import Any
 import structlog
 
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.connections import (
+from batch_conductor_service.models import BatchId, BatchUpdate
+from batch_conductor_service.persisting.codec import ForeignPayloadError, decode_update
+from batch_conductor_service.port_values import QueueBacklog, QueueEntry, Watermark
+from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import (
     IS_REPLICA,
     RedisPolicy,
     connect,
@@ -23,11 +27,7 @@ from batch_conductor_service.implementations.redis.connections import (
     script_text,
     translated,
 )
-from batch_conductor_service.implementations.redis.waiting import WaitingEntries
-from batch_conductor_service.models import BatchId, BatchUpdate
-from batch_conductor_service.persisting.codec import ForeignPayloadError, decode_update
-from batch_conductor_service.port_values import QueueBacklog, QueueEntry, RedisCommand, Watermark
-from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisCommand
 
 ENTRIES_PER_LOOK = 20  # when looking for what waits of a batch
 
@@ -38,11 +38,40 @@ _QUEUE_KEYS = [
     keys.PERSISTENCE_BYTES,
 ]
 
-_ENSURE_QUEUE = script_text("ensure_queue")
+_ENSURE_QUEUE = script_text(__package__, "ensure_queue")
 
 logger = structlog.get_logger(__name__)
 
 RawEntry = tuple[bytes, dict[bytes, bytes] | None]
+
+
+class WaitingEntries:
+    """What this process knows of the queue, for when Redis cannot be asked.
+
+    That is what it saw there, and what it put there since. Where it cannot know, something waits:
+    an answer from Postgres alone could miss it, and it may be a failure.
+    """
+
+    def __init__(self) -> None:
+        self._is_empty = False
+        self._queued_at = time.monotonic()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waited at the last look, and nothing was queued from here since."""
+        return self._is_empty
+
+    def note_queued(self) -> None:
+        """Note that something is being queued, or may have been."""
+        self._is_empty = False
+        self._queued_at = time.monotonic()
+
+    def note_look(self, depth: int | None, began_at: float) -> None:
+        """Note what a look at the queue saw that began then (monotonic seconds).
+
+        None instead of a depth says that it cannot be known.
+        """
+        self._is_empty = depth == 0 and began_at > self._queued_at
 
 
 class RedisPersistenceQueue:
@@ -50,7 +79,7 @@ class RedisPersistenceQueue:
 
     Args:
         worker_name: names this worker in the group; unique, or two would share their entries.
-        takeover_seconds: how long an entry rests with a silent worker before another takes it;
+        takeover_seconds: how long an entry stays with a silent worker before another takes it;
             longer than the slowest write, or two would work on it (which is safe, but wasted).
     """
 
@@ -63,10 +92,9 @@ class RedisPersistenceQueue:
         takeover_seconds: float,
         waiting: WaitingEntries | None = None,
     ) -> None:
-        self._redis = connect(url, policy, decode_responses=False)
-        self._ensure_queue = self._redis.register_script(_ENSURE_QUEUE)
-        self._acknowledge = self._redis.register_script(script_text("acknowledge"))
-        self._leave = self._redis.register_script(script_text("leave"))
+        self._redis = connect(url, policy, keys.NAMES, decode_responses=False)
+        self._acknowledge = self._redis.register_script(script_text(__package__, "acknowledge"))
+        self._leave = self._redis.register_script(script_text(__package__, "leave"))
         self._epoch = b""  # of the queue that the entries in hand were read from
         self._waiting = waiting or WaitingEntries()
         self._longest_block_seconds = policy.timeout_seconds / 2
@@ -74,8 +102,8 @@ class RedisPersistenceQueue:
         self._takeover_ms = int(takeover_seconds * 1000)
 
     async def read(self, count: int, *, block_seconds: float) -> Sequence[QueueEntry]:
-        self._epoch = await self._ensure_group()
-        async with translated():
+        async with translated(keys.NAMES):
+            self._epoch, *_ = await self._redis.execute_command(*_ensure_command())  # type: ignore[no-untyped-call] # redis-py's gap
             entries = await self._claim(count) or await self._read_new(count, block_seconds)
         read = (self._entry(entry_id, fields) for entry_id, fields in entries)
         return [entry for entry in read if entry is not None]
@@ -83,24 +111,15 @@ class RedisPersistenceQueue:
     async def acknowledge(self, entry_ids: Sequence[str]) -> None:
         if not entry_ids:
             return
-        async with translated():
+        async with translated(keys.NAMES):
             await self._acknowledge(
                 keys=_QUEUE_KEYS,
                 args=[keys.PERSISTENCE_GROUP, self._epoch, *entry_ids],
             )
 
     async def get_watermark(self) -> Watermark:
-        arguments = (keys.PERSISTENCE_GROUP, secrets.token_hex(8))
-        ensure_queue: RedisCommand = (
-            "EVAL",
-            _ENSURE_QUEUE,
-            len(_QUEUE_KEYS),
-            *_QUEUE_KEYS,
-            *arguments,
-        )
         [[epoch, lowest, last_delivered], server_run] = await self._run(
-            ensure_queue,
-            recognise_command(),
+            _ensure_command(), recognise_command(keys.NAMES)
         )
         return Watermark(
             generation=generation_of(server_run.decode(), epoch.decode()),
@@ -114,11 +133,12 @@ class RedisPersistenceQueue:
             ("GET", keys.PERSISTENCE_BYTES),
             ("XRANGE", keys.PERSISTENCE_QUEUE, "-", "+", "COUNT", 1),
             ("TIME",),
-            recognise_command(),
+            recognise_command(keys.NAMES),
         )
         if not server_run:
             self._waiting.note_look(None, began_at)
-            await self._leave_replica()
+            async with translated(keys.NAMES):
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
             raise StoreUnavailableError(IS_REPLICA)
         self._waiting.note_look(depth, began_at)
         if not oldest:
@@ -152,29 +172,16 @@ class RedisPersistenceQueue:
     async def close(self) -> None:
         """Leave the group, so that nothing waits for this worker, and close the connections."""
         with suppress(StoreUnavailableError):  # what it leaves behind is taken over, only later
-            async with translated():
+            async with translated(keys.NAMES):
                 await self._leave(
                     keys=[keys.PERSISTENCE_QUEUE],
                     args=[keys.PERSISTENCE_GROUP, self._worker_name],
                 )
         await self._redis.aclose()
 
-    async def _leave_replica(self) -> None:
-        async with translated():
-            await self._redis.connection_pool.disconnect(inuse_connections=False)
-
     async def _run(self, *commands: RedisCommand) -> list[Any]:
-        async with translated(), self._redis.pipeline(transaction=True) as pipe:
+        async with translated(keys.NAMES), self._redis.pipeline(transaction=True) as pipe:
             return await execute(pipe, commands)
-
-    async def _ensure_group(self) -> bytes:
-        """Return the epoch of the queue, which is made where it is missing."""
-        async with translated():
-            epoch: bytes
-            epoch, *_ = await self._ensure_queue(
-                keys=_QUEUE_KEYS, args=[keys.PERSISTENCE_GROUP, secrets.token_hex(8)]
-            )
-            return epoch
 
     async def _claim(self, count: int) -> list[RawEntry]:
         """Take over what a worker has left, this worker's own earlier tries among it."""
@@ -216,9 +223,29 @@ class RedisPersistenceQueue:
         return QueueEntry(entry_id=entry_id.decode(), update=update, payload=payload)
 
 
-def generation_of(life: str, epoch: str | None) -> str:
-    """Return what names one life of the queue, with one life of the server."""
-    return f"{life}:{epoch or ''}"
+class RedisUnarchivedBatches:
+    """`UnarchivedBatchesProtocol`: a set that each write without an archive adds to."""
+
+    def __init__(self, redis: AtomicRedisClientProtocol) -> None:
+        self._redis = redis
+
+    async def find(self, count: int) -> Sequence[BatchId]:
+        reading = await self._redis.read([("SRANDMEMBER", keys.UNARCHIVED, count)])
+        return [BatchId(batch_id) for batch_id in reading.replies[0]]
+
+    async def forget(self, batch_ids: Sequence[BatchId]) -> None:
+        await self._redis.read([("SREM", keys.UNARCHIVED, *batch_ids)])
+
+
+def generation_of(server_run: str, epoch: str | None) -> str:
+    """Return what names the queue, in the data that the server has now."""
+    return f"{server_run}:{epoch or ''}"
+
+
+def _ensure_command() -> RedisCommand:
+    """Return the command that makes the queue where it is missing; see the script."""
+    arguments = (keys.PERSISTENCE_GROUP, secrets.token_hex(8))
+    return ("EVAL", _ENSURE_QUEUE, len(_QUEUE_KEYS), *_QUEUE_KEYS, *arguments)
 
 
 def _parts(entry_id: bytes) -> tuple[int, int]:

@@ -4,15 +4,16 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.batch_reading import dict_of
-from batch_conductor_service.port_values import RedisCommand, ReplayRequest
-from batch_conductor_service.protocols import (
-    AtomicRedisClientProtocol,
-    Compose,
-    RedisReaderProtocol,
-)
+from batch_conductor_service.port_values import ReplayRequest
 from common_core.records import Partition
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.transactions import (
+    AtomicRedisClientProtocol,
+    Compose,
+    RedisCommand,
+    RedisReaderProtocol,
+    dict_of,
+)
 
 TTL_SECONDS = 3600
 ID = "id"

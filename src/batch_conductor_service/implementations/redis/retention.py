@@ -6,9 +6,12 @@ from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_hash import find_essay_ids
 from batch_conductor_service.implementations.redis.earlier_versions import forget_earlier
 from batch_conductor_service.models import BatchId
-from batch_conductor_service.port_values import RedisCommand
-from batch_conductor_service.protocols import AtomicRedisClientProtocol, RedisReaderProtocol
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.transactions import (
+    AtomicRedisClientProtocol,
+    RedisCommand,
+    RedisReaderProtocol,
+)
 
 
 class RedisPassingBatches:

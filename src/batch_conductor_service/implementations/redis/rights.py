@@ -1,21 +1,13 @@
-"""Whether Redis lets its user do what the service does, tried without doing it.
-
-Inside MULTI the server looks at the rights to a command and its keys when it queues it, and DISCARD
-forgets all of them. So a right that is missing is known before the first event needs it.
-"""
-
-from redis.asyncio import Redis
+"""What the user of Redis needs the rights to: every command, with a key that it is used on."""
 
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.refusals import describe, is_refusal
 from batch_conductor_service.models import BatchId, EssayId
-from batch_conductor_service.port_values import RedisCommand
-from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.transactions import RedisCommand
 
 _BATCH = BatchId("rehearsal")  # of no batch: nothing is read or written
 _HASH = keys.batch(_BATCH)
 _SET = keys.UNARCHIVED
-_INDEX = keys.earlier_index(_BATCH)
+_INDEX = keys.earlier(_BATCH, "essays")
 _DOCUMENT = keys.essay_state(_BATCH, EssayId("rehearsal"))
 _COUNTS = keys.pipeline_state(_BATCH)
 _QUEUE = keys.PERSISTENCE_QUEUE
@@ -55,31 +47,10 @@ COMMANDS: tuple[RedisCommand, ...] = (
     ("XPENDING", _QUEUE, _GROUP),
     ("XINFO", "GROUPS", _QUEUE),
     ("XACK", _QUEUE, _GROUP, "0-0"),
-    ("EVAL", "", 1, keys.SERVER_RUN),
+    ("EVAL", "", 1, keys.NAMES.server_run),
     ("EVALSHA", "0" * 40, 1, _QUEUE),
     ("SCRIPT", "LOAD", ""),
     ("TIME",),
     ("INFO", "replication"),
 )
-# Two keys of one batch, which in a cluster are rarely in one place; a watch ends with DISCARD.
-_BEGIN: tuple[RedisCommand, ...] = (("WATCH", _HASH, _COUNTS), ("MULTI",))
-_END: tuple[RedisCommand, ...] = (("DISCARD",),)
-
-
-async def rehearse(redis: Redis) -> None:
-    """Return if every command that the service uses is allowed, with its keys.
-
-    Raises:
-        StoreUnavailableError: one is not; the message names it and the right that is missing.
-        redis.RedisError: the server could not be asked.
-    """
-    commands = [*_BEGIN, *COMMANDS, *_END]
-    async with redis.pipeline(transaction=False) as pipe:
-        for name, *arguments in commands:
-            # redis-py makes no reply of a command that it knows out of what is not one: a name
-            # in bytes is none that it knows.
-            pipe.execute_command(str(name).encode(), *arguments)
-        replies = await pipe.execute(raise_on_error=False)
-    for command, reply in zip(commands, replies, strict=True):
-        if is_refusal(reply):
-            raise StoreUnavailableError(describe(reply, str(command[0]))) from reply
+WATCHED = (_HASH, _COUNTS)  # together, in one transaction

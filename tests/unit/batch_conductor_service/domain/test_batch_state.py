@@ -56,7 +56,7 @@ def test_an_essay_is_counted_once_however_often_it_is_heard_of() -> None:
 
 def test_a_stranger_does_not_count_in_a_batch_whose_essays_are_named() -> None:
     summary = spellcheck(
-        registration(2, essays=["a", "b"]), evidence("a"), evidence("stranger", at=minutes(9))
+        registration(2, essays=["a", "b"]), evidence("a"), evidence("other", at=minutes(9))
     )
 
     assert summary.completed == 1
@@ -64,7 +64,7 @@ def test_a_stranger_does_not_count_in_a_batch_whose_essays_are_named() -> None:
 
 
 def test_a_step_that_only_strangers_went_through_is_listed_without_counts() -> None:
-    summary = state(registration(1, essays=["a"]), evidence("stranger")).summarise(DEPENDENCIES)
+    summary = state(registration(1, essays=["a"]), evidence("other")).summarise(DEPENDENCIES)
 
     assert summary.steps == {SPELLCHECK: StepCompletionSummary()}
 
@@ -112,7 +112,7 @@ def test_of_a_registration_that_could_not_be_read_nothing_counts() -> None:
 
 
 @pytest.mark.parametrize(("read_at", "is_lifted"), [(4, False), (5, False), (6, True)])
-def test_a_registration_read_later_lifts_the_doubt_of_one_that_could_not_be(
+def test_a_registration_read_later_replaces_one_that_could_not_be(
     read_at: float, *, is_lifted: bool
 ) -> None:
     unreadable = registration(0, minutes(5), fingerprint=UNREADABLE)
@@ -160,7 +160,7 @@ def test_an_outcome_that_only_reports_totals_is_no_verdict() -> None:
     assert spellcheck(success, outcome("reports", minutes(2), total=3)).outcome == success
 
 
-def test_the_latest_refutation_and_the_latest_doubt_take_completions_away() -> None:
+def test_the_latest_refutation_and_the_latest_unreadable_record_take_completions_away() -> None:
     summary = spellcheck(
         outcome("refutes", minutes(1), fingerprint="one"),
         outcome("refutes", minutes(3), fingerprint="two"),

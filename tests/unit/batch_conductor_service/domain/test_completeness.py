@@ -92,14 +92,14 @@ def test_a_failed_essay_counts_even_when_enough_others_completed() -> None:
     )
 
 
-def test_more_essays_than_the_number_says_put_the_number_in_doubt() -> None:
+def test_more_essays_than_the_number_says_make_the_number_unsure() -> None:
     """In whatever step they were heard of, and whatever was heard of them."""
     known: list[Item] = [registration(10), *done(10)]
 
     for status in ("completed", "pending", "failed"):
-        stranger = evidence("stranger", status, step="nlp")
-        assert judge(*known, stranger).reason is Reason.INCOMPLETE
-        assert judge(registration(10, essays=TEN), *done(10), stranger).is_complete
+        other = evidence("other", status, step="nlp")
+        assert judge(*known, other).reason is Reason.INCOMPLETE
+        assert judge(registration(10, essays=TEN), *done(10), other).is_complete
 
 
 class TestTotalUnknown:
@@ -122,9 +122,9 @@ class TestTotalUnknown:
     def test_an_essay_that_it_does_not_name_makes_the_number_unknown(
         self, status: str, step: str, at: float
     ) -> None:
-        stranger = evidence("stranger", status, minutes(at), step=step)
+        other = evidence("other", status, minutes(at), step=step)
 
-        assert judge(*reported(TEN, minutes(3)), stranger).reason is Reason.TOTAL_UNKNOWN
+        assert judge(*reported(TEN, minutes(3)), other).reason is Reason.TOTAL_UNKNOWN
 
     def test_the_success_of_the_service_itself_is_not_enough(self) -> None:
         """It compares the essays that it was given; the orchestrator knows which there are."""
@@ -216,7 +216,7 @@ def test_what_completed_before_an_unreadable_record_has_to_complete_again(
     assert judge(*known, *redone).is_complete
 
 
-def test_a_registration_read_since_ends_the_doubt_of_one_that_could_not_be() -> None:
+def test_a_registration_read_since_replaces_one_that_could_not_be() -> None:
     unreadable = registration(0, minutes(1), fingerprint=UNREADABLE)
     known: list[Item] = [registration(10), *done(10), unreadable]
 
@@ -226,7 +226,7 @@ def test_a_registration_read_since_ends_the_doubt_of_one_that_could_not_be() -> 
 def test_a_later_success_does_not_revive_what_it_does_not_list() -> None:
     known: list[Item] = [registration(10), *done(10), outcome("refutes", minutes(1))]
 
-    progress = judge(*known, *reported(["stranger"], minutes(2)))
+    progress = judge(*known, *reported(["other"], minutes(2)))
     assert (progress.reason, progress.completed) == (Reason.INCOMPLETE, 1)
 
     redone = [evidence("essay-1", at=minutes(2)), *reported(["essay-1"], minutes(2))]
@@ -335,7 +335,7 @@ class TestStepsOverTheWholeBatch:
         assert (progress.is_complete, progress.completed) == (True, 4)
 
     def test_one_that_covers_more_completes_the_step(self) -> None:
-        more = [*TEN[:4], "stranger"]
+        more = [*TEN[:4], "other"]
         progress = self.judge(*self.compare(tuple(more)))
 
         # The number that it tells is the number of essays, so it takes a registration of it.

@@ -152,7 +152,7 @@ def time(count: float | None) -> datetime | None:
 
 
 class TestDifference:
-    """After one essay's own event only what this essay adds is counted anew."""
+    """After one essay's own event only what this essay adds is counted again."""
 
     def apply(self, known: Sequence[Item], item: EssayEvidence) -> BatchCompletionSummary | None:
         state = state_of(*known)
@@ -177,13 +177,13 @@ class TestDifference:
         assert summary is not None
         assert (summary.essays_known, list(summary.steps)) == (2, ["nlp", "spellcheck"])
 
-    def test_where_the_latest_completion_is_gone_all_are_counted_anew(self) -> None:
+    def test_where_the_latest_completion_is_gone_all_are_counted_again(self) -> None:
         known = [evidence("a", at=minutes(1)), evidence("b", at=minutes(2))]
 
         assert self.apply(known, evidence("b", "failed", minutes(3))) is None
         assert self.apply(known, evidence("a", "failed", minutes(3))) is not None
 
-    def test_where_the_latest_observation_is_gone_all_are_counted_anew(self) -> None:
+    def test_where_the_latest_observation_is_gone_all_are_counted_again(self) -> None:
         summary = state_of(evidence("a", "failed")).summarise(DEPENDENCIES)
         before = tally_essay(
             summary, DEPENDENCIES, essay_in(state_of(evidence("a", "failed")), "a")
@@ -217,7 +217,7 @@ own_events = st.builds(
     step=st.sampled_from(["spellcheck", "nlp", "ai_feedback", "cj_assessment"]),
     storage_id=st.sampled_from([None, "text"]),
 )
-doubts = st.builds(
+unreadable_statements = st.builds(
     evidence,
     st.sampled_from(essay_names(4)),
     st.just("pending"),
@@ -227,7 +227,7 @@ doubts = st.builds(
 
 
 @tries(300)
-@given(histories, st.lists(own_events | doubts, min_size=1, max_size=10))
+@given(histories, st.lists(own_events | unreadable_statements, min_size=1, max_size=10))
 @example([], [evidence("a"), evidence("a", "failed", minutes(1)), evidence("b", at=minutes(2))])
 def test_counting_by_differences_event_after_event_is_counting_all(
     history: list[BatchUpdate], events: list[EssayEvidence]
@@ -261,7 +261,7 @@ def test_counting_by_differences_event_after_event_is_counting_all(
 def test_counts_are_made_of_what_reports_say_and_of_no_earlier_count(
     history: list[BatchUpdate],
 ) -> None:
-    """So a summary may be counted anew from any state of its counts."""
+    """So a summary may be counted again from any state of its counts."""
     state = BatchState(BATCH)
     for one in history:
         state.merge(one)

@@ -49,7 +49,7 @@ def test_the_summary_says_it_in_one_sentence(first: str, second: str, sentence: 
     assert answer.analysis_summary == sentence
 
 
-def test_the_summary_says_when_it_is_in_doubt() -> None:
+def test_the_summary_says_when_it_is_degraded() -> None:
     answer = resolution({"a": Verdict.RUN}, is_degraded=True)
 
     assert answer.analysis_summary.endswith(" Answered without the whole state of the batch.")

@@ -124,7 +124,7 @@ def test_a_completion_between_a_failure_and_a_refutation_is_merely_gone() -> Non
 
 
 class TestUnreadable:
-    def test_a_record_that_could_not_be_read_puts_the_essay_in_doubt(self) -> None:
+    def test_a_record_that_could_not_be_read_keeps_the_essay_from_being_completed(self) -> None:
         expected = Standing(status=ProcessingStepStatus.PENDING, is_unreadable=True)
 
         assert judge(unreadable(1)) == expected
@@ -134,14 +134,14 @@ class TestUnreadable:
         assert judge(own("failed", 1), unreadable(2)) == expected
         assert judge(own("pending", 2), unreadable(2)) == expected
 
-    def test_of_two_doubts_at_one_time_it_is_the_one_that_is_told(self) -> None:
+    def test_of_two_setbacks_at_one_time_it_is_the_one_that_is_shown(self) -> None:
         """Whichever was heard of first."""
         not_believed = told("pending", 2, by="report?")
 
         assert judge(not_believed, unreadable(2)) == judge(unreadable(2), not_believed)
         assert judge(not_believed, unreadable(2)).is_unreadable
 
-    def test_a_later_completion_of_its_own_ends_the_doubt(self) -> None:
+    def test_a_later_completion_of_its_own_ends_that(self) -> None:
         assert judge(own("completed", 3), unreadable(2)) == completed(3)
 
     def test_a_report_does_not_end_it_for_what_could_not_be_read_may_be_a_failure(self) -> None:

@@ -39,7 +39,7 @@ def judge(*items: EssayEvidence | PhaseOutcome | BatchRegistration, kept: bool =
         registration(1, minutes(1), fingerprint="again"),
     ],
 )
-def test_whatever_cannot_be_kept_puts_in_doubt_what_it_was_about(
+def test_whatever_cannot_be_kept_makes_what_it_was_about_unreadable(
     item: EssayEvidence | PhaseOutcome | BatchRegistration,
 ) -> None:
     assert judge(item, kept=False) is Reason.UNREADABLE_EVENT
@@ -47,9 +47,9 @@ def test_whatever_cannot_be_kept_puts_in_doubt_what_it_was_about(
 
 def test_what_completes_after_it_stands() -> None:
     lost = as_unreadable(update("batch", *reported(["a"], minutes(1))))
-    anew = evidence("a", at=minutes(2))
+    again = evidence("a", at=minutes(2))
 
-    assert judge(*lost.evidence, *lost.outcomes, anew) is Reason.ALREADY_COMPLETED
+    assert judge(*lost.evidence, *lost.outcomes, again) is Reason.ALREADY_COMPLETED
 
 
 def test_nothing_of_its_content_is_kept() -> None:
@@ -68,11 +68,11 @@ def test_nothing_of_its_content_is_kept() -> None:
     assert as_unreadable(lost) == lost
 
 
-def test_a_registration_is_in_doubt_from_its_latest_copy_on() -> None:
+def test_a_registration_is_unreadable_from_its_latest_copy_on() -> None:
     state = BatchState(BatchId("batch"))
     for at in (minutes(1), minutes(5)):
         state.merge(update("batch", registration(2, at)))
 
-    [doubt] = as_unreadable(state.as_update()).registrations
+    [unreadable] = as_unreadable(state.as_update()).registrations
 
-    assert (doubt.occurred_at, doubt.repeated_at) == (minutes(5), minutes(5))
+    assert (unreadable.occurred_at, unreadable.repeated_at) == (minutes(5), minutes(5))

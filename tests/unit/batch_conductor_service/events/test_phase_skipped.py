@@ -6,7 +6,7 @@ import pytest
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, StepName
-from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineRules
 from tests.support.builders import DAY, minutes
 from tests.support.pipelines import pipeline
 from tests.support.summaries import all_complete

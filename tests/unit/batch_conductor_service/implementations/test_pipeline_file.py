@@ -22,7 +22,7 @@ from batch_conductor_service.implementations.yaml_files.pipelines import (
 )
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchCompletionSummary, BatchId
-from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineRules
 from tests.support.pipelines import layered, service_catalog
 
 STEP = "{name: %s, service_name: s, event_type: e, event_data_model: m, depends_on: [%s]}"

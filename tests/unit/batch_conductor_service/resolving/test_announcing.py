@@ -6,9 +6,12 @@ from structlog.testing import capture_logs
 
 from batch_conductor_service.exceptions import UnknownPipelineError
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.resolving.announcing import AnnouncementPolicy, ResolutionAnnouncer
+from batch_conductor_service.resolving.announcing import (
+    AnnouncementPolicy,
+    ResolutionAnnouncer,
+    SkipPolicy,
+)
 from batch_conductor_service.resolving.failure_letters import LetterPolicy
-from batch_conductor_service.resolving.skip_queue import SkipPolicy
 from service_libs.clock import SystemClock
 from service_libs.supervisor import Supervisor
 from tests.support.announcing import ControlledSkips, CountedDrops, running_to_its_end

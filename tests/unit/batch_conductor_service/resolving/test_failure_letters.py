@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from batch_conductor_service.api.conversion import to_request
+from batch_conductor_service.api.pipelines import to_request
 from batch_conductor_service.domain.resolution import ResolutionRequest
 from batch_conductor_service.exceptions import PrerequisiteMissingError, UnknownPipelineError
 from batch_conductor_service.resolving.failure_letters import FailureLetters, LetterPolicy

@@ -12,8 +12,10 @@ from batch_conductor_service.domain.pending import MAX_PENDING
 from batch_conductor_service.domain.resolution import ResolutionRequest
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.models import BatchId, BatchUpdate
-from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
-from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.resolving.pipeline_resolution import (
+    DefaultPipelineResolutionService,
+    DefaultPipelineRules,
+)
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.builders import evidence, minutes, outcome, registration, update
 from tests.support.clocks import SettableClock

@@ -12,8 +12,10 @@ from batch_conductor_service.implementations.memory.batch_state import MockBatch
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.protocols import FreshnessProtocol
-from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
-from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.resolving.pipeline_resolution import (
+    DefaultPipelineResolutionService,
+    DefaultPipelineRules,
+)
 from tests.support.builders import (
     NOON,
     essay_names,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from batch_conductor_service.domain.resolution import PhaseDecision
 from batch_conductor_service.exceptions import PrerequisiteMissingError
 from batch_conductor_service.models import BatchCompletionSummary, BatchId
-from batch_conductor_service.resolving.pipeline_rules import DefaultPipelineRules
+from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineRules
 from common_core.verdicts import Reason, Verdict
 from tests.support.builders import evidence, outcome, registration
 from tests.support.pipelines import acyclic_graphs, layered, pipeline

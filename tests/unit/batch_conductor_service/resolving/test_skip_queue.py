@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from structlog.testing import capture_logs
 
 from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
-from batch_conductor_service.resolving.skip_queue import SkipPolicy, SkipQueue
+from batch_conductor_service.resolving.announcing import SkipPolicy, SkipQueue
 from tests.support.announcing import ControlledSkips, CountedDrops, running_to_its_end
 from tests.support.kafka import until
 from tests.support.resolutions import resolution_of

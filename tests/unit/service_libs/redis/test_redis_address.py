@@ -6,9 +6,13 @@ import certifi
 import pytest
 from redis.asyncio import Redis
 
-from batch_conductor_service.implementations.redis.address import read_url
-from batch_conductor_service.implementations.redis.connections import RedisPolicy, connect
 from service_libs.exceptions import SettingsError
+from service_libs.redis.address import read_url
+from service_libs.redis.connections import RedisPolicy, connect
+from service_libs.redis.refusals import RedisNames
+
+SETTING = "A_REDIS_URL"
+NAMES = RedisNames(service="A", setting=SETTING, key_patterns="~a:*", server_run="a:run")
 
 PLAIN = (str, int, float, bool, type(None))
 
@@ -26,7 +30,7 @@ PLAIN = (str, int, float, bool, type(None))
     ],
 )
 def test_what_is_known_is_taken_as_it_is(url: str) -> None:
-    read = read_url(url)
+    read = read_url(url, setting=SETTING)
 
     assert (read.text, read.passed_over) == (url, ())
 
@@ -46,7 +50,7 @@ def test_what_is_known_is_taken_as_it_is(url: str) -> None:
     ],
 )
 def test_what_the_client_decides_is_passed_over(option: str) -> None:
-    read = read_url(f"redis://redis?{option}&db=1")
+    read = read_url(f"redis://redis?{option}&db=1", setting=SETTING)
 
     assert read.text == "redis://redis?db=1"
     assert read.passed_over == (option.partition("=")[0],)
@@ -56,7 +60,7 @@ def test_a_client_is_the_same_whatever_its_url_says() -> None:
     options = "protocol=3&decode_responses=false&legacy_responses=false&socket_timeout=0.001"
 
     def arguments(url: str) -> dict[str, object]:
-        client: Redis = connect(url, RedisPolicy())
+        client: Redis = connect(url, RedisPolicy(), NAMES)
         kwargs: dict[str, object] = dict(client.connection_pool.connection_kwargs)
         return {name: value for name, value in kwargs.items() if isinstance(value, PLAIN)}
 
@@ -92,9 +96,9 @@ def test_a_client_is_the_same_whatever_its_url_says() -> None:
 )
 def test_what_is_not_known_is_refused_without_the_secret(url: str, told: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        read_url(url)
+        read_url(url, setting=SETTING)
 
-    assert str(refused.value).startswith(f"BCS_REDIS_URL: {told}")
+    assert str(refused.value).startswith(f"{SETTING}: {told}")
     assert "s3cret" not in str(refused.value)
     assert refused.value.__cause__ is None
     assert "\n" not in str(refused.value)
@@ -104,6 +108,8 @@ def test_a_file_of_certificates_is_one(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.touch()
 
-    assert read_url(f"rediss://redis?ssl_ca_certs={certifi.where()}").passed_over == ()
+    taken = read_url(f"rediss://redis?ssl_ca_certs={certifi.where()}", setting=SETTING)
+
+    assert taken.passed_over == ()
     with pytest.raises(SettingsError, match="ssl_ca_certs names no file of certificates"):
-        read_url(f"rediss://redis?ssl_ca_certs={path}")
+        read_url(f"rediss://redis?ssl_ca_certs={path}", setting=SETTING)

@@ -15,11 +15,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
 
-from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.address import read_url
-from batch_conductor_service.implementations.redis.refusals import describe
-from batch_conductor_service.port_values import RedisCommand
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.address import read_url
+from service_libs.redis.refusals import RedisNames, describe
+from service_libs.redis.transactions import RedisCommand
 
 IS_REPLICA = "Redis is a replica, which takes no writes."
 
@@ -31,7 +30,7 @@ class RedisPolicy:
     Attributes:
         timeout_seconds: longest wait for one answer.
         max_connections: size of each pool.
-        max_attempts: tries of a transaction before it takes the lane of its batch.
+        max_attempts: tries of a transaction before it takes its lane.
         backoff_seconds: pause after the first lost try; doubles, with jitter.
         lane_seconds: longest time for which others give way to one writer.
     """
@@ -73,14 +72,16 @@ class KnownConnection(AbstractConnection):
         self.server_run, self.recognised_at = server_run, time.monotonic()
 
 
-def connect(url: str, policy: RedisPolicy, *, decode_responses: bool = True) -> Redis:
+def connect(
+    url: str, policy: RedisPolicy, names: RedisNames, *, decode_responses: bool = True
+) -> Redis:
     """Return a client with a pool of its own; opens no connection yet.
 
     One retry only, for a pooled connection that the server has closed since: waiting longer is for
     callers, who know whether they can.
     """
     pool = BlockingConnectionPool.from_url(
-        read_url(url).text,
+        read_url(url, setting=names.setting).text,
         max_connections=policy.max_connections,
         timeout=policy.timeout_seconds,
         socket_timeout=policy.timeout_seconds,
@@ -95,14 +96,17 @@ def connect(url: str, policy: RedisPolicy, *, decode_responses: bool = True) -> 
     return Redis.from_pool(pool)
 
 
-def script_text(name: str) -> str:
-    """Return the Lua script of that name."""
-    return files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+def script_text(package: str, name: str) -> str:
+    """Return the Lua script of that name in the package."""
+    return files(package).joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 
-def recognise_command() -> RedisCommand:
+_RECOGNISE = script_text(__package__, "recognise")
+
+
+def recognise_command(names: RedisNames) -> RedisCommand:
     """Return the command that names the server's data; the name is empty for a replica."""
-    return ("EVAL", _RECOGNISE, 1, keys.SERVER_RUN, secrets.token_hex(8))
+    return ("EVAL", _RECOGNISE, 1, names.server_run, secrets.token_hex(8))
 
 
 async def execute(pipe: Pipeline, commands: Sequence[RedisCommand]) -> list[Any]:
@@ -112,13 +116,10 @@ async def execute(pipe: Pipeline, commands: Sequence[RedisCommand]) -> list[Any]
     return await pipe.execute()
 
 
-_RECOGNISE = script_text("recognise")
-
-
 @asynccontextmanager
-async def translated() -> AsyncIterator[None]:
+async def translated(names: RedisNames) -> AsyncIterator[None]:
     """Raise `StoreUnavailableError` for whatever the driver raises; it names what is refused."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as exc:
-        raise StoreUnavailableError(describe(exc)) from exc
+        raise StoreUnavailableError(describe(exc, names)) from exc

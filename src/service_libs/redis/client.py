@@ -8,13 +8,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
+from prometheus_client import Counter
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import LockError, ReadOnlyError, RedisError, ResponseError
 
-from batch_conductor_service.exceptions import GiveWayError
-from batch_conductor_service.implementations.redis.connections import (
+from service_libs.backoff import spread
+from service_libs.exceptions import StoreUnavailableError
+from service_libs.failpoints import failpoint
+from service_libs.redis.connections import (
     IS_REPLICA,
     KnownConnection,
     RedisPolicy,
@@ -22,16 +25,23 @@ from batch_conductor_service.implementations.redis.connections import (
     recognise_command,
     translated,
 )
-from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.port_values import RedisCommand, RedisReading
-from batch_conductor_service.protocols import Compose
-from service_libs.backoff import spread
-from service_libs.exceptions import StoreUnavailableError
-from service_libs.failpoints import failpoint
+from service_libs.redis.refusals import RedisNames
+from service_libs.redis.transactions import Compose, GiveWayError, RedisCommand, RedisReading
 
-RECOGNISE_SECONDS = (
-    0.1  # longest time for which a server is taken for the same; no failover is faster
-)
+# Longest time for which a server is taken for the same; no failover is faster.
+RECOGNISE_SECONDS = 0.1
+
+
+class TransactionMetrics(Protocol):
+    """What is counted of transactions.
+
+    Attributes:
+        redis_transactions: by outcome: committed, contended, fell_back, failed.
+        redis_transaction_retries: tries that lost, by the same outcome of the transaction.
+    """
+
+    redis_transactions: Counter
+    redis_transaction_retries: Counter
 
 
 class WatchedReader:
@@ -55,10 +65,13 @@ class WatchedReader:
 class RedisClient:
     """`AtomicRedisClientProtocol` on redis-py's connections."""
 
-    def __init__(self, url: str, policy: RedisPolicy, metrics: Metrics) -> None:
+    def __init__(
+        self, url: str, policy: RedisPolicy, names: RedisNames, metrics: TransactionMetrics
+    ) -> None:
         self._policy = policy
+        self._names = names
         self._metrics = metrics
-        self._redis = connect(url, policy)
+        self._redis = connect(url, policy, names)
         self._server_run = ""
 
     async def close(self) -> None:
@@ -73,10 +86,6 @@ class RedisClient:
                 raise
         return await self._read_once(commands)  # over a connection that was not closed meanwhile
 
-    async def scan(self, pattern: str) -> list[str]:
-        async with translated():
-            return [key async for key in self._redis.scan_iter(match=pattern, count=1000)]
-
     async def transact(
         self,
         watch: Sequence[str],
@@ -87,7 +96,7 @@ class RedisClient:
             if results is not None:
                 self._count("contended" if attempt else "committed", attempt)
                 return results
-            await asyncio.sleep(self._pause_seconds(attempt))
+            await asyncio.sleep(spread(self._policy.backoff_seconds * 2**attempt))
         return None
 
     async def transact_in_lane(
@@ -99,7 +108,7 @@ class RedisClient:
         lock = self._redis.lock(
             lane, timeout=self._policy.lane_seconds, sleep=self._policy.backoff_seconds
         )
-        async with translated():
+        async with translated(self._names):
             await lock.acquire()
         try:
             results = await self._try_once(watch, compose)
@@ -123,14 +132,14 @@ class RedisClient:
             or not connection.server_run
             or time.monotonic() > connection.recognised_at + RECOGNISE_SECONDS
         )
-        recognise: list[RedisCommand] = [recognise_command()] if is_due else []
+        recognise: list[RedisCommand] = [recognise_command(self._names)] if is_due else []
         replies = await _exchange(connection, [*recognise, *commands])
         if is_due:
             await self._recognise(connection, replies.pop(0))
         return RedisReading(replies=replies, server_run=connection.server_run)
 
     async def _read_once(self, commands: Sequence[RedisCommand]) -> RedisReading:
-        async with translated(), self._connection() as connection:
+        async with translated(self._names), self._connection() as connection:
             return await self.ask(connection, commands)
 
     async def _try_once(
@@ -139,7 +148,7 @@ class RedisClient:
         compose: Compose,
     ) -> list[Any] | None:
         try:
-            async with translated(), self._connection() as connection:
+            async with translated(self._names), self._connection() as connection:
                 try:
                     commands = await compose(WatchedReader(self, connection, watch))
                 except GiveWayError:
@@ -192,10 +201,6 @@ class RedisClient:
         # It may have taken longer than the lease, which ends by itself in any case.
         with suppress(LockError, RedisError):
             await lock.release()
-
-    def _pause_seconds(self, attempt: int) -> float:
-        longest: float = self._policy.backoff_seconds * 2**attempt
-        return spread(longest)
 
     def _count(self, outcome: str, retries: int) -> None:
         self._metrics.redis_transactions.labels(outcome).inc()

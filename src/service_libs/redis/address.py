@@ -17,8 +17,6 @@ from service_libs.url_options import (
     whole_number,
 )
 
-SETTING = "BCS_REDIS_URL"
-
 _SCHEMES = frozenset({"redis", "rediss", "unix"})
 _FLAG = one_of("true", "false", "yes", "no", "1", "0", "True", "False")
 _DATABASE = whole_number(0)
@@ -71,20 +69,24 @@ class RedisUrl:
     passed_over: tuple[str, ...]
 
 
-def read_url(text: str) -> RedisUrl:
+def read_url(text: str, *, setting: str) -> RedisUrl:
     """Return the URL with the options that we know; one that is read again stays as it is.
+
+    Args:
+        text: the URL.
+        setting: the name of the setting that holds it.
 
     Raises:
         SettingsError: it is none, or has an option that is not known. Nothing secret is repeated.
     """
-    parts = _split(text)
-    _check_port(parts)
-    _check_path(parts)
+    parts = _split(text, setting)
+    _check_port(parts, setting)
+    _check_path(parts, setting)
     given = parse_qs(parts.query, keep_blank_values=True)
     has_tls = parts.scheme == "rediss"
     known = _TAKEN | _TAKEN_OF_TLS if has_tls else _TAKEN
     passed_over = _PASSED_OVER if has_tls else _PASSED_OVER | _TAKEN_OF_TLS.keys()
-    options = take_options(SETTING, given, taken=known, passed_over=passed_over)
+    options = take_options(setting, given, taken=known, passed_over=passed_over)
     address = text.partition("?")[0]
     return RedisUrl(
         text=f"{address}?{urlencode(options)}" if options else address,
@@ -92,30 +94,30 @@ def read_url(text: str) -> RedisUrl:
     )
 
 
-def _split(text: str) -> SplitResult:
+def _split(text: str, setting: str) -> SplitResult:
     try:
         parts = urlsplit(text)
     except ValueError:  # its text repeats the URL
-        raise SettingsError(f"{SETTING}: not a URL of Redis") from None
+        raise SettingsError(f"{setting}: not a URL of Redis") from None
     if parts.scheme not in _SCHEMES or not text.startswith(f"{parts.scheme}://"):
-        raise SettingsError(f"{SETTING}: not a URL of Redis")
+        raise SettingsError(f"{setting}: not a URL of Redis")
     # Where a password has one of `/?#`, its end stands in the parts that follow.
     if parts.fragment or "@" in parts.path + parts.query:
-        raise SettingsError(f"{SETTING}: not a URL; a password's special characters are %-encoded")
+        raise SettingsError(f"{setting}: not a URL; a password's special characters are %-encoded")
     return parts
 
 
-def _check_port(parts: SplitResult) -> None:
+def _check_port(parts: SplitResult, setting: str) -> None:
     try:
         is_port = parts.port is None or parts.port > 0
     except ValueError:
         is_port = False
     if not is_port:
-        raise SettingsError(f"{SETTING}: its port is no number from 1 to 65535")
+        raise SettingsError(f"{setting}: its port is no number from 1 to 65535")
 
 
-def _check_path(parts: SplitResult) -> None:
+def _check_path(parts: SplitResult, setting: str) -> None:
     """Refuse a database that is no number: redis-py would take the first."""
     database = unquote(parts.path).removeprefix("/")
     if parts.scheme != "unix" and database and _DATABASE(database):
-        raise SettingsError(f"{SETTING}: its database is no number")
+        raise SettingsError(f"{setting}: its database is no number")
