@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from alembic import command
 from tests.support.bos_database import bos_config
 from tests.support.flow import TOPICS, Neighbours, bos_process, get_state, neighbours_of
+from tests.support.servers import serve_kafka
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
@@ -38,6 +39,13 @@ class Flow:
     async def state(self) -> dict[str, Any]:
         """Return the runs of the batch."""
         return await get_state(self.address, self.batch)
+
+
+@pytest.fixture
+def kafka_bootstrap_servers() -> Iterator[str]:
+    """A Kafka of the test's own: a new group reads, and runs, all that it finds there."""
+    with serve_kafka() as address:
+        yield address
 
 
 @pytest.fixture
@@ -84,7 +92,7 @@ async def test_a_second_pipeline_skips_spellcheck_and_hands_out_corrected_texts(
         ("spellcheck", "skipped_by_user_config", "already_completed"),
         ("cj_assessment", "completed_successfully", None),
     ]
-    assert journal.is_consistent()
+    assert journal.contradictions() == []
 
 
 async def test_a_request_before_its_batch_waits_and_then_runs(flow: Flow) -> None:

@@ -88,12 +88,14 @@ class Journal:
             for essay in envelope["data"]["essays_to_process"]
         }
 
-    def is_consistent(self) -> bool:
-        """Whether whatever was sent twice is the same bytes."""
+    def contradictions(self) -> list[tuple[bytes, bytes]]:
+        """Return what was sent twice under one id, in different bytes."""
         seen: dict[str, bytes] = {}
-        return all(
-            seen.setdefault(envelope["event_id"], raw) == raw for _, envelope, raw in self.records
-        )
+        return [
+            (seen[envelope["event_id"]], raw)
+            for _, envelope, raw in self.records
+            if seen.setdefault(envelope["event_id"], raw) != raw
+        ]
 
 
 class Neighbours:
