@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without bytecode each of the many processes that tests start compiles all libraries again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test faults soak house fmt lint types containers clean
+.PHONY: help run test faults soak house bench fmt lint types containers clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ soak: $(VENV_READY) ## Break things under steady load: MINUTES=n
 
 house: $(VENV_READY) ## Measure the source, and how many files a journey touches: FILES=1 names them
 	@PYTHONPATH=. $(VENV)/bin/python .ci/house.py $(if $(FILES),--files)
+
+bench: $(VENV_READY) ## Measure the flow of a command through both services: ARGS='--rate 20 --open 10000'
+	@$(VENV)/bin/python bench/flow.py $(ARGS)
 
 fmt: $(VENV_READY) ## Format, and repair what can be repaired
 	@$(PDM) run fmt

@@ -96,7 +96,7 @@ class BatchConductorClient:
     async def resolve(
         self, request: DefineRequest, *, deadline_seconds: float
     ) -> ResolutionOutcome:
-        body = request.model_dump_json(exclude_none=True)
+        body = request.model_dump_json(exclude_defaults=True)
         headers = {"Content-Type": "application/json"}
 
         def read(response: httpx.Response) -> ResolutionOutcome:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from random import Random
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,7 +17,7 @@ from batch_conductor_service.implementations.postgres.batch_state import (
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
-from batch_conductor_service.persisting.codec import decode_update
+from batch_conductor_service.persisting.codec import PAYLOAD_VERSION, decode_update
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
 from local_stack.postgres import PostgresServer
 from service_libs.exceptions import BrokerUnavailableError, StoreUnavailableError
@@ -166,17 +167,35 @@ async def test_a_schema_that_takes_no_row_dead_letters_none(
     assert (dlq.letters, await depth(queue)) == ([], 21)
 
 
+async def test_what_cannot_even_be_doubted_in_postgres_holds_up_nothing(
+    setup: RedisSetup,
+    worker: PersistenceWorker,
+    archive: PostgresBatchStateRepository,
+    dlq: KeptDeadLetters,
+    queue: RedisPersistenceQueue,
+) -> None:
+    """Its key fits no index, so a note that something was said there is refused, too."""
+    long_name = "".join(Random(1).choices("abcdefghij", k=20_000))
+    await setup.repository.apply([update("batch", evidence(long_name)), *one_by_one(3)])
+    await worker.drain()
+
+    assert [letter.reason for letter in dlq.letters] == ["refused_by_database"]
+    assert (await completed(archive), await depth(queue)) == (3, 0)
+
+
+@pytest.mark.parametrize("payload", [b"\xff\x00", b'{"v": %d}' % PAYLOAD_VERSION])
 async def test_bytes_that_are_no_update_are_dead_lettered_as_they_are(
     redis: Redis,
     worker: PersistenceWorker,
     dlq: KeptDeadLetters,
     queue: RedisPersistenceQueue,
+    payload: bytes,
 ) -> None:
-    await redis.xadd("bcs:persistence:queue", {"update": b"\xff\x00"})
+    await redis.xadd("bcs:persistence:queue", {"update": payload})
     await worker.drain()
 
     [letter] = dlq.letters
-    assert (letter.payload, letter.reason) == (b"\xff\x00", "unreadable_entry")
+    assert (letter.payload, letter.reason) == (payload, "unreadable_entry")
     assert await depth(queue) == 0
 
 

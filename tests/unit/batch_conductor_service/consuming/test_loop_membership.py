@@ -8,12 +8,15 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from batch_conductor_service.consuming.group_freshness import GroupFreshness
 from batch_conductor_service.kafka_consumer import EventConsumer
+from batch_conductor_service.operating.progress import ConsumerProgress
 from common_core.topics import EventName, topic_name
 from service_libs import backoff
 from service_libs.kafka.condition import ConsumerState
 from service_libs.memory.record_source import MemoryRecordSource
 from tests.support.builders import spellchecked
+from tests.support.clocks import SettableClock
 from tests.support.consuming import ControlledRepository
 from tests.support.loops import PARTITIONS, PLACE, SPELLCHECK, Bench, running, until
 
@@ -227,6 +230,26 @@ class TestTheState:
                     )
                 )
         assert states(first, second, third) == [ConsumerState.STOPPED] * 3
+
+    async def test_one_without_partitions_is_a_fault_only_if_nobody_reads_all(
+        self, bench: Bench
+    ) -> None:
+        bench.broker.logs = {place: bench.broker.logs[place] for place in PLACES[:1]}
+        freshness = GroupFreshness(SettableClock(), max_staleness_seconds=30)
+        first, second = bench.consumer(), bench.consumer()
+        async with running(first), running(second):
+            await until(
+                lambda: ConsumerState.STANDBY in {first.condition.state, second.condition.state}
+            )
+            [idle] = [
+                one for one in (first, second) if one.condition.state is ConsumerState.STANDBY
+            ]
+            await until(lambda: idle.condition.age_seconds > 0.02)
+            alone = ConsumerProgress(idle, freshness, grace_seconds=0.01)
+            others_read = ConsumerProgress(idle, grace_seconds=0.01)
+
+            assert "nobody reads all" in alone.causes[0]
+            assert others_read.causes == []
 
     async def test_a_topic_that_comes_later_is_read(self, bench: Bench) -> None:
         topic = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
