@@ -95,7 +95,8 @@ class FlowNeighbours:
         Raises:
             TimeoutError: none did.
         """
-        return await asyncio.wait_for(self._ends.get(), timeout_seconds)
+        async with asyncio.timeout(timeout_seconds):
+            return await self._ends.get()
 
     async def _listen(self) -> None:
         async for record in self._consumer:

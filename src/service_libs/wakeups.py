@@ -31,7 +31,8 @@ class Wakeups:
         """Wait until woken from now on, at most that long."""
         self._woken.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
 
     async def pause(self, seconds: float) -> None:
         """Wait that long, or until the stop; after the stop never long."""
@@ -39,4 +40,5 @@ class Wakeups:
             await asyncio.sleep(min(seconds, MAX_DRAINING_PAUSE_SECONDS))
         else:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._stopping.wait()

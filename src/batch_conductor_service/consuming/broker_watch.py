@@ -71,7 +71,8 @@ class BrokerWatch:
         while not self._stopping.is_set():
             await unless_stopped(self._stopping, self.look_once())
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._policy.look_seconds)
+                async with asyncio.timeout(self._policy.look_seconds):
+                    await self._stopping.wait()
 
     def stop(self) -> None:
         self._stopping.set()

@@ -179,7 +179,8 @@ class FreshnessExchange:
         while not self._stopping.is_set():
             await self.exchange()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._interval_seconds)
+                async with asyncio.timeout(self._interval_seconds):
+                    await self._stopping.wait()
 
     def stop(self) -> None:
         self._stopping.set()

@@ -41,7 +41,8 @@ class UnarchivedSweeper:
             except TransientError as exc:
                 logger.warning("unarchived_batches_postponed", reason=str(exc))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), SWEEP_SECONDS)
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await self._stopping.wait()
 
     def stop(self) -> None:
         self._stopping.set()

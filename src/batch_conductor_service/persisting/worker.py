@@ -251,4 +251,5 @@ class PersistenceWorker:
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), self._backoff.next_delay())
+            async with asyncio.timeout(self._backoff.next_delay()):
+                await self._stopping.wait()

@@ -69,7 +69,8 @@ class Patience:
         if is_over():
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
 
 
 async def unless_stopped(

@@ -113,7 +113,8 @@ class KafkaProducerClient:
     async def _start_producer(self) -> AIOKafkaProducer:
         producer = self._make_producer()
         try:
-            await asyncio.wait_for(producer.start(), self._timeout_seconds)
+            async with asyncio.timeout(self._timeout_seconds):
+                await producer.start()
         except BaseException as exc:
             self._close_later(producer)
             if isinstance(exc, TimeoutError | KafkaError):
@@ -135,7 +136,8 @@ class KafkaProducerClient:
 
     async def _bounded(self, producer: AIOKafkaProducer, awaitable: Awaitable[Answer]) -> Answer:
         try:
-            return await asyncio.wait_for(awaitable, self._timeout_seconds + GRACE_SECONDS)
+            async with asyncio.timeout(self._timeout_seconds + GRACE_SECONDS):
+                return await awaitable
         except (TimeoutError, KafkaError) as exc:
             raise self._translate(producer, exc) from exc
 

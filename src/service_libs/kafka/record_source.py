@@ -242,7 +242,8 @@ class KafkaRecordSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiok
     async def _bounded(self, awaitable: Awaitable[Answer]) -> Answer:
         # aiokafka repeats what is retriable for ever, and waits for a coordinator as long.
         try:
-            return await asyncio.wait_for(awaitable, self._policy.request_timeout_seconds)
+            async with asyncio.timeout(self._policy.request_timeout_seconds):
+                return await awaitable
         except (CommitFailedError, IllegalStateError) as exc:
             raise PartitionsLostError from exc
         except (TimeoutError, KafkaError, ConsumerStoppedError) as exc:

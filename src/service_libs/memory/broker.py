@@ -133,7 +133,8 @@ class MemoryBroker:
             BrokerUnavailableError: it does not, or not in time.
         """
         try:
-            await asyncio.wait_for(self.speaks.wait(), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                await self.speaks.wait()
         except TimeoutError as exc:
             raise BrokerUnavailableError("Kafka does not answer in time.") from exc
         if not self.is_available:
@@ -147,7 +148,8 @@ class MemoryBroker:
     async def wait_for_news(self, timeout_seconds: float) -> None:
         """Return when something was appended, or after the time-out."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                await self._news.wait()
 
     def _add(self, log: PartitionLog, entry: ConsumedRecord | None) -> int:
         log.entries[log.end] = entry
