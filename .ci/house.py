@@ -10,7 +10,6 @@ import asyncio
 import os
 import statistics
 import sys
-import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.persisting.worker import PersistenceWorker
 from batch_conductor_service.startup_setup import build_container
 from local_stack.service import ServiceProcess
-from local_stack.stack import LocalStack
+from local_stack.stack import temporary_stack
 from service_libs.kafka.records import ConsumedRecord
 from service_libs.logging import configure_logging
 from service_libs.protocols import BackgroundTaskProtocol
@@ -228,10 +227,8 @@ async def _ask(app: Quart, batch_id: str) -> None:
 def measure_on_servers() -> Journeys:
     """Return the files touched, on servers that run for that long only."""
     configure_logging("WARNING")
-    with tempfile.TemporaryDirectory() as directory, LocalStack(Path(directory)) as stack:
-        Path(directory).chmod(0o755)  # PostgreSQL runs as another user
-        stack.start(lambda _line: None)
-        ServiceProcess("bcs", Path(directory), stack.settings(), port=0).migrate()
+    with temporary_stack() as stack:
+        ServiceProcess("bcs", stack.directory, stack.settings(), port=0).migrate()
         return asyncio.run(measure_journeys(stack.settings()))
 
 

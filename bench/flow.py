@@ -14,11 +14,9 @@ import asyncio
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -29,7 +27,7 @@ from local_stack.flow_neighbours import COMPLETED, OWNER
 from local_stack.neighbours import COMMAND_TOPICS, Neighbours
 from local_stack.ports import find_free_port
 from local_stack.service import ServiceProcess
-from local_stack.stack import LocalStack
+from local_stack.stack import temporary_stack
 
 REQUESTS = topic_name(EventName.CLIENT_BATCH_PIPELINE_REQUEST)
 OUTCOMES = topic_name(EventName.ELS_BATCH_PHASE_OUTCOME)
@@ -226,10 +224,9 @@ async def measure(arguments: argparse.Namespace, kafka: str) -> None:
 
 
 @contextmanager
-def services(directory: Path, arguments: argparse.Namespace) -> Iterator[str]:
+def services(arguments: argparse.Namespace) -> Iterator[str]:
     """Run the servers and both services; give the broker."""
-    with LocalStack(directory / "stack") as stack:
-        stack.start(lambda _: None)
+    with temporary_stack() as stack:
         settings = stack.settings()
         kafka = arguments.kafka or stack.kafka.bootstrap_servers
         for prefix in ("BCS", "BOS"):
@@ -238,9 +235,9 @@ def services(directory: Path, arguments: argparse.Namespace) -> Iterator[str]:
             if arguments.kafka:
                 settings[f"{prefix}_KAFKA_ENABLE_IDEMPOTENCE"] = "true"
         asyncio.run(Neighbours.create_topics(kafka))
-        bcs = ServiceProcess("bcs", directory / "bcs", settings, port=find_free_port())
+        bcs = ServiceProcess("bcs", stack.directory, settings, port=find_free_port())
         settings |= {"BOS_BCS_BASE_URL": bcs.client.url}
-        bos = ServiceProcess("bos", directory / "bos", settings, port=find_free_port())
+        bos = ServiceProcess("bos", stack.directory, settings, port=find_free_port())
         for service in (bcs, bos):
             service.migrate()
         try:
@@ -262,10 +259,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1_500, help="runs asked for at once")
     parser.add_argument("--seconds", type=float, default=30, help="how long to ask at the rate")
     arguments = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        services(Path(directory), arguments) as kafka,
-    ):
+    with services(arguments) as kafka:
         asyncio.run(measure(arguments, kafka))
     return 0
 

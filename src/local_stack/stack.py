@@ -2,8 +2,9 @@
 
 import fcntl
 import shutil
-from collections.abc import Callable
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -80,3 +81,16 @@ def remove_stack_data(directory: Path) -> None:
     """Remove what stacks left in the directory, and what stands elsewhere for a part of it."""
     PostgresServer.remove_data_of(directory / POSTGRES_DIRECTORY)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def temporary_stack() -> Iterator[LocalStack]:
+    """Run the servers in a directory that is removed afterwards, with all that they had."""
+    directory = Path(tempfile.mkdtemp(prefix="bcs-"))
+    try:
+        directory.chmod(0o755)  # PostgreSQL runs as another user
+        with LocalStack(directory) as stack:
+            stack.start(lambda _line: None)
+            yield stack
+    finally:
+        remove_stack_data(directory)

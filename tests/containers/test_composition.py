@@ -12,6 +12,8 @@ import pytest
 from rich.console import Console
 
 from local_stack.asking import ServiceClient
+from local_stack.flow_neighbours import FlowNeighbours
+from local_stack.flow_story import FlowStory
 from local_stack.neighbours import Neighbours
 from local_stack.story import Story
 from tests.support.composition import Composition
@@ -66,6 +68,17 @@ async def tell_story(composition: Composition, address: str | None = None) -> St
         return story
 
 
+async def tell_flow(composition: Composition) -> None:
+    """Drive a new batch from a client's command to the end of its run, twice."""
+    await asyncio.to_thread(wait_until_kafka_answers, composition.bootstrap_servers)
+    await Neighbours.create_topics(composition.bootstrap_servers)
+    for address in (composition.url, composition.orchestrator_url):
+        await asyncio.to_thread(wait_until_healthy, ServiceClient(address))
+    async with FlowNeighbours(composition.bootstrap_servers) as neighbours:
+        orchestrator = ServiceClient(composition.orchestrator_url)
+        await FlowStory(Console(file=sys.stdout), neighbours, orchestrator).tell()
+
+
 def wait_until_kafka_answers(bootstrap_servers: str) -> None:
     wait_until_ready(lambda: ping_kafka(bootstrap_servers))
 
@@ -107,6 +120,17 @@ async def test_main_job_from_outside(composition: Composition, service: ServiceC
     await tell_story(composition)
 
     wait_until_healthy(service)
+
+
+@pytest.mark.parametrize("killed", [None, "bos", "bcs", "postgres", "kafka"])
+@pytest.mark.usefixtures("service")
+async def test_a_command_becomes_phases_and_its_end(
+    killed: str | None, composition: Composition
+) -> None:
+    if killed:
+        composition.kill(killed)
+
+    await tell_flow(composition)
 
 
 async def test_two_replicas_run_side_by_side(

@@ -18,10 +18,13 @@ class Composition:
 
     def __init__(self) -> None:
         http_port, kafka_port = find_free_port(), find_free_port()
+        orchestrator_port = find_free_port()
         self.url = f"http://{LOCALHOST}:{http_port}"
+        self.orchestrator_url = f"http://{LOCALHOST}:{orchestrator_port}"
         self.bootstrap_servers = f"{LOCALHOST}:{kafka_port}"
         self._environment = os.environ | {
             "BCS_PORT": str(http_port),
+            "BOS_PORT": str(orchestrator_port),
             "BCS_KAFKA_HOST": LOCALHOST,
             "BCS_KAFKA_PORT": str(kafka_port),
             "BCS_POSTGRES_PORT": str(find_free_port()),
