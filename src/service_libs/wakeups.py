@@ -1,9 +1,17 @@
 """How a background loop waits: for something to do, for a while, and for its stop."""
 
 import asyncio
-from contextlib import suppress
 
 MAX_DRAINING_PAUSE_SECONDS = 0.5  # what is away may come back in the last moment
+
+
+async def until_set(event: asyncio.Event, seconds: float | None) -> None:
+    """Wait for the event, at most that long."""
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=seconds)
+    finally:
+        waiting.cancel()
 
 
 class Wakeups:
@@ -30,15 +38,11 @@ class Wakeups:
     async def wait(self, seconds: float | None = None) -> None:
         """Wait until woken from now on, at most that long."""
         self._woken.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
+        await until_set(self._woken, seconds)
 
     async def pause(self, seconds: float) -> None:
         """Wait that long, or until the stop; after the stop never long."""
         if self.is_stopping:
             await asyncio.sleep(min(seconds, MAX_DRAINING_PAUSE_SECONDS))
         else:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._stopping.wait()
+            await until_set(self._stopping, seconds)

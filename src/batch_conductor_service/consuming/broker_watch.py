@@ -7,7 +7,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -20,6 +19,7 @@ from common_core.topics import consumed_topics
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka.patience import unless_stopped
 from service_libs.protocols import ClockProtocol
+from service_libs.wakeups import until_set
 
 logger = structlog.get_logger(__name__)
 
@@ -70,9 +70,7 @@ class BrokerWatch:
     async def run(self) -> None:
         while not self._stopping.is_set():
             await unless_stopped(self._stopping, self.look_once())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._policy.look_seconds):
-                    await self._stopping.wait()
+            await until_set(self._stopping, self._policy.look_seconds)
 
     def stop(self) -> None:
         self._stopping.set()

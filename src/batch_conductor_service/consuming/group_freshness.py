@@ -28,6 +28,7 @@ from batch_conductor_service.protocols import FreshnessBoardProtocol, FreshnessS
 from common_core.records import Partition
 from service_libs.exceptions import TransientError
 from service_libs.protocols import ClockProtocol
+from service_libs.wakeups import until_set
 
 logger = structlog.get_logger(__name__)
 
@@ -178,9 +179,7 @@ class FreshnessExchange:
     async def run(self) -> None:
         while not self._stopping.is_set():
             await self.exchange()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._interval_seconds):
-                    await self._stopping.wait()
+            await until_set(self._stopping, self._interval_seconds)
 
     def stop(self) -> None:
         self._stopping.set()

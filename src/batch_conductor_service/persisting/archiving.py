@@ -5,7 +5,6 @@ answered for from what Postgres has, which may lack a failure.
 """
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 
@@ -15,6 +14,7 @@ from batch_conductor_service.protocols import (
     UnarchivedBatchesProtocol,
 )
 from service_libs.exceptions import TransientError
+from service_libs.wakeups import until_set
 
 SWEEP_SECONDS = 30.0  # between two looks: a replica without Postgres may still write
 BATCHES_PER_SWEEP = 100
@@ -40,9 +40,7 @@ class UnarchivedSweeper:
                 await self.sweep()
             except TransientError as exc:
                 logger.warning("unarchived_batches_postponed", reason=str(exc))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_SECONDS):
-                    await self._stopping.wait()
+            await until_set(self._stopping, SWEEP_SECONDS)
 
     def stop(self) -> None:
         self._stopping.set()

@@ -5,7 +5,6 @@ the dead letter is acknowledged. Whatever fails otherwise stays in the queue and
 """
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from service_libs.exceptions import RefusedUpdateError, TransientError
 from service_libs.failpoints import failpoint
 from service_libs.kafka.records import DeadLetter
 from service_libs.protocols import DlqProducerProtocol
+from service_libs.wakeups import until_set
 
 logger = structlog.get_logger(__name__)
 
@@ -250,6 +250,4 @@ class PersistenceWorker:
         return backlog
 
     async def _pause(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._backoff.next_delay()):
-                await self._stopping.wait()
+        await until_set(self._stopping, self._backoff.next_delay())

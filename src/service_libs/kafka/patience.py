@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -10,6 +9,7 @@ import structlog
 from service_libs.backoff import Backoff
 from service_libs.exceptions import TransientError
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
+from service_libs.wakeups import until_set
 
 logger = structlog.get_logger(__name__)
 
@@ -68,9 +68,7 @@ class Patience:
         self._woken.clear()
         if is_over():
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
+        await until_set(self._woken, seconds)
 
 
 async def unless_stopped(

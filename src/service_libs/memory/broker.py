@@ -8,13 +8,13 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka.records import ConsumedRecord
 from service_libs.memory.group import MemoryGroup
+from service_libs.wakeups import until_set
 
 
 @dataclass(slots=True)
@@ -147,9 +147,7 @@ class MemoryBroker:
 
     async def wait_for_news(self, timeout_seconds: float) -> None:
         """Return when something was appended, or after the time-out."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_seconds):
-                await self._news.wait()
+        await until_set(self._news, timeout_seconds)
 
     def _add(self, log: PartitionLog, entry: ConsumedRecord | None) -> int:
         log.entries[log.end] = entry
