@@ -11,7 +11,7 @@ from service_libs.exceptions import SettingsError
 
 BACKLOG = 4096  # connections that wait until they are accepted; the system may allow fewer
 RECEIVE_BYTES = 64 * 1024  # that the system takes in for a connection before we read them
-REFUSING_SECONDS = 0.25  # for connections that are being made to be completed and accepted
+REFUSING_SECONDS = 1  # at most, for connections that are being made to be completed and accepted
 LOOK_SECONDS = 0.01
 
 # For the system's filter of packets: of a TCP header take the flags; drop what begins a connection.

@@ -25,7 +25,7 @@ logger = structlog.get_logger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 FAILURE = 1  # exit code
 REQUESTS_SHARE = 0.3  # of the shutdown's time, for what is being answered
-LET_GO_SHARE = 0.1  # of the shutdown's time, for callers to part from their connections
+LET_GO_SHARE = 0.15  # of the shutdown's time, for callers to part from their connections
 QUEUED_EVENTS = 2  # of a request: a body that came with it, and its end
 
 
