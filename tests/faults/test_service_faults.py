@@ -1,7 +1,6 @@
 """The process itself dies at any line, stands still, or is asked to end."""
 
 import asyncio
-import re
 from collections.abc import Sequence
 from random import Random
 
@@ -12,19 +11,16 @@ from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.persisting.codec import encode_update
 from service_libs import failpoints
 from tests.support.builders import RecordedEvent, evidence, registered, update
+from tests.support.failpoints import find_failpoints
 from tests.support.faults.loads import break_under_load, load
 from tests.support.faults.nemesis import FAULTS
-from tests.support.faults.servers import ROOT, pause, process_of, resume
+from tests.support.faults.servers import pause, process_of, resume
 from tests.support.faults.world import World
 from tests.support.kafka import unique
 from tests.support.waiting import eventually
 
-SOURCES = (ROOT / "src").rglob("*.py")
-NAMES = sorted(
-    name
-    for path in SOURCES
-    for name in re.findall(r'\bfailpoint\("([a-z._]+)"\)', path.read_text())
-)
+# The orchestrator's are tried in `flow/test_killed_orchestrator.py`.
+NAMES = sorted(name for name in find_failpoints() if not name.startswith("bos."))
 PLACES = sorted({name.partition(".")[0] for name in NAMES})
 GRACE_SECONDS = 22
 

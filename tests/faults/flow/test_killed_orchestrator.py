@@ -10,6 +10,7 @@ import uuid
 import pytest
 
 from service_libs.failpoints import EXIT_CODE
+from tests.support.failpoints import find_failpoints
 from tests.support.flow import Neighbours, bos_process, get_state, neighbours_of
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
@@ -38,6 +39,11 @@ async def test_a_run_survives_a_death_at_any_point(flow_stack: Stack) -> None:
             for point in KILL_POINTS:
                 await survive(flow_stack, bcs, neighbours, point)
                 assert neighbours.journal.contradictions() == [], point
+
+
+def test_every_failpoint_of_the_orchestrator_is_tried() -> None:
+    of_bos = {name for name in find_failpoints() if name.startswith("bos.")}
+    assert {point.partition(":")[0] for point in KILL_POINTS} == of_bos
 
 
 async def survive(stack: Stack, bcs: str, neighbours: Neighbours, point: str) -> None:
