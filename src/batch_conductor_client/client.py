@@ -34,6 +34,7 @@ from service_libs.exceptions import StoreUnavailableError
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024  # the outputs of a batch of 100,000 essays
 MAX_BACKOFF_SECONDS = 2
+OPEN_SECONDS = 1.5  # of the breaker: whoever waits goes on soon after BCS is back
 DEFINE_PATH = "/internal/v1/pipelines/define"
 CORRELATION_HEADER = "X-Correlation-ID"
 
@@ -86,7 +87,9 @@ class BatchConductorClient:
             timeout=policy.try_seconds,  # of each step; `_send` bounds all of them together
             transport=transport,
         )
-        self._breaker = Breaker("bcs", policy.try_seconds)
+        self._breaker = Breaker(
+            "bcs", policy.try_seconds, open_seconds=min(OPEN_SECONDS, policy.try_seconds)
+        )
         self._show_breaker = show_breaker or (lambda _state: None)
 
     async def close(self) -> None:

@@ -26,12 +26,20 @@ T = TypeVar("T")
 
 
 class Breaker:
-    """The breaker of one dependency."""
+    """The breaker of one dependency.
 
-    def __init__(self, name: str, timeout_seconds: float) -> None:
+    Args:
+        timeout_seconds: longest time that one question takes.
+        open_seconds: how long it is left alone; by default longer than the time-out.
+    """
+
+    def __init__(
+        self, name: str, timeout_seconds: float, *, open_seconds: float | None = None
+    ) -> None:
         self.name = name
         self._timeout_seconds = timeout_seconds
-        self._circuit = CircuitBreaker(FAILURES_TO_OPEN, OPEN_FACTOR * timeout_seconds, name=name)
+        is_open_for = OPEN_FACTOR * timeout_seconds if open_seconds is None else open_seconds
+        self._circuit = CircuitBreaker(FAILURES_TO_OPEN, is_open_for, name=name)
         self._probe_began_at: float | None = None
 
     @property

@@ -64,6 +64,7 @@ async def flow(stack: Stack) -> AsyncIterator[Flow]:
 async def test_a_second_pipeline_skips_spellcheck_and_hands_out_corrected_texts(
     flow: Flow,
 ) -> None:
+    """Case 11."""
     neighbours, batch = flow.neighbours, flow.batch
     await neighbours.register(batch, ESSAYS)
     first = await neighbours.request(batch, "nlp")
@@ -106,6 +107,7 @@ async def test_a_request_before_its_batch_waits_and_then_runs(flow: Flow) -> Non
 
 
 async def test_a_retry_does_again_only_what_failed(flow: Flow) -> None:
+    """Case 9, after 8."""
     neighbours, batch = flow.neighbours, flow.batch
     neighbours.failing = {"spellcheck": frozenset({"e2"})}
     await neighbours.register(batch, ESSAYS)
@@ -125,6 +127,7 @@ async def test_a_retry_does_again_only_what_failed(flow: Flow) -> None:
 
 
 async def test_asking_when_all_is_done_ends_at_once(flow: Flow) -> None:
+    """Case 7."""
     await flow.neighbours.register(flow.batch, ESSAYS)
     await flow.neighbours.request(flow.batch, "spellcheck")
     await flow.until_ended(1)

@@ -14,6 +14,7 @@ from batch_orchestrator_service.domain import identity, texts
 from batch_orchestrator_service.domain.models import BatchState, Output, Phase, Run
 from batch_orchestrator_service.domain.resolving import awake
 from batch_orchestrator_service.domain.states import PhaseStatus, RunState
+from batch_orchestrator_service.domain.texts import Selection
 
 COMPLETED_SUCCESSFULLY = "completed_successfully"
 COMPLETED_WITH_FAILURES = "completed_with_failures"
@@ -101,7 +102,7 @@ def take_outcome(
     ended = _ended(phase, outcome, now)
     state = _with_outputs(state, ended, outcome, now)
     run = run.with_phase(ended)
-    if ended.status is PhaseStatus.FAILED:
+    if outcome.status == FAILED_CRITICALLY:
         return _fail(state, run, now), Effect.MOVED
     return _go_on(state, run, now, deadline), Effect.MOVED
 
@@ -118,16 +119,12 @@ def cancel(state: BatchState, run: Run, now: datetime) -> Step:
 
 
 def _go_on(state: BatchState, run: Run, now: datetime, deadline: Deadline) -> Step:
-    """Command the next phase, or end the run where none is left."""
-    phase = next((one for one in run.phases if one.status.is_to_come), None)
+    """Command the next phase; end the run where none is left, or no essay that has not failed."""
+    run, phase, selection = _find_next(state, run, now)
+    if _failed_essays(state, run) >= set(state.batch.texts):
+        return _fail(state, run, now)
     if phase is None:
         return _end(state, run, _good_end(state, run), now)
-    selection = texts.select(state, run, phase)
-    if not selection.texts:
-        nobody = replace(
-            phase, status=PhaseStatus.FAILED, left_out=selection.left_out, ended_at=now
-        )
-        return _fail(state, run.with_phase(nobody), now)
     commanded = replace(
         phase,
         status=PhaseStatus.DISPATCH_INITIATED,
@@ -145,6 +142,31 @@ def _go_on(state: BatchState, run: Run, now: datetime, deadline: Deadline) -> St
         texts=selection.texts,
     )
     return Step(state=state.with_run(run), messages=(command,))
+
+
+def _find_next(state: BatchState, run: Run, now: datetime) -> tuple[Run, Phase | None, Selection]:
+    """Return the next phase that has essays, if any, with the run: those without are over.
+
+    An essay that fails whenever it is tried must not keep the others from what they have earned.
+    """
+    for phase in run.phases:
+        if not phase.status.is_to_come:
+            continue
+        selection = texts.select(state, run, phase)
+        if selection.texts:
+            return run, phase, selection
+        nobody = replace(
+            phase, status=_status_of_nobody(run, phase), left_out=selection.left_out, ended_at=now
+        )
+        run = run.with_phase(nobody)
+    return run, None, Selection(texts={}, left_out=())
+
+
+def _status_of_nobody(run: Run, phase: Phase) -> PhaseStatus:
+    before = [one for name in phase.depends_on if (one := run.phase(name)) is not None]
+    if any(one.failed or one.left_out for one in before):
+        return PhaseStatus.SKIPPED_DUE_TO_DEPENDENCY_FAILURE
+    return PhaseStatus.FAILED
 
 
 def _ended(phase: Phase, outcome: Outcome, now: datetime) -> Phase:

@@ -40,7 +40,7 @@ from service_libs.wakeups import Wakeups
 
 DEGRADED_PATIENCE = timedelta(seconds=60)  # for a better answer than one that doubts
 FIRST_RETRY_SECONDS = 1.0
-MAX_RETRY_SECONDS = 4.0  # so that a run starts soon after BCS is back
+MAX_RETRY_SECONDS = 2.5  # so that a run starts soon after BCS is back
 LOOK_SECONDS = 1.0  # between two looks for runs, where nobody wakes it
 MARGIN_SECONDS = 10  # of a lease, beyond the time that BCS may take
 RUNS_AT_A_LOOK = 100

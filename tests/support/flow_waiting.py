@@ -1,0 +1,41 @@
+"""A batch for the flow, and how a test waits for what becomes of it."""
+
+import uuid
+
+from tests.support.flow import Neighbours, get_state
+from tests.support.waiting import eventually
+
+ESSAYS = ("e1", "e2", "e3")
+
+
+def new_batch() -> str:
+    """Return the id of a batch that nobody has heard of."""
+    return f"batch-{uuid.uuid4().hex}"
+
+
+async def until_ended(neighbours: Neighbours, batch: str, runs: int = 1) -> None:
+    """Wait until so many runs of the batch have ended."""
+
+    async def have_ended() -> bool:
+        return len(neighbours.journal.completions(batch)) >= runs
+
+    await eventually(have_ended, timeout_seconds=90, what=f"the end of {runs} runs")
+
+
+async def until_reason(address: str, batch: str, reason: str) -> None:
+    """Wait until the batch's newest run says why it waits."""
+
+    async def waits() -> bool:
+        runs = (await get_state(address, batch))["runs"]
+        return bool(runs) and runs[0]["reason"] == reason
+
+    await eventually(waits, timeout_seconds=60, what=reason)
+
+
+async def until_commanded(neighbours: Neighbours, batch: str, count: int) -> None:
+    """Wait until so many commands for the batch were sent."""
+
+    async def are_there() -> bool:
+        return len(neighbours.journal.commands(batch)) >= count
+
+    await eventually(are_there, timeout_seconds=60, what=f"{count} commands")
