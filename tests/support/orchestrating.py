@@ -19,6 +19,8 @@ DEPENDS_ON = {
     "ai_feedback": ("spellcheck", "nlp"),
 }
 PIPELINES = {
+    "spellcheck": ("spellcheck",),
+    "ai_feedback": ("spellcheck", "nlp", "ai_feedback"),
     "nlp": ("spellcheck", "nlp"),
     "cj_assessment": ("spellcheck", "cj_assessment"),
     "comprehensive": ("spellcheck", "cj_assessment", "nlp", "ai_feedback"),

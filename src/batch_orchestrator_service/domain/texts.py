@@ -24,7 +24,9 @@ class Selection:
 def select(state: BatchState, run: Run, phase: Phase) -> Selection:
     """Return what the phase is to be commanded for, in the order of the essays' ids."""
     failed = _failed_before(run, phase)
-    wanted = [essay for essay in sorted(state.batch.texts) if _is_wanted(essay, run, phase)]
+    essays = sorted(state.batch.texts)
+    # A phase that is to run and that nobody needs is a contradiction: it runs for all.
+    wanted = [essay for essay in essays if _is_wanted(essay, run, phase)] or essays
     texts = {
         essay: text
         for essay in wanted

@@ -163,12 +163,35 @@ def test_only_the_essays_that_still_need_a_phase_are_commanded() -> None:
     assert len({one.message_id for one in bench.commands}) == 4
 
 
-def test_a_phase_that_was_left_with_nobody_to_need_it_runs_for_none() -> None:
-    bench = Bench.ready("e1")
+def test_a_phase_that_is_to_run_though_nobody_needs_it_runs_for_all() -> None:
+    bench = Bench.ready("e1", "e2")
 
-    bench.run_to("nlp", skipping=("spellcheck",), pending={"nlp": frozenset[str]()})
+    bench.run_to("spellcheck", pending={"spellcheck": frozenset[str]()})
 
-    assert bench.commands == []
+    assert set(bench.commands[0].texts) == {"e1", "e2"}
+
+
+def test_an_essay_that_fails_again_keeps_the_others_from_nothing() -> None:
+    bench = Bench.ready("e1", "e2", "e3")
+    run = bench.run_to("nlp")
+    bench.report(run, "spellcheck", "e1", "e3", status="completed_with_failures")
+    bench.report(run, "nlp", "e1", "e3")
+    only = frozenset({"e2"})
+
+    run = bench.run_to("ai_feedback", pending={"spellcheck": only, "nlp": only})
+    bench.report(run, "spellcheck", status="completed_with_failures")
+    bench.report(run, "ai_feedback", "e1", "e3")
+
+    assert statuses(bench, "ai_feedback") == {
+        "spellcheck": "failed",
+        "nlp": "skipped_due_to_dependency_failure",
+        "ai_feedback": "completed_with_partial_success",
+    }
+    assert bench.commands[-1].texts == {"e1": "spellcheck-e1", "e3": "spellcheck-e3"}
+    completion = bench.completions[-1]
+    assert completion.status == "completed_with_failures"
+    assert completion.completed_phases == ("ai_feedback",)
+    assert (completion.successful, completion.failed) == (2, 1)
 
 
 def test_essays_that_never_came_count_as_failed() -> None:
