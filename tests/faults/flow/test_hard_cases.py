@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from contextlib import ExitStack
 
+import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
@@ -51,6 +52,7 @@ async def test_bcs_away_holds_up_nothing_but_the_runs_that_need_it(flow_stack: S
             await eventually(is_known, timeout_seconds=30, what="a batch while BCS is away")
             assert neighbours.journal.commands(batch) == []
             processes.enter_context(flow_stack.serve(HTTP_PORT=port))
+            await until_fresh(bcs[1], batch)
             began = asyncio.get_running_loop().time()
             await until_commanded(neighbours, batch, 1)
             took = asyncio.get_running_loop().time() - began
@@ -58,6 +60,18 @@ async def test_bcs_away_holds_up_nothing_but_the_runs_that_need_it(flow_stack: S
 
     assert took < 2 * RECOVERY_SECONDS
     assert len(neighbours.journal.completions(batch)) == 1
+
+
+async def until_fresh(bcs: str, batch: str) -> None:
+    """Wait until BCS has its partitions, which may be a dead member's for some time, and reads."""
+    question = {"batch_id": batch, "requested_pipeline": "nlp"}
+
+    async def answers_without_doubt() -> bool:
+        async with httpx.AsyncClient(timeout=30) as client:
+            answer = await client.post(f"{bcs}/internal/v1/pipelines/define", json=question)
+        return answer.status_code == httpx.codes.OK and not answer.json()["degraded"]
+
+    await eventually(answers_without_doubt, timeout_seconds=60, what="an answer without doubt")
 
 
 async def test_everything_delivered_again_changes_nothing(flow_stack: Stack) -> None:
