@@ -33,7 +33,7 @@ from batch_orchestrator_service.running.resolver import Resolver, ResolverPolicy
 from batch_orchestrator_service.running.watch import OverdueWatch
 from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor
-from service_libs.http.health import AboutService
+from service_libs.health_report import AboutService
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
 from service_libs.kafka.dead_letter_format import DeadLetterFormat
 from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
