@@ -22,7 +22,7 @@ from api_gateway_service.middleware.cors_middleware import allow_origins
 from api_gateway_service.middleware.fault_middleware import FaultMiddleware
 from api_gateway_service.middleware.metrics_middleware import MetricsMiddleware
 from api_gateway_service.middleware.rate_limit_middleware import RateLimitMiddleware
-from api_gateway_service.models.errors import answer_error
+from api_gateway_service.models.errors import answer_error, code_of
 from api_gateway_service.openapi import describe
 from api_gateway_service.protocols import RateLimiterProtocol, TokenVerifierProtocol
 from api_gateway_service.routers import docs_routes, health_routes, pipeline_routes
@@ -67,6 +67,5 @@ async def create_app(settings: Settings, container: AsyncContainer) -> ASGIApp:
 
 async def _answer(request: Request, error: Exception) -> Response:
     context = context_of(request.scope)
-    if isinstance(error, ServiceError):
-        context.decision = context.decision or error.code
+    context.decision = context.decision or code_of(error)
     return answer_error(error, str(context.correlation_id))

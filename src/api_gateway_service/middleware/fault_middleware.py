@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_gateway_service.middleware.context import context_of
-from api_gateway_service.models.errors import answer_error
+from api_gateway_service.models.errors import answer_error, code_of
 
 
 class FaultMiddleware:
@@ -32,6 +32,6 @@ class FaultMiddleware:
             if has_begun:
                 raise
             context = context_of(scope)
-            context.decision = context.decision or getattr(exc, "code", None)
+            context.decision = context.decision or code_of(exc)
             answer = answer_error(exc, str(context.correlation_id))
             await answer(scope, receive, send)

@@ -74,6 +74,18 @@ def to_answer(error: Exception, correlation_id: str) -> Response:
     return _problem(status, ServiceError.code, OUR_FAULT, correlation_id)
 
 
+def code_of(error: Exception) -> str:
+    """Return the code of the error's problem."""
+    match error:
+        case RequestValidationError():
+            return errors.InvalidFieldsError.code
+        case HTTPException():
+            return _of_framework(HTTPStatus(error.status_code))[0]
+        case ServiceError():
+            return error.code
+    return ServiceError.code
+
+
 def status_of(error: ServiceError) -> HTTPStatus:
     """Return the status that stands for the error: a fault of ours unless the table has it."""
     for kind in type(error).__mro__:
@@ -120,10 +132,15 @@ def _headers(error: ServiceError, status: HTTPStatus) -> Mapping[str, str]:
 
 def _answer_framework(error: HTTPException, correlation_id: str) -> Response:
     status = HTTPStatus(error.status_code)
-    code, detail = _CODE_BY_STATUS.get(status, ("http_error", status.description or status.phrase))
+    code, detail = _of_framework(status)
     response = _problem(status, code, detail, correlation_id)
     response.headers.update(error.headers or {})
     return response
+
+
+def _of_framework(status: HTTPStatus) -> tuple[str, str]:
+    """Return code and detail of what the framework refuses."""
+    return _CODE_BY_STATUS.get(status, ("http_error", status.description or status.phrase))
 
 
 def _problem(

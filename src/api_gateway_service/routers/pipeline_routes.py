@@ -30,16 +30,22 @@ from api_gateway_service.services.status_views import to_view
 JSON = "application/json"
 PRIVATE = "private, no-cache"
 NOT_MODIFIED = 304  # status
+PRINTABLE_KEY = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
 
 router = APIRouter(prefix=BATCHES, tags=["batches"])
 
 BatchId = Annotated[BatchIdText, Path(description=texts.BATCH_ID)]
 IdempotencyKey = Annotated[
     str | None,
-    Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$",
-           description=texts.IDEMPOTENCY_KEY),
-]  # fmt: skip
-IfNoneMatch = Annotated[str | None, Header(description=texts.IF_NONE_MATCH)]
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=PRINTABLE_KEY,
+        description=texts.IDEMPOTENCY_KEY,
+    ),
+]
+IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", description=texts.IF_NONE_MATCH)]
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description=texts.LAST_EVENT_ID)]
 
 
