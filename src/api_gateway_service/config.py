@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     kafka_enable_idempotence: bool = setting(
         True, "Whether the producer is idempotent; the broker must support it."
     )
-    kafka_send_timeout_seconds: Seconds = setting(
+    kafka_send_timeout_seconds: float = setting(
         5, "Longest wait for the broker's acknowledgement, in seconds.", gt=1
     )
 
