@@ -1,7 +1,7 @@
 """What answers are worth while a consumer does not get on."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
 from common_core.records import Partition
 from common_core.topics import consumed_topics
+from service_libs.kafka.policy import SourcePolicy
 from service_libs.memory.broker import MemoryBroker
 from tests.support.builders import RecordedEvent, registered, spellchecked
 from tests.support.consuming import ControlledQueue, ControlledRepository
@@ -39,7 +40,9 @@ def failed(batch: str = "b1", essay: str = "e2") -> RecordedEvent:
 class Squatter:
     """A member of the group that is given partitions, and reads none of them."""
 
-    policy, topics, is_closed = quick_policy(), consumed_topics(), False
+    policy: SourcePolicy = quick_policy()
+    topics: Sequence[str] = consumed_topics()
+    is_closed = False
 
     async def give_up(self) -> None:
         """It has nothing to finish."""
@@ -132,7 +135,7 @@ class TestAFailureThatWaitsInKafka:
             await replica.until_skipped("b1")
 
             group = cluster.broker.group("group")
-            group.members[:0] = [Squatter() for _ in cluster.broker.logs]
+            group.members = [*(Squatter() for _ in cluster.broker.logs), *group.members]
             group.rebalance()
             await until(lambda: replica.sample("bcs_consumer_state", state="standby") == 1)
             cluster.produce(failed())
