@@ -1,6 +1,7 @@
 """Which implementation serves which port. Everything lives as long as the application."""
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 
@@ -27,10 +28,12 @@ from batch_orchestrator_service.kafka_consumer import EventConsumer
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.operating.commands import RunCommands
 from batch_orchestrator_service.protocols import OutboxProtocol, RunStoreProtocol
+from batch_orchestrator_service.running.asking import Questions
 from batch_orchestrator_service.running.planning import Planner
 from batch_orchestrator_service.running.relay import Relay
 from batch_orchestrator_service.running.resolver import Resolver, ResolverPolicy
 from batch_orchestrator_service.running.watch import OverdueWatch
+from batch_orchestrator_service.signals import Signals
 from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor
 from service_libs.http.health import AboutService
@@ -54,6 +57,7 @@ from service_libs.supervisor import Supervisor
 
 CLIENT_ID = "batch-orchestrator-service"
 LETTERS = DeadLetterFormat(service="batch_orchestrator_service", prefix="bos_dlq-")
+LEASE_MARGIN_SECONDS = 10  # of a run in hand, beyond the time that BCS may take
 REBALANCE_FACTOR = 3  # how much longer than its session the group waits for a member
 
 
@@ -98,9 +102,18 @@ class InfrastructureProvider(Provider):
     probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
     postgres = provide(PostgresProbe, provides=HealthProbeProtocol)
     kafka = provide(KafkaProbe, provides=HealthProbeProtocol)
-    store = provide(PostgresRunStore, provides=RunStoreProtocol)
     outbox = provide(PostgresOutbox, provides=OutboxProtocol)
     commands = provide(RunCommands)
+
+    @provide
+    def signals(self) -> Signals:
+        return Signals()
+
+    @provide
+    def store(
+        self, engine: AsyncEngine, clock: ClockProtocol, signals: Signals
+    ) -> RunStoreProtocol:
+        return PostgresRunStore(engine, clock, signals)
 
     @provide
     async def engine(self, settings: Settings) -> AsyncIterator[AsyncEngine]:
@@ -191,13 +204,27 @@ class RunningProvider(Provider):
     relay = provide(Relay, provides=AnyOf[Relay, BackgroundTaskProtocol])
 
     @provide
-    def planner(self, settings: Settings, deadline: Deadline) -> Planner:
-        return Planner(load_steps(settings.pipeline_config_path), deadline)
+    def planner(self, settings: Settings) -> Planner:
+        return Planner(load_steps(settings.pipeline_config_path))
 
     @provide
-    def policy(self, settings: Settings) -> ResolverPolicy:
+    def questions(
+        self,
+        bcs: BatchConductorClientProtocol,
+        planner: Planner,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> Questions:
+        return Questions(bcs, planner, metrics, settings.bcs_timeout)
+
+    @provide
+    def policy(self, settings: Settings, deadline: Deadline) -> ResolverPolicy:
+        # Two questions at most, for the plan and for the texts.
+        seconds = 2 * settings.bcs_timeout + LEASE_MARGIN_SECONDS
         return ResolverPolicy(
-            bcs_timeout_seconds=settings.bcs_timeout, max_resolutions=settings.max_resolutions
+            lease=timedelta(seconds=seconds),
+            deadline=deadline,
+            max_resolutions=settings.max_resolutions,
         )
 
     @provide

@@ -17,7 +17,8 @@ class Metrics(ServiceMetrics):
         "bos_phase_outcomes_total{effect}", "Phase outcomes consumed by what they did."
     )
     runs_ended = counter("bos_runs_ended_total{state}", "Runs that ended, by how.")
-    # outcome: planned, nothing_to_do, rejected, postponed. The last means that BCS is away.
+    # outcome: planned, nothing_to_do, rejected, and three that wait: postponed (BCS is away),
+    # degraded (it doubts), fault (it refuses, fails or answers nonsense: somebody has to look).
     resolutions = counter(
         "bos_resolutions_total{outcome}", "Questions to BCS by what became of the run."
     )

@@ -11,6 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from batch_orchestrator_service.domain.accepting import Decision
+from batch_orchestrator_service.domain.advancing import Effect, Outcome
 from batch_orchestrator_service.domain.models import BatchState, Request, Run
 from batch_orchestrator_service.events.messages import OutgoingMessage
 
@@ -22,6 +23,14 @@ class AuditEntry:
     request: Request
     decision: Decision
     run_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnusedOutcome:
+    """An outcome that moved nothing, and why."""
+
+    outcome: Outcome
+    effect: Effect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,7 @@ class BatchTransactionProtocol(Protocol):
         state: BatchState,
         messages: Sequence[OutgoingMessage] = (),
         audit: Sequence[AuditEntry] = (),
+        unused: Sequence[UnusedOutcome] = (),
     ) -> None:
         """Write what differs, what is to be sent, and what is to be remembered: all or nothing.
 

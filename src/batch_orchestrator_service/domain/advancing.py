@@ -172,15 +172,16 @@ def _status_of_nobody(run: Run, phase: Phase) -> PhaseStatus:
 def _ended(phase: Phase, outcome: Outcome, now: datetime) -> Phase:
     """Return the phase with its outcome: only the essays that it was commanded for count."""
     processed = tuple(essay for essay in phase.dispatched if essay in outcome.processed)
+    phase = replace(phase, outcome=outcome.status, ended_at=now)
     if outcome.status == FAILED_CRITICALLY or not processed:
-        return replace(phase, status=PhaseStatus.FAILED, processed=(), ended_at=now)
+        return replace(phase, status=PhaseStatus.FAILED)
     is_whole = len(processed) == len(phase.dispatched) and not phase.left_out
     status = (
         PhaseStatus.COMPLETED_SUCCESSFULLY
         if is_whole
         else PhaseStatus.COMPLETED_WITH_PARTIAL_SUCCESS
     )
-    return replace(phase, status=status, processed=processed, ended_at=now)
+    return replace(phase, status=status, processed=processed)
 
 
 def _with_outputs(state: BatchState, phase: Phase, outcome: Outcome, now: datetime) -> BatchState:

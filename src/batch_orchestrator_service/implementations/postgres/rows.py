@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -75,6 +76,7 @@ def to_run(row: Row[Any], requests: Iterable[UUID], phases: Iterable[Phase]) -> 
         pipeline_version=row.pipeline_version,
         phases=tuple(phases),
         tried_at=row.tried_at,
+        degraded_at=row.degraded_at,
         next_try_at=row.next_try_at,
         started_at=row.started_at,
         ended_at=row.ended_at,
@@ -124,6 +126,7 @@ def run_values(batch_id: str, run: Run) -> Values:
         "pipeline_version": run.pipeline_version,
         "accepted_at": run.accepted_at,
         "tried_at": run.tried_at,
+        "degraded_at": run.degraded_at,
         "next_try_at": run.next_try_at,
         "started_at": run.started_at,
         "ended_at": run.ended_at,
@@ -147,6 +150,7 @@ def phase_values(run: Run, known: Run | None) -> list[Values]:
             "dispatched": list(phase.dispatched),
             "left_out": list(phase.left_out),
             "processed": list(phase.processed),
+            "outcome": phase.outcome,
             "dispatched_at": phase.dispatched_at,
             "deadline_at": phase.deadline_at,
             "ended_at": phase.ended_at,
@@ -156,7 +160,7 @@ def phase_values(run: Run, known: Run | None) -> list[Values]:
     ]
 
 
-def request_values(state: BatchState, run: Run, known: Run | None) -> list[Values]:
+def request_values(state: BatchState, run: Run, known: Run | None, now: datetime) -> list[Values]:
     """Return the rows of the clicks that lead to the run since it is known."""
     before = len(known.request_ids) if known else 0
     return [
@@ -164,8 +168,10 @@ def request_values(state: BatchState, run: Run, known: Run | None) -> list[Value
             "request_id": request_id,
             "batch_id": state.batch_id,
             "run_id": run.run_id,
+            "user_id": run.user_id,  # a run is joined by its own user alone
             "fingerprint": state.fingerprints[request_id],
             "position": position,
+            "taken_at": now,
         }
         for position, request_id in enumerate(run.request_ids)
         if position >= before
@@ -213,6 +219,7 @@ def _to_phase(row: Row[Any]) -> Phase:
         dispatched=tuple(row.dispatched),
         left_out=tuple(row.left_out),
         processed=tuple(row.processed),
+        outcome=row.outcome,
         attempt=row.attempt,
         dispatched_at=row.dispatched_at,
         deadline_at=row.deadline_at,

@@ -9,10 +9,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Table, and_, delete, exists, func, select, update
+from sqlalchemy import Select, Table, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.orm import aliased
 
 from batch_orchestrator_service.domain.models import BatchState, Run
 from batch_orchestrator_service.events.messages import OutgoingMessage
@@ -27,8 +26,10 @@ from batch_orchestrator_service.implementations.postgres.tables import (
     PhaseRow,
     RequestRow,
     RunRow,
+    UnusedOutcomeRow,
 )
-from batch_orchestrator_service.protocols import AuditEntry, StalledPhase
+from batch_orchestrator_service.protocols import AuditEntry, StalledPhase, UnusedOutcome
+from batch_orchestrator_service.signals import Signals
 from service_libs.postgres.errors import translated_errors
 from service_libs.protocols import ClockProtocol
 
@@ -42,19 +43,23 @@ class PostgresBatchTransaction:
         self._connection = connection
         self._clock = clock
         self.state = state
+        self.has_messages = False
 
     async def save(
         self,
         state: BatchState,
         messages: Sequence[OutgoingMessage] = (),
         audit: Sequence[AuditEntry] = (),
+        unused: Sequence[UnusedOutcome] = (),
     ) -> None:
         with translated_errors():
             await self._save_batch(state)
             await self._save_runs(state)
             await self._save_messages(state, messages)
             await self._save_audit(audit)
+            await self._save_unused(state, unused)
         self.state = state
+        self.has_messages = self.has_messages or bool(messages)
 
     async def _save_batch(self, state: BatchState) -> None:
         known = self.state
@@ -78,7 +83,8 @@ class PostgresBatchTransaction:
                 continue
             await self._upsert(RunRow, [rows.run_values(state.batch_id, run)])
             await self._upsert(PhaseRow, rows.phase_values(run, before))
-            await self._insert_requests(rows.request_values(state, run, before))
+            now = self._clock.now()
+            await self._insert_requests(rows.request_values(state, run, before, now))
 
     async def _insert_requests(self, values: Sequence[rows.Values]) -> None:
         if not values:
@@ -121,6 +127,21 @@ class PostgresBatchTransaction:
         if values:
             await self._connection.execute(insert(AuditRow).values(values))
 
+    async def _save_unused(self, state: BatchState, unused: Sequence[UnusedOutcome]) -> None:
+        values = [
+            {
+                "at": self._clock.now(),
+                "batch_id": state.batch_id,
+                "correlation_id": one.outcome.correlation_id,
+                "phase": one.outcome.phase,
+                "status": one.outcome.status,
+                "effect": one.effect.value,
+            }
+            for one in unused
+        ]
+        if values:
+            await self._connection.execute(insert(UnusedOutcomeRow).values(values))
+
     async def _upsert(self, table: type[Any], values: Sequence[rows.Values]) -> None:
         if not values:
             return
@@ -136,9 +157,12 @@ class PostgresBatchTransaction:
 class PostgresRunStore:
     """`RunStoreProtocol`."""
 
-    def __init__(self, engine: AsyncEngine, clock: ClockProtocol) -> None:
+    def __init__(
+        self, engine: AsyncEngine, clock: ClockProtocol, signals: Signals | None = None
+    ) -> None:
         self._engine = engine
         self._clock = clock
+        self._signals = signals or Signals()
 
     @asynccontextmanager
     async def lock(self, batch_id: str) -> AsyncIterator[PostgresBatchTransaction]:
@@ -152,7 +176,9 @@ class PostgresRunStore:
                 state = await _load(connection, batch_id)
                 if state is None:
                     raise LookupError(batch_id)  # its row is locked, so it is there
-                yield PostgresBatchTransaction(connection, state, self._clock)
+                transaction = PostgresBatchTransaction(connection, state, self._clock)
+                yield transaction
+        self._signals.tell_saved(transaction.state, has_messages=transaction.has_messages)
 
     async def find_state(self, batch_id: str) -> BatchState | None:
         with translated_errors():
@@ -163,15 +189,11 @@ class PostgresRunStore:
                 return await _load(seeing_one_moment, batch_id)
 
     async def find_due(self, now: datetime, count: int) -> Sequence[str]:
-        running = aliased(RunRow)
-        is_busy = exists().where(
-            and_(running.batch_id == RunRow.batch_id, running.state == "running")
-        )
+        # Only the run that is next in its batch has such a time.
         statement = (
             select(RunRow.batch_id)
-            .where(RunRow.next_try_at <= now, ~is_busy)
-            .group_by(RunRow.batch_id)
-            .order_by(func.min(RunRow.next_try_at))
+            .where(RunRow.next_try_at <= now)
+            .order_by(RunRow.next_try_at)
             .limit(count)
         )
         with translated_errors():

@@ -95,6 +95,7 @@ class RunRow(Base):
     pipeline_version: Mapped[str | None]
     accepted_at: Mapped[datetime]
     tried_at: Mapped[datetime | None]
+    degraded_at: Mapped[datetime | None]
     next_try_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -108,8 +109,10 @@ class RequestRow(Base):
     request_id: Mapped[UUID] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(ForeignKey(BatchRow.batch_id), index=True)
     run_id: Mapped[UUID] = mapped_column(ForeignKey(RunRow.run_id, ondelete="CASCADE"))
+    user_id: Mapped[str]
     fingerprint: Mapped[str]
     position: Mapped[int]
+    taken_at: Mapped[datetime]
 
 
 class PhaseRow(Base):
@@ -138,6 +141,7 @@ class PhaseRow(Base):
     dispatched: Mapped[list[str]]
     left_out: Mapped[list[str]]
     processed: Mapped[list[str]]
+    outcome: Mapped[str | None]
     dispatched_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -188,3 +192,17 @@ class AuditRow(Base):
     request_id: Mapped[UUID | None]
     run_id: Mapped[UUID | None]
     decision: Mapped[str]
+
+
+class UnusedOutcomeRow(Base):
+    """An outcome that moved nothing, and why: what a person looks for when a run stands still."""
+
+    __tablename__ = "unused_outcomes"
+
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime]
+    batch_id: Mapped[str] = mapped_column(index=True)
+    correlation_id: Mapped[UUID | None]
+    phase: Mapped[str]
+    status: Mapped[str]
+    effect: Mapped[str]
