@@ -22,12 +22,18 @@ from batch_orchestrator_service.domain.advancing import Deadline
 from batch_orchestrator_service.events.decoding import consumed_topics
 from batch_orchestrator_service.implementations.postgres.engine import create_engine
 from batch_orchestrator_service.implementations.postgres.outbox import PostgresOutbox
+from batch_orchestrator_service.implementations.postgres.retention import PostgresOldRecords
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
 from batch_orchestrator_service.implementations.yaml_files.steps import load_steps
 from batch_orchestrator_service.kafka_consumer import EventConsumer
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.operating.commands import RunCommands
-from batch_orchestrator_service.protocols import OutboxProtocol, RunStoreProtocol
+from batch_orchestrator_service.operating.retention import Retention, RetentionPolicy
+from batch_orchestrator_service.protocols import (
+    OldRecordsProtocol,
+    OutboxProtocol,
+    RunStoreProtocol,
+)
 from batch_orchestrator_service.running.asking import Questions
 from batch_orchestrator_service.running.planning import Planner
 from batch_orchestrator_service.running.relay import Relay
@@ -87,7 +93,13 @@ class SettingsProvider(Provider):
             version=version("batch-conductor-service"),
             environment=settings.environment.value,
             dependencies=("postgresql", "kafka"),
-            tasks=(EventConsumer.name, Resolver.name, Relay.name, OverdueWatch.name),
+            tasks=(
+                EventConsumer.name,
+                Resolver.name,
+                Retention.name,
+                OverdueWatch.name,
+                Relay.name,
+            ),
         )
 
 
@@ -103,6 +115,7 @@ class InfrastructureProvider(Provider):
     postgres = provide(PostgresProbe, provides=HealthProbeProtocol)
     kafka = provide(KafkaProbe, provides=HealthProbeProtocol)
     outbox = provide(PostgresOutbox, provides=OutboxProtocol)
+    old_records = provide(PostgresOldRecords, provides=OldRecordsProtocol)
     commands = provide(RunCommands)
 
     @provide
@@ -195,11 +208,12 @@ class ConsumingProvider(Provider):
 
 
 class RunningProvider(Provider):
-    """What has runs go on: planning, sending, and the look at what is overdue."""
+    """What has runs go on: planning, sending, the look at what is overdue and at what is old."""
 
     scope = Scope.APP
 
     resolver = provide(Resolver, provides=AnyOf[Resolver, BackgroundTaskProtocol])
+    retention = provide(Retention, provides=BackgroundTaskProtocol)
     watch = provide(OverdueWatch, provides=BackgroundTaskProtocol)
     relay = provide(Relay, provides=AnyOf[Relay, BackgroundTaskProtocol])
 
@@ -216,6 +230,10 @@ class RunningProvider(Provider):
         settings: Settings,
     ) -> Questions:
         return Questions(bcs, planner, metrics, settings.bcs_timeout)
+
+    @provide
+    def retention_policy(self, settings: Settings) -> RetentionPolicy:
+        return RetentionPolicy(days=settings.retention_days)
 
     @provide
     def policy(self, settings: Settings, deadline: Deadline) -> ResolverPolicy:

@@ -41,6 +41,8 @@ class Metrics(ServiceMetrics):
         "bos_messages_sent_total{outcome}",
         "Messages by whether the broker took them; a failure is tried again.",
     )
+    # kind: runs, batches, notes (of the audit, and outcomes that moved nothing).
+    deleted = counter("bos_deleted_total{kind}", "What was deleted, for it was old.")
     # One state is 1, the others 0.
     consumer_state = gauge("bos_consumer_state{state}", "What the consumer is doing.")
 

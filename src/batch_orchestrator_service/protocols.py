@@ -108,6 +108,28 @@ class RunStoreProtocol(Protocol):
         ...
 
 
+class OldRecordsProtocol(Protocol):
+    """What nobody asks for any more; each method deletes so many at most, and returns how many.
+
+    Whoever is called again until nothing is left has deleted all that was old.
+    """
+
+    async def delete_runs(self, days: int, count: int) -> int:
+        """Delete runs that ended so long ago and whose messages are sent, with all of theirs.
+
+        More than `count` may go: all that are old of so many batches.
+        """
+        ...
+
+    async def delete_batches(self, days: int, count: int) -> int:
+        """Delete batches without runs of which nothing was said for so long."""
+        ...
+
+    async def delete_notes(self, days: int, count: int) -> int:
+        """Delete entries of the audit, and outcomes that moved nothing, that are so old."""
+        ...
+
+
 class OutboxProtocol(Protocol):
     """The messages that are saved and not yet sent."""
 

@@ -130,7 +130,8 @@ def _go_on(state: BatchState, run: Run, now: datetime, deadline: Deadline) -> St
         status=PhaseStatus.DISPATCH_INITIATED,
         dispatched=tuple(selection.texts),
         left_out=selection.left_out,
-        attempt=1 + sum(1 for _ in state.commanded(phase.name)),
+        # Of the runs that are kept: what is old is deleted one day.
+        attempt=1 + max((one.attempt for one in state.commanded(phase.name)), default=0),
         dispatched_at=now,
         deadline_at=now + deadline(phase.name),
     )

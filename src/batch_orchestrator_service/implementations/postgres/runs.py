@@ -30,6 +30,7 @@ from batch_orchestrator_service.implementations.postgres.tables import (
 )
 from batch_orchestrator_service.protocols import AuditEntry, StalledPhase, UnusedOutcome
 from batch_orchestrator_service.signals import Signals
+from service_libs.exceptions import StoreUnavailableError
 from service_libs.postgres.errors import translated_errors
 from service_libs.protocols import ClockProtocol
 
@@ -66,7 +67,9 @@ class PostgresBatchTransaction:
         values = rows.batch_values(state)
         if values != rows.batch_values(known):
             await self._connection.execute(
-                update(BatchRow).where(BatchRow.batch_id == state.batch_id).values(values)
+                update(BatchRow)
+                .where(BatchRow.batch_id == state.batch_id)
+                .values(**values, said_at=func.now())
             )
         await self._upsert(EssayRow, rows.essay_values(state, known.batch.texts))
         await self._upsert(OutputRow, rows.output_values(state, known))
@@ -174,8 +177,8 @@ class PostgresRunStore:
                 locked = select(BatchRow.batch_id).where(BatchRow.batch_id == batch_id)
                 await connection.execute(locked.with_for_update())
                 state = await _load(connection, batch_id)
-                if state is None:
-                    raise LookupError(batch_id)  # its row is locked, so it is there
+                if state is None:  # deleted, for it was old, before the lock was there
+                    raise StoreUnavailableError(f"Batch {batch_id} was deleted just now.")
                 transaction = PostgresBatchTransaction(connection, state, self._clock)
                 yield transaction
         self._signals.tell_saved(transaction.state, has_messages=transaction.has_messages)

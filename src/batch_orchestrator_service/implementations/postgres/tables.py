@@ -37,6 +37,7 @@ class BatchRow(Base):
     """A batch. One that was only asked for has no owner yet."""
 
     __tablename__ = "batches"
+    __table_args__ = (Index("ix_batches_said_at", "said_at"),)
 
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     user_id: Mapped[str | None]
@@ -47,6 +48,7 @@ class BatchRow(Base):
     has_ready_essays: Mapped[bool] = mapped_column(server_default=text("false"))
     is_provisioned: Mapped[bool] = mapped_column(server_default=text("false"))
     outcome_at: Mapped[datetime | None]
+    said_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 
 class EssayRow(Base):
@@ -76,6 +78,12 @@ class RunRow(Base):
             "ix_pipeline_runs_next_try_at",
             "next_try_at",
             postgresql_where=text("next_try_at IS NOT NULL"),
+        ),
+        Index("ix_pipeline_runs_not_ended", "number", postgresql_where=text("ended_at IS NULL")),
+        Index(
+            "ix_pipeline_runs_ended_at",
+            "ended_at",
+            postgresql_where=text("ended_at IS NOT NULL"),
         ),
     )
 
@@ -108,7 +116,7 @@ class RequestRow(Base):
 
     request_id: Mapped[UUID] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(ForeignKey(BatchRow.batch_id), index=True)
-    run_id: Mapped[UUID] = mapped_column(ForeignKey(RunRow.run_id, ondelete="CASCADE"))
+    run_id: Mapped[UUID] = mapped_column(ForeignKey(RunRow.run_id, ondelete="CASCADE"), index=True)
     user_id: Mapped[str]
     fingerprint: Mapped[str]
     position: Mapped[int]

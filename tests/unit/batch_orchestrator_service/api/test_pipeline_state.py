@@ -153,7 +153,13 @@ async def test_health_and_metrics_are_those_of_the_service() -> None:
 
     assert health["service"] == "batch_orchestrator_service"
     assert set(health["dependencies"]) == {"postgresql", "kafka"}
-    assert set(health["tasks"]) == {"consumer", "resolver", "relay", "overdue_watch"}
+    assert set(health["tasks"]) == {
+        "consumer",
+        "resolver",
+        "retention",
+        "overdue_watch",
+        "relay",
+    }
     for name in (
         "bos_requests_total",
         "bos_phase_outcomes_total",
