@@ -44,9 +44,9 @@ from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor
 from service_libs.http.health import AboutService
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
+from service_libs.kafka.consumer import LoopPolicy
 from service_libs.kafka.dead_letter_format import DeadLetterFormat
 from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
-from service_libs.kafka.policy import SourcePolicy
 from service_libs.kafka.producer import KafkaProbe, KafkaProducerClient
 from service_libs.kafka.record_source import KafkaRecordSource
 from service_libs.metrics import ServiceMetrics
@@ -64,6 +64,7 @@ from service_libs.supervisor import Supervisor
 CLIENT_ID = "batch-orchestrator-service"
 LETTERS = DeadLetterFormat(service="batch_orchestrator_service", prefix="bos_dlq-")
 LEASE_MARGIN_SECONDS = 10  # of a run in hand, beyond the time that BCS may take
+STUCK_SECONDS = 60.0  # lag without progress, or a rebalance without end
 REBALANCE_FACTOR = 3  # how much longer than its session the group waits for a member
 
 
@@ -180,15 +181,20 @@ class ConsumingProvider(Provider):
         return deadlines(settings.phase_deadline_seconds, settings.phase_deadlines)
 
     @provide
-    def connect(self, settings: Settings, clock: ClockProtocol) -> Connect:
-        policy = SourcePolicy(
+    def loop_policy(self, settings: Settings) -> LoopPolicy:
+        rebalance_seconds = REBALANCE_FACTOR * settings.kafka_session_timeout_seconds
+        return LoopPolicy(
             bootstrap_servers=settings.kafka_bootstrap_servers,
             group_id=settings.kafka_consumer_group_id,
             client_id=CLIENT_ID,
             session_timeout_seconds=settings.kafka_session_timeout_seconds,
             request_timeout_seconds=settings.kafka_request_timeout_seconds,
-            rebalance_timeout_seconds=REBALANCE_FACTOR * settings.kafka_session_timeout_seconds,
+            rebalance_timeout_seconds=rebalance_seconds,
+            stuck_timeout_seconds=max(STUCK_SECONDS, 2 * rebalance_seconds),
         )
+
+    @provide
+    def connect(self, policy: LoopPolicy, clock: ClockProtocol) -> Connect:
         return lambda on_revoked: KafkaRecordSource(policy, consumed_topics(), on_revoked, clock)
 
     @provide
