@@ -63,7 +63,7 @@ from service_libs.supervisor import Supervisor
 
 CLIENT_ID = "batch-orchestrator-service"
 LETTERS = DeadLetterFormat(service="batch_orchestrator_service", prefix="bos_dlq-")
-LEASE_MARGIN_SECONDS = 10  # of a run in hand, beyond the time that BCS may take
+LEASE_FACTOR = 2.5  # BCS is asked twice at most, for the plan and for the texts
 STUCK_SECONDS = 60.0  # lag without progress, or a rebalance without end
 REBALANCE_FACTOR = 3  # how much longer than its session the group waits for a member
 
@@ -243,10 +243,8 @@ class RunningProvider(Provider):
 
     @provide
     def policy(self, settings: Settings, deadline: Deadline) -> ResolverPolicy:
-        # Two questions at most, for the plan and for the texts.
-        seconds = 2 * settings.bcs_timeout + LEASE_MARGIN_SECONDS
         return ResolverPolicy(
-            lease=timedelta(seconds=seconds),
+            lease=timedelta(seconds=LEASE_FACTOR * settings.bcs_timeout),
             deadline=deadline,
             max_resolutions=settings.max_resolutions,
         )
