@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, func, inspect, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -21,6 +21,7 @@ from batch_orchestrator_service.implementations.postgres import rows
 from batch_orchestrator_service.implementations.postgres.reading import list_open_runs, read_batch
 from batch_orchestrator_service.implementations.postgres.tables import (
     AuditRow,
+    Base,
     BatchRow,
     EssayRow,
     OutboxRow,
@@ -151,7 +152,7 @@ class PostgresBatchTransaction:
         if values:
             await self._connection.execute(insert(UnusedOutcomeRow), values)
 
-    async def _upsert(self, table: type[Any], values: Sequence[rows.Values]) -> None:
+    async def _upsert(self, table: type[Base], values: Sequence[rows.Values]) -> None:
         if values:
             await self._connection.execute(_upsert_into(table, tuple(values[0])), values)
 
@@ -240,10 +241,9 @@ def _is_overdue(now: datetime) -> tuple[Any, ...]:
 
 
 @cache
-def _upsert_into(table: type[Any], names: tuple[str, ...]) -> Insert:
+def _upsert_into(table: type[Base], names: tuple[str, ...]) -> Insert:
     """Return the statement for one row; it takes any number of them, and is compiled once."""
-    mapped: Table = table.__table__
     statement = insert(table)
-    keys = [column.name for column in mapped.primary_key]
+    keys = [column.name for column in inspect(table).primary_key]
     others = {name: statement.excluded[name] for name in names if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=others)
