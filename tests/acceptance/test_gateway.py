@@ -149,13 +149,18 @@ async def test_a_click_survives_the_gateway_s_death(
     dying = {name: new_gateway(**settings, FAILPOINT=name) for name in sent_before}
     batches = {name: unique("batch") for name in sent_before}
     with gateway_process(**settings) as (_, address):
-        for name, process in dying.items():
+        places = {name: address_of(process) for name, process in dying.items()}
+        for name in dying:
             web.put(batch(batches[name]))
-            with pytest.raises(httpx.TransportError):
-                await click(address_of(process), batches[name], name)
+        deaths = [click(places[name], batches[name], name) for name in dying]
+        ends = await asyncio.gather(*deaths, return_exceptions=True)
+        answers = await asyncio.gather(
+            *(click_until_taken(address, batches[name], name) for name in dying)
+        )
+        assert all(isinstance(end, httpx.TransportError) for end in ends)
+        for process in dying.values():
             assert process.wait() == KILLED
             process.close()
-        answers = [await click_until_taken(address, batches[name], name) for name in dying]
         again = [await click(address, batches[name], name) for name in dying]
 
     for name, tried, repeated in zip(dying, answers, again, strict=True):
