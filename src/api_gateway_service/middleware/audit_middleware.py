@@ -24,10 +24,10 @@ class AuditMiddleware:
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not context_of(scope).route.is_protected:
+        context = context_of(scope)
+        if not context.route.is_protected:
             await self._app(scope, receive, send)
             return
-        context = context_of(scope)
         is_written = False
 
         def write(status: int | None) -> None:

@@ -79,7 +79,7 @@ async def test_every_error_is_a_problem_with_the_answer_s_correlation_id(
     answers = await answers_of_every_kind(gateway, web, batch_id, monkeypatch)
 
     for status, answer in answers.items():
-        assert uuid.UUID(answer.headers["X-Correlation-ID"])
+        uuid.UUID(answer.headers["X-Correlation-ID"])
         if status < 400:
             continue
         assert answer.headers["Content-Type"] == "application/problem+json"
@@ -129,7 +129,7 @@ async def test_a_browser_may_ask_before_it_asks(gateway: Gateway, header: str) -
 async def test_a_correlation_id_that_is_none_is_replaced(gateway: Gateway, given: str) -> None:
     answer = await gateway.client.get("/livez", headers={"X-Correlation-ID": given})
 
-    assert uuid.UUID(answer.headers["X-Correlation-ID"])
+    uuid.UUID(answer.headers["X-Correlation-ID"])
     assert "Set-Cookie" not in answer.headers
 
 
@@ -202,6 +202,20 @@ async def test_every_request_leaves_one_line_and_no_secret(
     assert refused["address"] == "192.0.2.7"
     assert token not in text
     assert SECRET_BODY not in text
+
+
+async def test_a_request_whose_caller_hangs_up_leaves_its_line_too(
+    gateway: Gateway, web: Web, batch_id: str
+) -> None:
+    web.put(batch(batch_id))
+    web.delay_seconds = 1
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(gateway.status(batch_id), 0.1)
+    await asyncio.sleep(0)
+
+    line = json.loads(gateway.audited.getvalue())
+    assert (line["decision"], line["status"]) == ("aborted", None)
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
