@@ -7,7 +7,6 @@ from dishka import AnyOf, Provider, Scope, alias, provide
 
 from api_gateway_service.config import Settings
 from api_gateway_service.implementations.idempotency_impl import (
-    FallbackIdempotencyStore,
     ProcessIdempotencyStore,
     RedisIdempotencyStore,
 )
@@ -19,7 +18,6 @@ from api_gateway_service.implementations.key_rings_impl import (
     secret_key,
 )
 from api_gateway_service.implementations.rate_limiter_impl import (
-    FallbackRateLimiter,
     ProcessRateLimiter,
     RedisRateLimiter,
 )
@@ -55,19 +53,16 @@ class RedisProvider(Provider):
     @provide
     async def redis(self, settings: Settings, metrics: Metrics) -> AsyncIterator[GatewayRedis]:
         redis = GatewayRedis(settings.redis_url.get_secret_value(), metrics.limiter_fallback)
-        yield redis
-        await redis.close()
+        async with redis.client:
+            yield redis
 
-    @provide
-    def limiter(self, redis: GatewayRedis, own: ProcessRateLimiter) -> RateLimiterProtocol:
-        return FallbackRateLimiter(RedisRateLimiter(redis), own)
+    limiter = provide(RedisRateLimiter, provides=RateLimiterProtocol)
 
     @provide
     def requests(
         self, settings: Settings, redis: GatewayRedis, own: ProcessIdempotencyStore
     ) -> IdempotencyStoreProtocol:
-        shared = RedisIdempotencyStore(redis, in_flight_seconds=in_flight_seconds(settings))
-        return FallbackIdempotencyStore(shared, own)
+        return RedisIdempotencyStore(redis, own, in_flight_seconds=in_flight_seconds(settings))
 
 
 class ProcessProvider(Provider):

@@ -10,12 +10,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api_gateway_service.implementations.idempotency_impl import (
-    FallbackIdempotencyStore,
     ProcessIdempotencyStore,
     RedisIdempotencyStore,
 )
 from api_gateway_service.implementations.rate_limiter_impl import (
-    FallbackRateLimiter,
     ProcessRateLimiter,
     RedisRateLimiter,
 )
@@ -31,42 +29,35 @@ RECORD = RequestRecord(
     fingerprint="one", correlation_id=UUID(int=1), accepted_at=datetime(2026, 1, 31, tzinfo=UTC)
 )
 IN_FLIGHT_SECONDS = 0.3
-KINDS = ["process", "redis", "redis-behind-a-fallback", "fallback-without-redis"]
+KINDS = ["process", "redis", "redis-is-away"]
 
 
 @pytest.fixture(params=KINDS)
 async def redis(
     request: pytest.FixtureRequest, redis_url: str
-) -> AsyncIterator[tuple[str, GatewayRedis]]:
-    """A kind, and the Redis that it uses, if it does."""
-    url = "redis://127.0.0.1:1" if request.param == "fallback-without-redis" else redis_url
-    redis = GatewayRedis(url, Metrics(CollectorRegistry()).limiter_fallback)
-    yield request.param, redis
-    await redis.close()
+) -> AsyncIterator[GatewayRedis | None]:
+    """The Redis that is asked, if one is; what is asked for is never quietly kept elsewhere."""
+    registry = CollectorRegistry()
+    url = redis_url if request.param == "redis" else "redis://127.0.0.1:1"
+    redis = GatewayRedis(url, Metrics(registry).limiter_fallback)
+    async with redis.client:
+        yield None if request.param == "process" else redis
+    is_away = registry.get_sample_value("gateway_limits_per_process")
+    assert is_away == (request.param == "redis-is-away")
 
 
 @pytest.fixture
-def limiter(redis: tuple[str, GatewayRedis]) -> RateLimiterProtocol:
-    kind, connection = redis
-    match kind:
-        case "process":
-            return ProcessRateLimiter()
-        case "redis":
-            return RedisRateLimiter(connection)
-    return FallbackRateLimiter(RedisRateLimiter(connection), ProcessRateLimiter())
+def limiter(redis: GatewayRedis | None) -> RateLimiterProtocol:
+    own = ProcessRateLimiter()
+    return RedisRateLimiter(redis, own) if redis else own
 
 
 @pytest.fixture
-def store(redis: tuple[str, GatewayRedis]) -> IdempotencyStoreProtocol:
-    kind, connection = redis
+def store(redis: GatewayRedis | None) -> IdempotencyStoreProtocol:
     own = ProcessIdempotencyStore(in_flight_seconds=IN_FLIGHT_SECONDS)
-    shared = RedisIdempotencyStore(connection, in_flight_seconds=IN_FLIGHT_SECONDS)
-    match kind:
-        case "process":
-            return own
-        case "redis":
-            return shared
-    return FallbackIdempotencyStore(shared, own)
+    if redis is None:
+        return own
+    return RedisIdempotencyStore(redis, own, in_flight_seconds=IN_FLIGHT_SECONDS)
 
 
 def refused(standings: list[Standing]) -> list[str]:

@@ -12,53 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from api_gateway_service.implementations.redis_connection_impl import GatewayRedis, Script
+from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
 from api_gateway_service.models.values import Claim, ClaimOutcome, RequestRecord
-from api_gateway_service.protocols import IdempotencyStoreProtocol
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import script_text
 
 KEPT_SECONDS = 24 * 3600
 MAX_KEPT = 50_000  # by a process; the longest unused go first
-
-_CLAIM, _CHANGE = Script("claim"), Script("change")
-
-
-class RedisIdempotencyStore:
-    """`IdempotencyStoreProtocol` in Redis; raises `StoreUnavailableError` where that is away."""
-
-    def __init__(self, redis: GatewayRedis, *, in_flight_seconds: float) -> None:
-        self._redis = redis
-        self._in_flight_ms = int(in_flight_seconds * 1000)
-
-    async def claim(self, request_id: UUID, record: RequestRecord) -> Claim:
-        outcome, correlation_id, accepted_at = await self._redis.run(
-            _CLAIM,
-            [_key(request_id)],
-            [
-                record.fingerprint,
-                str(record.correlation_id),
-                record.accepted_at.isoformat(),
-                self._in_flight_ms,
-                KEPT_SECONDS,
-            ],
-        )
-        return Claim(
-            outcome=ClaimOutcome(outcome),
-            record=RequestRecord(
-                fingerprint=record.fingerprint,
-                correlation_id=UUID(correlation_id),
-                accepted_at=datetime.fromisoformat(accepted_at),
-            ),
-        )
-
-    async def complete(self, request_id: UUID) -> None:
-        await self._set(request_id, "state", "made")
-
-    async def release(self, request_id: UUID) -> None:
-        await self._set(request_id, "until", "0")
-
-    async def _set(self, request_id: UUID, field: str, value: str) -> None:
-        await self._redis.run(_CHANGE, [_key(request_id)], [field, value])
 
 
 @dataclass(slots=True)
@@ -111,31 +71,62 @@ class ProcessIdempotencyStore:
         return ClaimOutcome.IN_FLIGHT if is_in_flight else ClaimOutcome.BEGUN
 
 
-class FallbackIdempotencyStore:
-    """`IdempotencyStoreProtocol`: shared while that can be asked, else this process's own.
+class RedisIdempotencyStore:
+    """`IdempotencyStoreProtocol` in Redis; this process's own store serves while Redis is away.
 
-    What one has begun the other need not know: the end of a request is told to both.
+    Either may have begun a request, so its end is written to both.
     """
 
-    def __init__(self, shared: IdempotencyStoreProtocol, own: IdempotencyStoreProtocol) -> None:
-        self._shared = shared
+    def __init__(
+        self, redis: GatewayRedis, own: ProcessIdempotencyStore, *, in_flight_seconds: float
+    ) -> None:
+        self._redis = redis
         self._own = own
+        self._in_flight_ms = int(in_flight_seconds * 1000)
+        self._claim = redis.client.register_script(script_text(__package__, "claim"))
+        self._change = redis.client.register_script(script_text(__package__, "change"))
 
     async def claim(self, request_id: UUID, record: RequestRecord) -> Claim:
         try:
-            return await self._shared.claim(request_id, record)
+            return await self._claim_shared(request_id, record)
         except StoreUnavailableError:
             return await self._own.claim(request_id, record)
 
     async def complete(self, request_id: UUID) -> None:
         await self._own.complete(request_id)
-        with suppress(StoreUnavailableError):  # a retry then sends it again, and BOS knows it
-            await self._shared.complete(request_id)
+        # Without it a retry sends the request again, and BOS knows it by its id.
+        await self._set(request_id, "state", "made")
 
     async def release(self, request_id: UUID) -> None:
         await self._own.release(request_id)
-        with suppress(StoreUnavailableError):  # a retry then waits as long as a send may take
-            await self._shared.release(request_id)
+        # Without it a retry waits for as long as a send may take.
+        await self._set(request_id, "until", "0")
+
+    async def _claim_shared(self, request_id: UUID, record: RequestRecord) -> Claim:
+        keys = [_key(request_id)]
+        args: list[str | int] = [
+            record.fingerprint,
+            str(record.correlation_id),
+            record.accepted_at.isoformat(),
+            self._in_flight_ms,
+            KEPT_SECONDS,
+        ]
+        outcome, correlation_id, accepted_at = await self._redis.ask(
+            lambda: self._claim(keys=keys, args=args)
+        )
+        return Claim(
+            outcome=ClaimOutcome(outcome),
+            record=RequestRecord(
+                fingerprint=record.fingerprint,
+                correlation_id=UUID(correlation_id),
+                accepted_at=datetime.fromisoformat(accepted_at),
+            ),
+        )
+
+    async def _set(self, request_id: UUID, field: str, value: str) -> None:
+        keys, args = [_key(request_id)], [field, value]
+        with suppress(StoreUnavailableError):
+            await self._redis.ask(lambda: self._change(keys=keys, args=args))
 
 
 def _key(request_id: UUID) -> str:
