@@ -21,10 +21,7 @@ from api_gateway_service.implementations.rate_limiter_impl import (
     ProcessRateLimiter,
     RedisRateLimiter,
 )
-from api_gateway_service.implementations.redis_connection_impl import (
-    GatewayRedis,
-    GatewayRedisProbe,
-)
+from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
 from api_gateway_service.implementations.token_verifier_impl import (
     FixedUserVerifier,
     JoseTokenVerifier,
@@ -48,10 +45,10 @@ class RedisProvider(Provider):
 
     scope = Scope.APP
 
-    probe = provide(GatewayRedisProbe, provides=HealthProbeProtocol)
-
     @provide
-    async def redis(self, settings: Settings, metrics: Metrics) -> AsyncIterator[GatewayRedis]:
+    async def redis(
+        self, settings: Settings, metrics: Metrics
+    ) -> AsyncIterator[AnyOf[GatewayRedis, HealthProbeProtocol]]:
         redis = GatewayRedis(settings.redis_url.get_secret_value(), metrics.limiter_fallback)
         async with redis.client:
             yield redis

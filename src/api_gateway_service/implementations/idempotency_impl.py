@@ -5,12 +5,12 @@ however often it is sent.
 """
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+from cachetools import TTLCache
 
 from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
 from api_gateway_service.models.values import Claim, ClaimOutcome, RequestRecord
@@ -18,13 +18,12 @@ from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import script_text
 
 KEPT_SECONDS = 24 * 3600
-MAX_KEPT = 50_000  # by a process; the longest unused go first
+MAX_KEPT = 50_000  # by a process; those that were not asked for longest go first
 
 
 @dataclass(slots=True)
 class _Kept:
     record: RequestRecord
-    kept_until: float
     in_flight_until: float
     is_made: bool = False
 
@@ -32,26 +31,19 @@ class _Kept:
 class ProcessIdempotencyStore:
     """`IdempotencyStoreProtocol` in the memory of this process."""
 
-    def __init__(
-        self, *, in_flight_seconds: float, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, *, in_flight_seconds: float) -> None:
         self._in_flight_seconds = in_flight_seconds
-        self._now = now
-        self._kept: OrderedDict[UUID, _Kept] = OrderedDict()
+        self._kept: TTLCache[UUID, _Kept] = TTLCache(MAX_KEPT, KEPT_SECONDS)
 
     async def claim(self, request_id: UUID, record: RequestRecord) -> Claim:
-        now = self._now()
+        in_flight_until = time.monotonic() + self._in_flight_seconds
         kept = self._kept.get(request_id)
-        if kept is None or kept.kept_until <= now:
-            self._kept[request_id] = _Kept(
-                record, now + KEPT_SECONDS, now + self._in_flight_seconds
-            )
-            if len(self._kept) > MAX_KEPT:
-                self._kept.popitem(last=False)
+        if kept is None:
+            self._kept[request_id] = _Kept(record, in_flight_until)
             return Claim(outcome=ClaimOutcome.BEGUN, record=record)
         outcome = self._outcome(kept, record)
         if outcome is ClaimOutcome.BEGUN:
-            kept.in_flight_until = now + self._in_flight_seconds
+            kept.in_flight_until = in_flight_until
         return Claim(outcome=outcome, record=kept.record)
 
     async def complete(self, request_id: UUID) -> None:
@@ -62,12 +54,13 @@ class ProcessIdempotencyStore:
         if kept := self._kept.get(request_id):
             kept.in_flight_until = 0
 
-    def _outcome(self, kept: _Kept, record: RequestRecord) -> ClaimOutcome:
+    @staticmethod
+    def _outcome(kept: _Kept, record: RequestRecord) -> ClaimOutcome:
         if kept.record.fingerprint != record.fingerprint:
             return ClaimOutcome.REUSED
         if kept.is_made:
             return ClaimOutcome.MADE
-        is_in_flight = kept.in_flight_until > self._now()
+        is_in_flight = kept.in_flight_until > time.monotonic()
         return ClaimOutcome.IN_FLIGHT if is_in_flight else ClaimOutcome.BEGUN
 
 

@@ -17,7 +17,7 @@ from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import RedisPolicy, connect, translated
 from service_libs.redis.refusals import RedisNames
 
-TIMEOUT_SECONDS = 0.25  # for one answer of Redis
+TIMEOUT_SECONDS = 0.5  # for one answer of Redis, or for a free connection
 QUESTION_SECONDS = 2 * TIMEOUT_SECONDS  # for all answers to a question, however slowly they drip
 OPEN_SECONDS = 2.0  # of the breaker
 MAX_CONNECTIONS = 100
@@ -34,7 +34,12 @@ logger = structlog.get_logger(__name__)
 
 
 class GatewayRedis:
-    """A client behind a breaker. A metric and the log show whether it is in use."""
+    """A client behind a breaker, and its probe. A metric and the log show whether it is in use.
+
+    The gateway serves without it: the name is not among those that make a service unready.
+    """
+
+    name = "redis_gateway"
 
     def __init__(self, url: str, fallback: Gauge) -> None:
         policy = RedisPolicy(timeout_seconds=TIMEOUT_SECONDS, max_connections=MAX_CONNECTIONS)
@@ -59,25 +64,13 @@ class GatewayRedis:
         self._show(is_away=False)
         return answer
 
+    async def ping(self) -> None:
+        async with translated(NAMES):
+            await self.client.ping()
+
     def _show(self, *, is_away: bool, reason: str | None = None) -> None:
         if is_away is not self._is_away:
             self._is_away = is_away
             self._fallback.set(is_away)
             log = logger.warning if is_away else logger.info
             log("limits_per_process" if is_away else "limits_shared", reason=reason)
-
-
-class GatewayRedisProbe:
-    """Asks whether the gateway's own Redis answers.
-
-    The gateway serves without it: the name is not among those that make a service unready.
-    """
-
-    name = "redis_gateway"
-
-    def __init__(self, redis: GatewayRedis) -> None:
-        self._redis = redis
-
-    async def ping(self) -> None:
-        async with translated(NAMES):
-            await self._redis.client.ping()

@@ -4,9 +4,7 @@ A stranger learns no more of another's batch than of one that does not exist: th
 the same question.
 """
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable
+from cachetools import TTLCache
 
 from api_gateway_service.exceptions import OrchestratorUnavailableError, UnknownBatchError
 from api_gateway_service.models.values import Principal
@@ -22,12 +20,9 @@ MAX_REMEMBERED = 50_000
 class BatchAccess:
     """Lets owners, and nobody else, at their batches."""
 
-    def __init__(
-        self, states: BatchStatesProtocol, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, states: BatchStatesProtocol) -> None:
         self._states = states
-        self._now = now
-        self._owners: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._owners: TTLCache[tuple[str, str], bool] = TTLCache(MAX_REMEMBERED, REMEMBERED_SECONDS)
 
     async def check_owner(self, batch_id: str, principal: Principal) -> None:
         """Return if the batch is the caller's, or if BOS cannot say: it decides again itself.
@@ -35,7 +30,7 @@ class BatchAccess:
         Raises:
             UnknownBatchError: it is not.
         """
-        if self._owners.get((principal.user_id, batch_id), 0) > self._now():
+        if (principal.user_id, batch_id) in self._owners:
             return
         try:
             await self.read_own(batch_id, principal, deadline_seconds=OWNERSHIP_SECONDS)
@@ -56,8 +51,5 @@ class BatchAccess:
         if state is None or state.user_id != principal.user_id:
             self._owners.pop(owner, None)
             raise UnknownBatchError
-        self._owners[owner] = self._now() + REMEMBERED_SECONDS
-        self._owners.move_to_end(owner)
-        if len(self._owners) > MAX_REMEMBERED:
-            self._owners.popitem(last=False)
+        self._owners[owner] = True
         return state
