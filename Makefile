@@ -12,6 +12,7 @@ PDM_READY := $(TOOLS)/.pdm-$(PDM_VERSION)
 VENV_READY := $(VENV)/.synced
 IMAGE := batch-conductor-service
 ORCHESTRATOR_IMAGE := batch-orchestrator-service
+GATEWAY_IMAGE := api-gateway-service
 BUILD_FLAGS ?=
 
 # The first interpreter that runs and is of a version the project takes.
@@ -30,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV_READY) ## Run the service and all it needs here, show its main job, serve until Ctrl-C
+run: $(VENV_READY) ## Run the services and all they need here, show their main job, serve until Ctrl-C
 	@exec $(VENV)/bin/bcs local
 
 test: $(VENV_READY) ## Run every check and every test
@@ -58,9 +59,10 @@ lint: $(VENV_READY) ## Check format, style and import contracts
 types: $(VENV_READY) ## Check types
 	@$(PDM) run typecheck
 
-containers: $(VENV_READY) ## Build the image, run the composition, drive it, restart each service
+containers: $(VENV_READY) ## Build the images, run the composition, drive it, restart each service
 	docker build $(BUILD_FLAGS) --tag $(IMAGE):latest .
 	docker build $(BUILD_FLAGS) --target bos --tag $(ORCHESTRATOR_IMAGE):latest .
+	docker build $(BUILD_FLAGS) --target gateway --tag $(GATEWAY_IMAGE):latest .
 	BUILD_FLAGS='$(BUILD_FLAGS)' $(VENV)/bin/pytest --timeout 900 tests/containers
 
 clean: ## Remove everything that was made here, the local servers' data too
