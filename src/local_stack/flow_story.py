@@ -113,7 +113,8 @@ class FlowStory:
 
     async def _await_status(self, batch_id: str, is_reached: Callable[[Json], bool]) -> Json:
         """Ask the gateway until it shows what is waited for, and return that."""
-        status, shown = 0, {}
+        status = 0
+        shown: Json = {}
         for _ in range(round(WAIT_SECONDS / POLL_SECONDS)):
             status, shown = await asyncio.to_thread(
                 self._gateway.get, f"/v1/batches/{batch_id}/status"
