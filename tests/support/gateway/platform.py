@@ -29,6 +29,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
 WAIT_SECONDS = 60
+SEND_SECONDS = 2  # that a send to Kafka may take
 LOOK_SECONDS = 0.5  # between looks at a status: a teacher has 120 a minute
 
 Status = dict[str, Any]
@@ -56,7 +57,7 @@ class Platform:
             "ENVIRONMENT": "production",
             "BOS_URL": self.bos,
             "KAFKA_BOOTSTRAP_SERVERS": self.stack.kafka_bootstrap_servers,
-            "KAFKA_SEND_TIMEOUT_SECONDS": 2,
+            "KAFKA_SEND_TIMEOUT_SECONDS": SEND_SECONDS,
             "REDIS_URL": self.redis.url,
             **changes,
         }
