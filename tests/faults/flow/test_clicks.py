@@ -348,14 +348,14 @@ async def test_a_gateway_that_is_told_to_stop_loses_no_click_and_ends_its_stream
 ) -> None:
     """Clicks are on their way to the broker, and pages listen, when it is told."""
     batches = [new_batch() for _ in range(4)]
-    with platform.gateway() as (process, address):
+    with platform.gateway(KAFKA_SEND_TIMEOUT_SECONDS=5) as (process, address):
         async with clients_of(address) as (client,), neighbours_of(platform.stack) as neighbours:
             teachers = {batch: Teacher(client) for batch in batches}
             for batch, teacher in teachers.items():
                 await teacher.register(neighbours, batch)
             async with listening(address, batches[0], bearer(teachers[batches[0]].name)) as stream:
                 await stream.until(1)
-                platform.kafka.delay_seconds = 0.3
+                platform.kafka.delay_seconds = 0.4
                 clicking = [
                     asyncio.create_task(one.click(batch)) for batch, one in teachers.items()
                 ]
