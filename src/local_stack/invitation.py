@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from local_stack.asking import ServiceClient
 
 PIPELINE = "cj_assessment"
-DEMO = "/demo"
-PAGES = {DEMO: "a page that does the same", "/docs": "the API, to be tried out"}
+PAGES = {
+    "/demo?batch={batch_id}": "a page that does the same: sign in with the token",
+    "/docs": "the API, to be tried out",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +22,10 @@ class Invitation:
     def write(self, gateway: ServiceClient) -> str:
         """Return the text. A page is named only where the gateway has it."""
         batch = f"{gateway.url}/v1/batches/{self.batch_id}"
-        pages = [f"  {gateway.url}{path}  {what}" for path, what in PAGES.items()]
-        shown = [page for path, page in zip(PAGES, pages, strict=True) if gateway.has(path)]
+        pages = {path.format(batch_id=self.batch_id): what for path, what in PAGES.items()}
+        shown = [
+            f"  {gateway.url}{path}  {what}" for path, what in pages.items() if gateway.has(path)
+        ]
         body = f'{{"requested_pipeline": "{PIPELINE}"}}'
         lines = [
             f"Batch {self.batch_id} is ready. Ask for {PIPELINE} as {self.teacher}, and watch:",
