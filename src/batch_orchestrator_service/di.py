@@ -28,6 +28,7 @@ from batch_orchestrator_service.implementations.yaml_files.steps import load_ste
 from batch_orchestrator_service.kafka_consumer import EventConsumer
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.operating.commands import RunCommands
+from batch_orchestrator_service.operating.progress import OutboxProgress
 from batch_orchestrator_service.operating.retention import Retention, RetentionPolicy
 from batch_orchestrator_service.protocols import (
     OldRecordsProtocol,
@@ -48,6 +49,7 @@ from service_libs.kafka.consumer import LoopPolicy
 from service_libs.kafka.dead_letter_format import DeadLetterFormat
 from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
 from service_libs.kafka.producer import KafkaProbe, KafkaProducerClient
+from service_libs.kafka.progress import ConsumerProgress
 from service_libs.kafka.record_source import KafkaRecordSource
 from service_libs.metrics import ServiceMetrics
 from service_libs.postgres.health import PostgresProbe
@@ -116,6 +118,7 @@ class InfrastructureProvider(Provider):
     postgres = provide(PostgresProbe, provides=HealthProbeProtocol)
     kafka = provide(KafkaProbe, provides=HealthProbeProtocol)
     outbox = provide(PostgresOutbox, provides=OutboxProtocol)
+    outbox_progress = provide(OutboxProgress, provides=ProgressProtocol)
     old_records = provide(PostgresOldRecords, provides=OldRecordsProtocol)
     commands = provide(RunCommands)
 
@@ -175,6 +178,10 @@ class ConsumingProvider(Provider):
     requests = provide(ClientBatchPipelineRequestHandler)
     facts = provide(BatchFactsHandler)
     consumer = provide(EventConsumer, provides=AnyOf[EventConsumer, BackgroundTaskProtocol])
+
+    @provide
+    def progress(self, consumer: EventConsumer) -> ProgressProtocol:
+        return ConsumerProgress(consumer)
 
     @provide
     def deadline(self, settings: Settings) -> Deadline:

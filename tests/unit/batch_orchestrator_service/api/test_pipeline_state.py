@@ -153,6 +153,8 @@ async def test_health_and_metrics_are_those_of_the_service() -> None:
 
     assert health["service"] == "batch_orchestrator_service"
     assert set(health["dependencies"]) == {"postgresql", "kafka"}
+    assert health["consumer"]["state"] == "stopped"
+    assert health["outbox"]["depth"] == 0
     assert set(health["tasks"]) == {
         "consumer",
         "resolver",
