@@ -28,7 +28,7 @@ async def show(
     with refusing_invalid_fields():
         batch = BatchPath(batch_id=batch_id).batch_id
     async with within_deadline():
-        state = await store.find_state(batch)
+        state = await store.find_overview(batch)
     if state is None or state.batch.user_id is None:
         raise UnknownBatchError
     body = to_pipeline_state(state, clock.now()).model_dump_json()

@@ -184,12 +184,10 @@ class PostgresRunStore:
         self._signals.tell_saved(transaction.state, has_messages=transaction.has_messages)
 
     async def find_state(self, batch_id: str) -> BatchState | None:
-        with translated_errors():
-            async with self._engine.connect() as connection:
-                seeing_one_moment = await connection.execution_options(
-                    isolation_level="REPEATABLE READ"
-                )
-                return await _load(seeing_one_moment, batch_id)
+        return await self._find(batch_id, has_texts=True)
+
+    async def find_overview(self, batch_id: str) -> BatchState | None:
+        return await self._find(batch_id, has_texts=False)
 
     async def find_due(self, now: datetime, count: int) -> Sequence[str]:
         # Only the run that is next in its batch has such a time.
@@ -244,12 +242,22 @@ class PostgresRunStore:
             async with self._engine.connect() as connection:
                 return (await connection.execute(statement)).scalar_one()
 
+    async def _find(self, batch_id: str, *, has_texts: bool) -> BatchState | None:
+        with translated_errors():
+            async with self._engine.connect() as connection:
+                seeing_one_moment = await connection.execution_options(
+                    isolation_level="REPEATABLE READ"
+                )
+                return await _load(seeing_one_moment, batch_id, has_texts=has_texts)
+
 
 def _is_overdue(now: datetime) -> tuple[Any, ...]:
     return (PhaseRow.deadline_at <= now, PhaseRow.ended_at.is_(None))
 
 
-async def _load(connection: AsyncConnection, batch_id: str) -> BatchState | None:
+async def _load(
+    connection: AsyncConnection, batch_id: str, *, has_texts: bool = True
+) -> BatchState | None:
     async def fetch(statement: Select[Any]) -> Sequence[Any]:
         found: Sequence[Any] = (await connection.execute(statement)).all()
         return found
@@ -261,7 +269,7 @@ async def _load(connection: AsyncConnection, batch_id: str) -> BatchState | None
     return rows.to_state(
         rows.BatchRows(
             batch=found[0],
-            essays=await fetch(select(EssayRow.__table__).where(EssayRow.batch_id == batch_id)),
+            essays=await fetch(_of(EssayRow, batch_id)) if has_texts else (),
             runs=await fetch(
                 select(RunRow.__table__).where(RunRow.batch_id == batch_id).order_by(RunRow.number)
             ),
@@ -275,6 +283,10 @@ async def _load(connection: AsyncConnection, batch_id: str) -> BatchState | None
                 .where(PhaseRow.run_id.in_(of_batch))
                 .order_by(PhaseRow.run_id, PhaseRow.position)
             ),
-            outputs=await fetch(select(OutputRow.__table__).where(OutputRow.batch_id == batch_id)),
+            outputs=await fetch(_of(OutputRow, batch_id)) if has_texts else (),
         )
     )
+
+
+def _of(table: type[EssayRow | OutputRow], batch_id: str) -> Select[Any]:
+    return select(table.__table__).where(table.batch_id == batch_id)

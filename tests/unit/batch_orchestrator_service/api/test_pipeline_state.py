@@ -137,7 +137,7 @@ async def test_a_store_that_is_away_is_said() -> None:
     async def fail(_batch_id: str) -> None:
         raise StoreUnavailableError
 
-    shown.store.find_state = fail  # type: ignore[assignment] # the store is away
+    shown.store.find_overview = fail  # type: ignore[assignment] # the store is away
 
     answer = await shown.client.get(PATH)
 
