@@ -26,6 +26,7 @@ from service_libs.protocols import ClockProtocol
 
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 2.5  # so that a run starts soon after BCS is back
+STOP_SECONDS = 2.0  # for the answers that are awaited at the stop
 LOOK_SECONDS = 1.0  # between two looks for runs, where nobody wakes it
 # Why there is no answer, where waiting alone does not help: somebody has to look.
 FAULTS = frozenset({"fault", "garbled", "pipeline_files_differ"})
@@ -86,10 +87,11 @@ class Resolver:
                 except TransientError as exc:
                     logger.warning("runs_not_looked_for", error=str(exc))
                 await self._wakeups.rest(LOOK_SECONDS)
-            await asyncio.gather(*self._in_hand.values())
+            if self._in_hand:
+                await asyncio.wait(self._in_hand.values(), timeout=STOP_SECONDS)
         finally:
             for task in self._in_hand.values():
-                task.cancel()
+                task.cancel()  # its run is released
             await asyncio.gather(*self._in_hand.values(), return_exceptions=True)
             self._in_hand.clear()
 
@@ -130,12 +132,23 @@ class Resolver:
         if run is None:
             return
         failpoint("bos.resolving")
-        judgement = await self._questions.ask(state, run)
+        try:
+            judgement = await self._questions.ask(state, run)
+        except asyncio.CancelledError:
+            await self._release(batch_id, run)
+            raise
         failpoint("bos.resolved")
         async with self._store.lock(batch_id) as batch:
             current = batch.state.find_run(run.run_id)
             if current == run:  # else it was cancelled, or its lease has ended and another has it
                 await self._settle(batch, run, judgement)
+
+    async def _release(self, batch_id: str, run: Run) -> None:
+        try:
+            async with self._store.lock(batch_id) as batch:
+                await batch.save(resolving.release(batch.state, run, self._clock.now()))
+        except TransientError as exc:  # its lease ends
+            logger.warning("run_not_released", batch_id=batch_id, error=str(exc))
 
     async def _settle(
         self, batch: BatchTransactionProtocol, run: Run, judgement: Judgement

@@ -12,6 +12,7 @@ import pytest
 from batch_orchestrator_service.domain.accepting import accept
 from batch_orchestrator_service.domain.models import BatchState, Run
 from batch_orchestrator_service.domain.states import PhaseStatus, RunState
+from batch_orchestrator_service.running import resolver
 from batch_orchestrator_service.running.asking import Plan
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.bos import Orchestra, once
@@ -344,3 +345,24 @@ async def test_what_is_found_missing_is_raised_and_ends_the_task() -> None:
 
     with pytest.raises(LookupError):
         await asyncio.wait_for(running, 2)
+
+
+async def test_a_run_whose_answer_does_not_come_before_the_stop_is_released(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resolver, "STOP_SECONDS", 0.01)
+    one = Orchestra()
+    one.bcs.repository.may_answer.clear()
+    await one.make_ready("e1")
+    await one.request("click")
+    running = asyncio.create_task(one.resolver.run())
+    await one.bcs.repository.has_been_asked.wait()
+    held = one.run.next_try_at
+
+    one.resolver.stop()
+    await asyncio.wait_for(running, 2)
+
+    assert held is not None
+    assert held > one.clock.now()
+    assert (one.run.state, one.run.next_try_at) == (RunState.RESOLVING, one.clock.now())
+    assert await one.store.find_due(one.clock.now(), 1) == ["batch-1"]  # whoever looks next has it
