@@ -1,7 +1,7 @@
 """From a waiting run to its first command, as BCS says what of the pipeline is still to run."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -10,7 +10,7 @@ import structlog
 
 from batch_conductor_client import Refused, Unavailable, UnknownPipeline
 from batch_orchestrator_service.domain import resolving, texts
-from batch_orchestrator_service.domain.advancing import Deadline, start
+from batch_orchestrator_service.domain.advancing import Deadline, Message, start
 from batch_orchestrator_service.domain.models import BatchState, Output, Run
 from batch_orchestrator_service.domain.states import RejectionReason, RunState
 from batch_orchestrator_service.events.messages import to_outgoing
@@ -138,10 +138,13 @@ class Resolver:
             await self._release(batch_id, run)
             raise
         failpoint("bos.resolved")
+        messages: Sequence[Message] = ()
         async with self._store.lock(batch_id) as batch:
-            current = batch.state.find_run(run.run_id)
-            if current == run:  # else it was cancelled, or its lease has ended and another has it
-                await self._settle(batch, run, judgement)
+            before = batch.state
+            # Else it was cancelled, or its lease has ended and another has it.
+            if before.find_run(run.run_id) == run:
+                messages = await self._settle(batch, run, judgement)
+        report_step(self._metrics, before, batch.state, messages)
 
     async def _release(self, batch_id: str, run: Run) -> None:
         try:
@@ -152,7 +155,8 @@ class Resolver:
 
     async def _settle(
         self, batch: BatchTransactionProtocol, run: Run, judgement: Judgement
-    ) -> None:
+    ) -> Sequence[Message]:
+        """Save what becomes of the run; return what is to be sent."""
         match judgement:
             case UnknownPipeline():
                 await self._reject(batch, run, RejectionReason.UNKNOWN_PIPELINE)
@@ -173,11 +177,14 @@ class Resolver:
                 ):
                     await self._postpone(batch, run, "degraded")
                 else:
-                    await self._start(batch, run, judgement)
+                    return await self._start(batch, run, judgement)
+        return ()
 
-    async def _start(self, batch: BatchTransactionProtocol, run: Run, plan: Plan) -> None:
-        before, now = batch.state, self._clock.now()
-        state = _with_outputs(before, plan.outputs, now)
+    async def _start(
+        self, batch: BatchTransactionProtocol, run: Run, plan: Plan
+    ) -> Sequence[Message]:
+        now = self._clock.now()
+        state = _with_outputs(batch.state, plan.outputs, now)
         planned = replace(run, pipeline_version=plan.answer.pipeline_version)
         step = start(state, planned, plan.phases, now, self._policy.deadline)
         failpoint("bos.planned")
@@ -196,16 +203,14 @@ class Resolver:
             final_pipeline=plan.answer.final_pipeline,
             degraded=plan.answer.degraded,
         )
-        report_step(self._metrics, before, step.state, step.messages)
+        return step.messages
 
     async def _reject(
         self, batch: BatchTransactionProtocol, run: Run, reason: RejectionReason
     ) -> None:
-        before = batch.state
-        await batch.save(resolving.reject(before, run, reason, self._clock.now()))
+        await batch.save(resolving.reject(batch.state, run, reason, self._clock.now()))
         self._tries.pop(run.run_id, None)
         self._metrics.resolutions.labels("rejected").inc()
-        report_step(self._metrics, before, batch.state)
 
     async def _postpone(
         self,
@@ -227,7 +232,6 @@ class Resolver:
             self._tries[run.run_id] = tries
         self._metrics.resolutions.labels(outcome).inc()
         logger.warning("run_postponed", run_id=str(run.run_id), outcome=outcome, tries=tries)
-        report_step(self._metrics, before, state)
 
 
 def _with_outputs(state: BatchState, said: Outputs, now: datetime) -> BatchState:
