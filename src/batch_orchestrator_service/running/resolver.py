@@ -1,23 +1,24 @@
 """From a waiting run to its first command, as BCS says what of the pipeline is still to run."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
 
 from batch_conductor_client import Refused, Unavailable, UnknownPipeline
-from batch_orchestrator_service.domain import resolving, texts
+from batch_orchestrator_service.domain import resolving
 from batch_orchestrator_service.domain.advancing import Deadline, Message, start
-from batch_orchestrator_service.domain.models import BatchState, Output, Run
+from batch_orchestrator_service.domain.models import Run
 from batch_orchestrator_service.domain.states import RejectionReason, RunState
 from batch_orchestrator_service.events.messages import to_outgoing
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.protocols import BatchTransactionProtocol, RunStoreProtocol
 from batch_orchestrator_service.reporting import report_step
-from batch_orchestrator_service.running.asking import Judgement, Outputs, Plan, Questions
+from batch_orchestrator_service.running.asking import Judgement, Plan, Questions, with_outputs
 from batch_orchestrator_service.signals import Signals
 from service_libs.backoff import spread
 from service_libs.exceptions import TransientError
@@ -74,19 +75,18 @@ class Resolver:
         self._wakeups = signals.due
         self._in_hand: dict[str, asyncio.Task[None]] = {}  # by batch
         self._tries: dict[UUID, int] = {}
+        # While BCS is left alone, thousands of waiting runs need not hear of it one by one.
+        self._quiet_until = 0.0  # monotonic seconds
 
     async def run(self) -> None:
         try:
             while not self._wakeups.is_stopping:
                 self._wakeups.begin_look()
                 self._drop_ended()
-                try:
-                    # As many as are in hand may be found again, for they are not begun yet.
-                    count = 2 * self._policy.max_resolutions
-                    self._begin(await self._store.find_due(self._clock.now(), count))
-                except TransientError as exc:
-                    logger.warning("runs_not_looked_for", error=str(exc))
-                await self._wakeups.rest(LOOK_SECONDS)
+                quiet_seconds = self._quiet_until - time.monotonic()
+                if quiet_seconds <= 0:
+                    await self._begin_due()
+                await self._wakeups.rest(quiet_seconds if quiet_seconds > 0 else LOOK_SECONDS)
             if self._in_hand:
                 await asyncio.wait(self._in_hand.values(), timeout=STOP_SECONDS)
         finally:
@@ -98,8 +98,15 @@ class Resolver:
     def stop(self) -> None:
         self._wakeups.stop()
 
-    def _begin(self, batch_ids: Iterable[str]) -> None:
-        for batch_id in batch_ids:
+    async def _begin_due(self) -> None:
+        # As many as are in hand may be found again, for they are not begun yet.
+        count = 2 * self._policy.max_resolutions
+        try:
+            found = await self._store.find_due(self._clock.now(), count)
+        except TransientError as exc:
+            logger.warning("runs_not_looked_for", error=str(exc))
+            return
+        for batch_id in found:
             if len(self._in_hand) >= self._policy.max_resolutions:
                 return
             if batch_id not in self._in_hand:
@@ -167,10 +174,7 @@ class Resolver:
                 logger.error("bcs_refuses", status=judgement.status, code=judgement.code)
                 await self._postpone(batch, run, "fault")
             case Unavailable():
-                outcome = "fault" if judgement.reason in FAULTS else "postponed"
-                if outcome == "fault":
-                    logger.error("bcs_fails", reason=judgement.reason)
-                await self._postpone(batch, run, outcome, judgement.retry_after_seconds)
+                await self._wait_for_bcs(batch, run, judgement)
             case Plan():
                 if judgement.answer.degraded and not resolving.is_degraded_answer_obeyed(
                     run, self._clock.now()
@@ -180,11 +184,21 @@ class Resolver:
                     return await self._start(batch, run, judgement)
         return ()
 
+    async def _wait_for_bcs(
+        self, batch: BatchTransactionProtocol, run: Run, judgement: Unavailable
+    ) -> None:
+        outcome = "fault" if judgement.reason in FAULTS else "postponed"
+        if outcome == "fault":
+            logger.error("bcs_fails", reason=judgement.reason)
+        if judgement.reason == "not_asked":
+            self._quiet_until = time.monotonic() + judgement.retry_after_seconds
+        await self._postpone(batch, run, outcome, judgement.retry_after_seconds)
+
     async def _start(
         self, batch: BatchTransactionProtocol, run: Run, plan: Plan
     ) -> Sequence[Message]:
         now = self._clock.now()
-        state = _with_outputs(batch.state, plan.outputs, now)
+        state = with_outputs(batch.state, plan.outputs, now)
         planned = replace(run, pipeline_version=plan.answer.pipeline_version)
         step = start(state, planned, plan.phases, now, self._policy.deadline)
         failpoint("bos.planned")
@@ -232,13 +246,3 @@ class Resolver:
             self._tries[run.run_id] = tries
         self._metrics.resolutions.labels(outcome).inc()
         logger.warning("run_postponed", run_id=str(run.run_id), outcome=outcome, tries=tries)
-
-
-def _with_outputs(state: BatchState, said: Outputs, now: datetime) -> BatchState:
-    """Add the texts that BCS knows to those that BOS has; BOS's own stay."""
-    known = {phase: dict(made) for phase, made in state.outputs.items()}
-    for phase, essays in said.items():
-        if phase in texts.TEXT_PRODUCING:
-            for essay, text in essays.items():
-                known.setdefault(phase, {}).setdefault(essay, Output(text_id=text, made_at=now))
-    return replace(state, outputs=known)

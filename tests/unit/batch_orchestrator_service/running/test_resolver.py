@@ -9,6 +9,7 @@ from datetime import datetime
 import httpx
 import pytest
 
+from batch_conductor_client import Unavailable
 from batch_orchestrator_service.domain.accepting import accept
 from batch_orchestrator_service.domain.models import BatchState, Run
 from batch_orchestrator_service.domain.states import PhaseStatus, RunState
@@ -17,7 +18,8 @@ from batch_orchestrator_service.running.asking import Plan
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.bos import Orchestra, once
 from tests.support.builders import evidence, registration, update
-from tests.support.orchestrating import request
+from tests.support.orchestrating import batch_of, request
+from tests.support.waiting import eventually
 
 
 async def test_a_run_is_planned_and_its_first_phase_commanded() -> None:
@@ -366,3 +368,45 @@ async def test_a_run_whose_answer_does_not_come_before_the_stop_is_released(
     assert held > one.clock.now()
     assert (one.run.state, one.run.next_try_at) == (RunState.RESOLVING, one.clock.now())
     assert await one.store.find_due(one.clock.now(), 1) == ["batch-1"]  # whoever looks next has it
+
+
+async def click_over(one: Orchestra, batch_id: str) -> None:
+    """Have a run wait over a batch that is ready."""
+    async with one.store.lock(batch_id) as batch:
+        ready = replace(batch.state, batch=replace(batch_of("e1"), batch_id=batch_id))
+        await batch.save(accept(ready, request(batch_id), one.clock.now()).state)
+
+
+async def test_while_bcs_is_left_alone_no_more_runs_are_opened_in_vain() -> None:
+    one = Orchestra()
+    for number in range(100):
+        await click_over(one, f"batch-{number}")
+    asked = 0
+
+    async def leave_alone(state: BatchState, run: Run) -> Unavailable:
+        del state, run
+        nonlocal asked
+        asked += 1
+        return Unavailable(reason="not_asked", retry_after_seconds=60)
+
+    one.resolver._questions.ask = leave_alone  # type: ignore[method-assign] # BCS is down
+    await once(one.resolver)
+
+    assert 1 <= asked <= 16  # as many as are resolved at the same time
+
+
+async def test_a_run_is_begun_as_soon_as_it_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "LOOK_SECONDS", 60.0)
+    one = Orchestra()
+    running = asyncio.create_task(one.resolver.run())
+    await asyncio.sleep(0.05)
+
+    await one.make_ready("e1")
+    await one.request("click")
+
+    async def is_running() -> bool:
+        return one.run.state is RunState.RUNNING
+
+    await eventually(is_running, timeout_seconds=5, what="the run")
+    one.resolver.stop()
+    await running
