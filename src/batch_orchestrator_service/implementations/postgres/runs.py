@@ -6,18 +6,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_orchestrator_service.domain.models import BatchState, Run
-from batch_orchestrator_service.implementations.postgres import rows
+from batch_orchestrator_service.implementations.postgres.reading import list_open_runs, read_batch
 from batch_orchestrator_service.implementations.postgres.tables import (
     BatchRow,
-    EssayRow,
-    OutputRow,
     PhaseRow,
-    RequestRow,
     RunRow,
 )
 from batch_orchestrator_service.implementations.postgres.transaction import (
@@ -28,6 +25,11 @@ from batch_orchestrator_service.signals import Signals
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.postgres.errors import translated_errors
 from service_libs.protocols import ClockProtocol
+
+LOCK_BATCH = (
+    select(BatchRow.batch_id).where(BatchRow.batch_id == bindparam("batch_id")).with_for_update()
+)
+ADD_BATCH = insert(BatchRow).values(batch_id=bindparam("batch_id")).on_conflict_do_nothing()
 
 
 class PostgresRunStore:
@@ -44,12 +46,13 @@ class PostgresRunStore:
     async def lock(self, batch_id: str) -> AsyncIterator[PostgresBatchTransaction]:
         with translated_errors():
             async with self._engine.begin() as connection:
-                # A batch that nobody has heard of has no row to lock yet.
-                row = insert(BatchRow).values(batch_id=batch_id)
-                await connection.execute(row.on_conflict_do_nothing())
-                locked = select(BatchRow.batch_id).where(BatchRow.batch_id == batch_id)
-                await connection.execute(locked.with_for_update())
-                state = await _load(connection, batch_id)
+                named = {"batch_id": batch_id}
+                if await connection.scalar(LOCK_BATCH, named) is None:
+                    # A batch that nobody has heard of has no row to lock yet.
+                    await connection.execute(ADD_BATCH, named)
+                    await connection.execute(LOCK_BATCH, named)
+                # By a statement of its own, which sees what was committed before the lock was had.
+                state = await read_batch(connection, batch_id)
                 if state is None:  # deleted, for it was old, before the lock was there
                     raise StoreUnavailableError(f"Batch {batch_id} was deleted just now.")
                 transaction = PostgresBatchTransaction(connection, state, self._clock)
@@ -57,10 +60,14 @@ class PostgresRunStore:
         self._signals.tell_saved(transaction.state, has_messages=transaction.has_messages)
 
     async def find_state(self, batch_id: str) -> BatchState | None:
-        return await self._find(batch_id, has_texts=True)
+        with translated_errors():
+            async with self._engine.connect() as connection:
+                return await read_batch(connection, batch_id)
 
     async def find_overview(self, batch_id: str) -> BatchState | None:
-        return await self._find(batch_id, has_texts=False)
+        with translated_errors():
+            async with self._engine.connect() as connection:
+                return await read_batch(connection, batch_id, has_texts=False)
 
     async def find_due(self, now: datetime, count: int) -> Sequence[str]:
         # Only the run that is next in its batch has such a time.
@@ -81,16 +88,9 @@ class PostgresRunStore:
                 return (await connection.execute(statement)).scalar_one_or_none()
 
     async def list_open(self, count: int) -> Sequence[tuple[str, Run]]:
-        statement = (
-            select(RunRow.__table__)
-            .where(RunRow.ended_at.is_(None))
-            .order_by(RunRow.number)
-            .limit(count)
-        )
         with translated_errors():
             async with self._engine.connect() as connection:
-                found = (await connection.execute(statement)).all()
-        return [(row.batch_id, rows.to_run(row, (), ())) for row in found]
+                return await list_open_runs(connection, count)
 
     async def report_stalled(self, now: datetime) -> Sequence[StalledPhase]:
         statement = (
@@ -115,51 +115,6 @@ class PostgresRunStore:
             async with self._engine.connect() as connection:
                 return (await connection.execute(statement)).scalar_one()
 
-    async def _find(self, batch_id: str, *, has_texts: bool) -> BatchState | None:
-        with translated_errors():
-            async with self._engine.connect() as connection:
-                seeing_one_moment = await connection.execution_options(
-                    isolation_level="REPEATABLE READ"
-                )
-                return await _load(seeing_one_moment, batch_id, has_texts=has_texts)
-
 
 def _is_overdue(now: datetime) -> tuple[Any, ...]:
     return (PhaseRow.deadline_at <= now, PhaseRow.ended_at.is_(None))
-
-
-async def _load(
-    connection: AsyncConnection, batch_id: str, *, has_texts: bool = True
-) -> BatchState | None:
-    async def fetch(statement: Select[Any]) -> Sequence[Any]:
-        found: Sequence[Any] = (await connection.execute(statement)).all()
-        return found
-
-    found = await fetch(select(BatchRow.__table__).where(BatchRow.batch_id == batch_id))
-    if not found:
-        return None
-    of_batch = select(RunRow.run_id).where(RunRow.batch_id == batch_id)
-    return rows.to_state(
-        rows.BatchRows(
-            batch=found[0],
-            essays=await fetch(_of(EssayRow, batch_id)) if has_texts else (),
-            runs=await fetch(
-                select(RunRow.__table__).where(RunRow.batch_id == batch_id).order_by(RunRow.number)
-            ),
-            requests=await fetch(
-                select(RequestRow.__table__)
-                .where(RequestRow.batch_id == batch_id)
-                .order_by(RequestRow.run_id, RequestRow.position)
-            ),
-            phases=await fetch(
-                select(PhaseRow.__table__)
-                .where(PhaseRow.run_id.in_(of_batch))
-                .order_by(PhaseRow.run_id, PhaseRow.position)
-            ),
-            outputs=await fetch(_of(OutputRow, batch_id)) if has_texts else (),
-        )
-    )
-
-
-def _of(table: type[EssayRow | OutputRow], batch_id: str) -> Select[Any]:
-    return select(table.__table__).where(table.batch_id == batch_id)

@@ -4,10 +4,10 @@ The state and what is to be sent, or neither.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
 
-from sqlalchemy import Table, delete, func, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import delete, func, inspect, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_orchestrator_service.domain.models import BatchState
@@ -16,6 +16,7 @@ from batch_orchestrator_service.exceptions import RequestIdTakenError
 from batch_orchestrator_service.implementations.postgres import rows
 from batch_orchestrator_service.implementations.postgres.tables import (
     AuditRow,
+    Base,
     BatchRow,
     EssayRow,
     OutboxRow,
@@ -106,8 +107,7 @@ class PostgresBatchTransaction:
             for message in messages
         ]
         if values:
-            statement = insert(OutboxRow).values(values)
-            await self._connection.execute(statement.on_conflict_do_nothing())
+            await self._connection.execute(insert(OutboxRow).on_conflict_do_nothing(), values)
 
     async def _save_audit(self, audit: Sequence[AuditEntry]) -> None:
         values = [
@@ -123,7 +123,7 @@ class PostgresBatchTransaction:
             for entry in audit
         ]
         if values:
-            await self._connection.execute(insert(AuditRow).values(values))
+            await self._connection.execute(insert(AuditRow), values)
 
     async def _save_unused(self, state: BatchState, unused: Sequence[UnusedOutcome]) -> None:
         values = [
@@ -138,15 +138,17 @@ class PostgresBatchTransaction:
             for one in unused
         ]
         if values:
-            await self._connection.execute(insert(UnusedOutcomeRow).values(values))
+            await self._connection.execute(insert(UnusedOutcomeRow), values)
 
-    async def _upsert(self, table: type[Any], values: Sequence[rows.Values]) -> None:
-        if not values:
-            return
-        mapped: Table = table.__table__
-        statement = insert(table).values(values)
-        keys = [column.name for column in mapped.primary_key]
-        others = {name: statement.excluded[name] for name in values[0] if name not in keys}
-        await self._connection.execute(
-            statement.on_conflict_do_update(index_elements=keys, set_=others)
-        )
+    async def _upsert(self, table: type[Base], values: Sequence[rows.Values]) -> None:
+        if values:
+            await self._connection.execute(_upsert_into(table, tuple(values[0])), values)
+
+
+@cache
+def _upsert_into(table: type[Base], names: tuple[str, ...]) -> Insert:
+    """Return the statement for one row; it takes any number of them, and is compiled once."""
+    statement = insert(table)
+    keys = [column.name for column in inspect(table).primary_key]
+    others = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=others)
