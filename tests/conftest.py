@@ -25,7 +25,9 @@ def _no_settings_from_outside() -> Iterator[None]:
     """A developer's own settings change no test, nor a service that several tests share."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("BCS_", "BOS_")) and not name.startswith("BCS_TEST_"):
+            if name.startswith(("BCS_", "BOS_", "API_GATEWAY_")) and not name.startswith(
+                "BCS_TEST_"
+            ):
                 patch.delenv(name)
         yield
 

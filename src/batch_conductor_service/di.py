@@ -47,7 +47,7 @@ from batch_conductor_service.resolving.pipeline_resolution import (
 from service_libs.breakers import CircuitBreakers
 from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor, ProbePolicy
-from service_libs.http.health import AboutService
+from service_libs.health_report import AboutService
 from service_libs.http.limits import BodyReader, RequestGate
 from service_libs.metrics import ServiceMetrics
 from service_libs.protocols import (

@@ -30,7 +30,7 @@ from batch_orchestrator_service.running.watch import OverdueWatch
 from batch_orchestrator_service.signals import Signals
 from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor
-from service_libs.http.health import AboutService
+from service_libs.health_report import AboutService
 from service_libs.kafka.dead_letter_format import DeadLetterFormat
 from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
 from service_libs.kafka.producer import KafkaProbe, KafkaProducerClient

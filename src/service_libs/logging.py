@@ -18,7 +18,7 @@ from common_core.printable import escaped, escaped_block
 
 # The last defence: no setting with a password is ever logged, but a driver may quote its address.
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]+@")
-_CHATTY = ("aiokafka", "hypercorn.error", "sqlalchemy.engine")
+_CHATTY = ("aiokafka", "hypercorn.error", "sqlalchemy.engine", "uvicorn.error", "httpx")
 
 _REPETITION_SECONDS = 30
 _MAX_REMEMBERED = 100  # messages

@@ -10,7 +10,8 @@ from quart import Quart
 from service_libs.exceptions import ServiceError
 from service_libs.health import HealthMonitor
 from service_libs.http.listener import Listener
-from service_libs.http.process import FAILURE, serve_until_stopped
+from service_libs.http.process import serve_until_stopped
+from service_libs.http.signals import FAILURE
 from service_libs.lifecycle import refuse_unfit_stores
 from service_libs.logging import configure_logging
 

@@ -30,7 +30,8 @@ class ServiceProcess:
     ) -> None:
         defaults = {"ENVIRONMENT": "testing", "HTTP_HOST": "127.0.0.1", "HTTP_PORT": 0}
         values = defaults | dict(settings)
-        environment = {f"{program.upper()}_{name}": str(value) for name, value in values.items()}
+        prefix = program.upper().replace("-", "_")
+        environment = {f"{prefix}_{name}": str(value) for name, value in values.items()}
         self._process = subprocess.Popen(
             [Path(sys.executable).with_name(program), "serve"],
             cwd=ROOT,

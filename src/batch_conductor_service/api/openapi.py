@@ -19,7 +19,7 @@ from batch_conductor_service.api.examples import (
 )
 from common_core.define import BatchPath, BatchResponse, DefineRequest, DefineResponse
 from common_core.problem import PROBLEM_TYPE, Problem
-from service_libs.http.health import Health, Liveness, Readiness
+from service_libs.health_report import Health, Liveness, Readiness
 
 blueprint = Blueprint("openapi", __name__)
 

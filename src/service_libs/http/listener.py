@@ -37,11 +37,11 @@ class Listener:
 
     def __init__(self, host: str, port: int, *, settings: str) -> None:
         try:
-            self._socket = _bind(host, port)
+            self.socket = _bind(host, port)
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
             raise SettingsError(f"{settings}: cannot listen on {host}:{port}: {reason}") from exc
-        self.port: int = self._socket.getsockname()[1]
+        self.port: int = self.socket.getsockname()[1]
         self.is_refusing = False
 
     async def accept(self) -> socket.socket:
@@ -51,7 +51,7 @@ class Listener:
             OSError: it has gone again, the process has too many files open, or none is accepted
                 any more.
         """
-        accepted, _ = await asyncio.get_running_loop().sock_accept(self._socket)
+        accepted, _ = await asyncio.get_running_loop().sock_accept(self.socket)
         return accepted
 
     async def refuse(self) -> None:
@@ -61,6 +61,13 @@ class Listener:
         ones first get no answer, for which callers try again; a refused one they know to try
         elsewhere.
         """
+        await self.let_in_who_waits()
+        self.is_refusing = True
+        with suppress(OSError):  # not every system can shut a listening socket down; all close it
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    async def let_in_who_waits(self) -> None:
+        """Answer no new connection any more, and return when those that are made are accepted."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + REFUSING_SECONDS
         self._ignore_beginnings()
@@ -68,19 +75,16 @@ class Listener:
             await asyncio.sleep(LOOK_SECONDS)
             if not self._has_waiting():
                 break
-        self.is_refusing = True
-        with suppress(OSError):  # not every system can shut a listening socket down; all close it
-            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Release the address."""
-        self._socket.close()
+        self.socket.close()
 
     def _ignore_beginnings(self) -> None:
         program = ctypes.create_string_buffer(_DROP_BEGINNINGS)
         count = len(_DROP_BEGINNINGS) // struct.calcsize("=HBBI")
         with suppress(OSError):  # not every system has it; without, the moment is only likely right
-            self._socket.setsockopt(
+            self.socket.setsockopt(
                 socket.SOL_SOCKET,
                 _SO_ATTACH_FILTER,
                 struct.pack("HL", count, ctypes.addressof(program)),
@@ -88,7 +92,7 @@ class Listener:
 
     def _has_waiting(self) -> bool:
         poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
+        poll.register(self.socket, select.POLLIN)
         return bool(poll.poll(0))
 
 

@@ -4,12 +4,8 @@ The first signal makes the service unready, closes the door, and lets everything
 finish; a second one, or the deadline, ends the process at once.
 """
 
-import asyncio
 import gc
 import logging
-import os
-import signal
-import threading
 
 import structlog
 from hypercorn.config import Config
@@ -19,11 +15,10 @@ from quart import Quart
 from service_libs.health import HealthMonitor
 from service_libs.http.listener import Listener
 from service_libs.http.server import serve_http
+from service_libs.http.signals import FAILURE, on_signals
 
 logger = structlog.get_logger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-FAILURE = 1  # exit code
 REQUESTS_SHARE = 0.3  # of the shutdown's time, for what is being answered
 LET_GO_SHARE = 0.15  # of the shutdown's time, for callers to part from their connections
 QUEUED_EVENTS = 2  # of a request: a body that came with it, and its end
@@ -38,7 +33,7 @@ async def serve_until_stopped(
     shutdown_timeout_seconds: float,
 ) -> int:
     """Serve the application until a signal; return the exit code, 0 only after a clean end."""
-    stopping = _on_signals(shutdown_timeout_seconds)
+    stopping = on_signals(shutdown_timeout_seconds)
 
     async def wait_for_the_end() -> None:
         await stopping.wait()
@@ -65,31 +60,6 @@ async def serve_until_stopped(
         listener.close()
     logger.info("stopped")
     return 0
-
-
-def _on_signals(timeout_seconds: float) -> asyncio.Event:
-    """Return what the first signal sets; the second one ends the process."""
-    stopping = asyncio.Event()
-
-    def handle(name: str) -> None:
-        if stopping.is_set():
-            _end_at_once("second_signal", name)
-        logger.info("stopping", signal=name, timeout_seconds=timeout_seconds)
-        # A thread: it also ends a process whose event loop no longer turns.
-        deadline = threading.Timer(timeout_seconds, _end_at_once, ("deadline_passed", name))
-        deadline.daemon = True
-        deadline.start()
-        stopping.set()
-
-    for number in SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, handle, number.name)
-    return stopping
-
-
-def _end_at_once(reason: str, name: str) -> None:
-    logger.critical("ended_at_once", reason=reason, signal=name)
-    logging.shutdown()
-    os._exit(FAILURE)
 
 
 def hypercorn_config(shutdown_timeout_seconds: float) -> Config:

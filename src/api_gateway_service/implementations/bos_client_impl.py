@@ -1,0 +1,136 @@
+"""BOS over HTTP: bounded, asked once for those who ask at the same time, left alone when it fails.
+
+An answer is believed only if it is one, of this batch. Nobody is shown anything else.
+"""
+
+import asyncio
+from time import perf_counter
+from urllib.parse import quote
+
+import httpx
+import structlog
+from pydantic import ValidationError
+
+from api_gateway_service.exceptions import OrchestratorUnavailableError
+from api_gateway_service.metrics import Metrics
+from common_core.pipeline_state import PipelineState
+from common_core.problem import Problem
+from service_libs.breakers import Breaker
+from service_libs.exceptions import StoreUnavailableError
+
+TRY_SECONDS = 2.0  # of a question, however many wait for it
+OPEN_SECONDS = 1.0  # of the breaker
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+UNKNOWN_BATCH = "unknown_batch"
+DOTS = frozenset({".", ".."})  # as part of a path they lead elsewhere; no batch has such an id
+PATH = "/internal/v1/batches/{batch_id}/pipeline-state"
+
+logger = structlog.get_logger(__name__)
+
+
+class BosClient:
+    """`BatchStatesProtocol` over HTTP; to be closed at the end by whoever made the client.
+
+    Those who ask for the same batch while it is being asked for wait for the same answer: it is no
+    older than they are patient.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, metrics: Metrics) -> None:
+        self._http = http
+        self._metrics = metrics
+        self._breaker = Breaker("bos", TRY_SECONDS, open_seconds=OPEN_SECONDS)
+        self._asking: dict[str, asyncio.Task[PipelineState | None]] = {}
+
+    async def find_state(self, batch_id: str, *, deadline_seconds: float) -> PipelineState | None:
+        if batch_id in DOTS:
+            return None
+        asking = self._asking.get(batch_id)
+        if asking is None:
+            asking = asyncio.create_task(self._ask(batch_id), name="ask bos")
+            self._asking[batch_id] = asking
+            asking.add_done_callback(lambda task: self._forget(batch_id, task))
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                return await asyncio.shield(asking)
+        except TimeoutError:
+            raise OrchestratorUnavailableError from None
+
+    async def ping(self) -> None:
+        """Return if BOS lives.
+
+        Raises:
+            OrchestratorUnavailableError: it does not answer.
+        """
+        try:
+            response = await self._http.get("/livez", timeout=TRY_SECONDS)
+        except (httpx.HTTPError, OSError) as exc:
+            raise OrchestratorUnavailableError("BOS cannot be reached.") from exc
+        if response.status_code != httpx.codes.OK:
+            raise OrchestratorUnavailableError("BOS is not alive.")
+
+    def _forget(self, batch_id: str, task: asyncio.Task[PipelineState | None]) -> None:
+        self._asking.pop(batch_id, None)
+        if not task.cancelled():
+            task.exception()  # looked at, though all who waited may have gone
+
+    async def _ask(self, batch_id: str) -> PipelineState | None:
+        started = perf_counter()
+        outcome = "not_asked"
+        try:
+            with self._breaker.asking():
+                outcome = "failure"
+                async with asyncio.timeout(TRY_SECONDS):
+                    state = await self._get(batch_id)
+                outcome = "success"
+                return state
+        except StoreUnavailableError as exc:
+            raise OrchestratorUnavailableError from exc
+        except (httpx.HTTPError, OSError, TimeoutError, ValueError) as exc:
+            logger.warning("bos_gave_no_answer", error=type(exc).__name__, reason=str(exc)[:100])
+            raise OrchestratorUnavailableError from exc
+        finally:
+            self._metrics.circuit_breaker_state.labels("bos").set(self._breaker.state)
+            duration = perf_counter() - started
+            self._metrics.downstream_duration.labels("bos", outcome).observe(duration)
+
+    async def _get(self, batch_id: str) -> PipelineState | None:
+        path = PATH.format(batch_id=quote(batch_id, safe=""))
+        async with self._http.stream("GET", path) as response:
+            content = bytearray()
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise ValueError("too_large")
+        return _read(batch_id, response.status_code, bytes(content))
+
+
+class BosProbe:
+    """Asks whether BOS lives."""
+
+    name = "bos"
+
+    def __init__(self, client: BosClient) -> None:
+        self._client = client
+
+    async def ping(self) -> None:
+        await self._client.ping()
+
+
+def _read(batch_id: str, status: int, content: bytes) -> PipelineState | None:
+    """Return what the answer says.
+
+    Raises:
+        ValueError: it says nothing that can be used; a short reason that quotes nothing.
+    """
+    try:
+        if status == httpx.codes.OK:
+            state = PipelineState.model_validate_json(content)
+            if state.batch_id != batch_id:
+                raise ValueError("of_another_batch")
+            return state
+        is_not_found = status == httpx.codes.NOT_FOUND
+        if is_not_found and Problem.model_validate_json(content).code == UNKNOWN_BATCH:
+            return None
+    except ValidationError:
+        raise ValueError("garbled") from None
+    raise ValueError(f"status_{status}")

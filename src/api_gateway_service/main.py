@@ -1,0 +1,75 @@
+"""The application: the routes, and the layers around them."""
+
+from functools import partial
+
+from dishka import AsyncContainer
+from dishka.integrations.fastapi import setup_dishka
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from api_gateway_service.config import Settings
+from api_gateway_service.metrics import Metrics
+from api_gateway_service.middleware.audit_middleware import AuditMiddleware
+from api_gateway_service.middleware.auth_middleware import AuthMiddleware
+from api_gateway_service.middleware.body_limit_middleware import BodyLimitMiddleware
+from api_gateway_service.middleware.context import context_of
+from api_gateway_service.middleware.correlation_middleware import CorrelationMiddleware
+from api_gateway_service.middleware.cors_middleware import allow_origins
+from api_gateway_service.middleware.fault_middleware import FaultMiddleware
+from api_gateway_service.middleware.metrics_middleware import MetricsMiddleware
+from api_gateway_service.middleware.rate_limit_middleware import RateLimitMiddleware
+from api_gateway_service.models.errors import answer_error, code_of
+from api_gateway_service.openapi import describe
+from api_gateway_service.protocols import (
+    AuditLogProtocol,
+    RateLimiterProtocol,
+    TokenVerifierProtocol,
+)
+from api_gateway_service.routers import docs_routes, health_routes, pipeline_routes
+from api_gateway_service.services.limits import RouteLimits
+from service_libs.exceptions import ServiceError
+from service_libs.health import HealthMonitor
+
+
+def make_routes() -> FastAPI:
+    """Return the routes, with nothing around them and nothing behind them."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    for module in (pipeline_routes, health_routes, docs_routes):
+        app.include_router(module.router)
+    for kind in (ServiceError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _answer)
+    app.openapi = partial(describe, app)  # type: ignore[method-assign] # as its documentation says
+    return app
+
+
+async def create_app(settings: Settings, container: AsyncContainer) -> ASGIApp:
+    """Return the application; it opens nothing before it is asked something.
+
+    The framework's own middleware would stand inside of its last handler, whose answers would lack
+    all that these layers add. The last one here is the outermost.
+    """
+    routes = make_routes()
+    setup_dishka(container, routes)
+    metrics = await container.get(Metrics)
+    limiter = await container.get(RateLimiterProtocol)
+    limits = await container.get(RouteLimits)
+    verifier = await container.get(TokenVerifierProtocol)
+    app: ASGIApp = RateLimitMiddleware(routes, limiter, limits, metrics)
+    app = AuthMiddleware(app, verifier, limiter, limits.auth_failures, metrics)
+    app = FaultMiddleware(app)
+    app = BodyLimitMiddleware(app)
+    app = AuditMiddleware(app, await container.get(AuditLogProtocol))
+    app = MetricsMiddleware(app, metrics)
+    monitor = await container.get(HealthMonitor)
+    app = CorrelationMiddleware(app, settings.trusted_networks, monitor)
+    return allow_origins(app, settings.cors_origins)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    context = context_of(request.scope)
+    context.decision = context.decision or code_of(error)
+    return answer_error(error, str(context.correlation_id))

@@ -1,0 +1,63 @@
+"""Whose batch it is: BOS knows, and a yes is remembered for a minute.
+
+A stranger learns no more of another's batch than of one that does not exist: the same answer, after
+the same question.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from api_gateway_service.exceptions import OrchestratorUnavailableError, UnknownBatchError
+from api_gateway_service.models.values import Principal
+from api_gateway_service.protocols import BatchStatesProtocol
+from common_core.pipeline_state import PipelineState
+
+OWNERSHIP_SECONDS = 0.3  # for which a request for a pipeline waits for BOS
+STATUS_SECONDS = 2.0  # for which one for a status does
+REMEMBERED_SECONDS = 60
+MAX_REMEMBERED = 50_000
+
+
+class BatchAccess:
+    """Lets owners, and nobody else, at their batches."""
+
+    def __init__(
+        self, states: BatchStatesProtocol, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._states = states
+        self._now = now
+        self._owners: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    async def check_owner(self, batch_id: str, principal: Principal) -> None:
+        """Return if the batch is the caller's, or if BOS cannot say: it decides again itself.
+
+        Raises:
+            UnknownBatchError: it is not.
+        """
+        if self._owners.get((principal.user_id, batch_id), 0) > self._now():
+            return
+        try:
+            await self.read_own(batch_id, principal, deadline_seconds=OWNERSHIP_SECONDS)
+        except OrchestratorUnavailableError:
+            return
+
+    async def read_own(
+        self, batch_id: str, principal: Principal, *, deadline_seconds: float = STATUS_SECONDS
+    ) -> PipelineState:
+        """Return what is known of the caller's batch.
+
+        Raises:
+            UnknownBatchError: it is unknown, or not the caller's.
+            OrchestratorUnavailableError: BOS cannot say by then.
+        """
+        state = await self._states.find_state(batch_id, deadline_seconds=deadline_seconds)
+        owner = (principal.user_id, batch_id)
+        if state is None or state.user_id != principal.user_id:
+            self._owners.pop(owner, None)
+            raise UnknownBatchError
+        self._owners[owner] = self._now() + REMEMBERED_SECONDS
+        self._owners.move_to_end(owner)
+        if len(self._owners) > MAX_REMEMBERED:
+            self._owners.popitem(last=False)
+        return state

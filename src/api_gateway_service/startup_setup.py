@@ -1,0 +1,61 @@
+"""From settings to a running service: its metrics, its container, and whether it can be built."""
+
+from dishka import AsyncContainer, Provider, make_async_container
+from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client.process_collector import ProcessCollector
+
+from api_gateway_service.config import Settings
+from api_gateway_service.di import make_providers
+from api_gateway_service.exceptions import ForbiddenError, KeysUnavailableError
+from api_gateway_service.implementations.token_verifier_impl import REASONS
+from api_gateway_service.metrics import Metrics
+from api_gateway_service.protocols import (
+    IdempotencyStoreProtocol,
+    RateLimiterProtocol,
+    TokenVerifierProtocol,
+)
+from api_gateway_service.services.pipeline_requests import PipelineRequests
+from api_gateway_service.services.status_feeds import StatusFeeds
+from service_libs.health import HealthMonitor
+from service_libs.supervisor import Supervisor
+
+_PARTS = (
+    *(PipelineRequests, StatusFeeds, TokenVerifierProtocol, RateLimiterProtocol),
+    *(IdempotencyStoreProtocol, HealthMonitor, Supervisor),
+)
+
+
+def initialize_metrics(registry: CollectorRegistry) -> Metrics:
+    """Register every metric of the service and of its process; counters begin at 0."""
+    disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotation
+    ProcessCollector(registry=registry)
+    metrics = Metrics(registry)
+    for outcome in ("published", "not_acknowledged"):
+        metrics.commands_published.labels(outcome)
+        metrics.downstream_duration.labels("kafka", outcome)
+    for outcome in ("success", "failure", "not_asked"):
+        metrics.downstream_duration.labels("bos", outcome)
+    for reason in (*REASONS, ForbiddenError.code, KeysUnavailableError.code):
+        metrics.auth_failures.labels(reason)
+    return metrics
+
+
+def build_container(settings: Settings, *overrides: Provider) -> AsyncContainer:
+    """Return the container; it validates its graph and opens nothing. Later providers win."""
+    registry = CollectorRegistry()
+    context = {
+        Settings: settings,
+        CollectorRegistry: registry,
+        Metrics: initialize_metrics(registry),
+    }
+    return make_async_container(*make_providers(settings), *overrides, context=context)
+
+
+async def check_configuration(container: AsyncContainer) -> None:
+    """Make everything that the service consists of; connects to nothing.
+
+    Raises:
+        SettingsError: a setting is bad in a way that only its user can tell.
+    """
+    for part in _PARTS:
+        await container.get(part)

@@ -1,0 +1,200 @@
+"""Limits and idempotency keys: in Redis and in a process the same holds."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from api_gateway_service.implementations.idempotency_impl import (
+    FallbackIdempotencyStore,
+    ProcessIdempotencyStore,
+    RedisIdempotencyStore,
+)
+from api_gateway_service.implementations.rate_limiter_impl import (
+    FallbackRateLimiter,
+    ProcessRateLimiter,
+    RedisRateLimiter,
+)
+from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
+from api_gateway_service.metrics import Metrics
+from api_gateway_service.models.values import ClaimOutcome, RequestRecord, Standing, Window
+from api_gateway_service.protocols import IdempotencyStoreProtocol, RateLimiterProtocol
+
+BURST = Window(name="burst", amount=5, seconds=10)
+MINUTE = Window(name="minute", amount=20, seconds=60)
+BRIEF = Window(name="brief", amount=2, seconds=1)
+RECORD = RequestRecord(
+    fingerprint="one", correlation_id=UUID(int=1), accepted_at=datetime(2026, 1, 31, tzinfo=UTC)
+)
+IN_FLIGHT_SECONDS = 0.3
+KINDS = ["process", "redis", "redis-behind-a-fallback", "fallback-without-redis"]
+
+
+@pytest.fixture(params=KINDS)
+async def redis(
+    request: pytest.FixtureRequest, redis_url: str
+) -> AsyncIterator[tuple[str, GatewayRedis]]:
+    """A kind, and the Redis that it uses, if it does."""
+    url = "redis://127.0.0.1:1" if request.param == "fallback-without-redis" else redis_url
+    redis = GatewayRedis(url, Metrics(CollectorRegistry()).limiter_fallback)
+    yield request.param, redis
+    await redis.close()
+
+
+@pytest.fixture
+def limiter(redis: tuple[str, GatewayRedis]) -> RateLimiterProtocol:
+    kind, connection = redis
+    match kind:
+        case "process":
+            return ProcessRateLimiter()
+        case "redis":
+            return RedisRateLimiter(connection)
+    return FallbackRateLimiter(RedisRateLimiter(connection), ProcessRateLimiter())
+
+
+@pytest.fixture
+def store(redis: tuple[str, GatewayRedis]) -> IdempotencyStoreProtocol:
+    kind, connection = redis
+    own = ProcessIdempotencyStore(in_flight_seconds=IN_FLIGHT_SECONDS)
+    shared = RedisIdempotencyStore(connection, in_flight_seconds=IN_FLIGHT_SECONDS)
+    match kind:
+        case "process":
+            return own
+        case "redis":
+            return shared
+    return FallbackIdempotencyStore(shared, own)
+
+
+def refused(standings: list[Standing]) -> list[str]:
+    """Return the windows that refused something."""
+    return [one.refused_by.window.name for one in standings if one.refused_by]
+
+
+async def test_of_fifty_at_once_exactly_as_many_as_the_window_has_are_counted(
+    limiter: RateLimiterProtocol,
+) -> None:
+    standings = await asyncio.gather(*(limiter.hit([BURST, MINUTE], "me") for _ in range(50)))
+
+    assert refused(standings) == ["burst"] * 45
+    [burst, minute] = (await limiter.hit([BURST, MINUTE], "me")).states
+    assert (burst.remaining, minute.remaining) == (0, 15)
+
+
+async def test_what_the_first_window_refuses_the_second_does_not_hear_of(
+    limiter: RateLimiterProtocol,
+) -> None:
+    for _ in range(9):
+        await limiter.hit([BURST, MINUTE], "me")
+
+    assert (await limiter.hit([MINUTE], "me")).states[0].remaining == 14
+
+
+async def test_the_later_window_refuses_as_well(limiter: RateLimiterProtocol) -> None:
+    large = replace(BURST, amount=100)
+
+    standings = [await limiter.hit([large, MINUTE], "me") for _ in range(22)]
+
+    assert refused(standings) == ["minute"] * 2
+
+
+async def test_everybody_has_windows_of_his_own(limiter: RateLimiterProtocol) -> None:
+    for _ in range(5):
+        await limiter.hit([BURST], "me")
+
+    assert (await limiter.hit([BURST], "me")).refused_by is not None
+    assert (await limiter.hit([BURST], "you")).refused_by is None
+
+
+async def test_a_window_slides(limiter: RateLimiterProtocol) -> None:
+    first = await limiter.hit([BRIEF], "me")
+    await asyncio.sleep(0.5)
+    await limiter.hit([BRIEF], "me")
+    full = await limiter.hit([BRIEF], "me")
+    assert full.refused_by is not None
+    await asyncio.sleep(full.refused_by.reset_seconds + 0.05)
+
+    again = [await limiter.hit([BRIEF], "me") for _ in range(2)]
+
+    assert first.states[0].remaining == 1
+    assert 0 < full.refused_by.reset_seconds < 0.6
+    assert [one.refused_by is None for one in again] == [True, False]
+
+
+async def test_a_standing_says_what_is_left_and_when_more_comes(
+    limiter: RateLimiterProtocol,
+) -> None:
+    [state] = (await limiter.hit([BURST], "me")).states
+
+    assert (state.window, state.remaining) == (BURST, 4)
+    assert 9 < state.reset_seconds <= 10
+
+
+async def test_a_request_is_begun_once_at_a_time(store: IdempotencyStoreProtocol) -> None:
+    name = uuid4()
+
+    claims = await asyncio.gather(*(store.claim(name, RECORD) for _ in range(20)))
+
+    outcomes = sorted(claim.outcome for claim in claims)
+    assert outcomes == [ClaimOutcome.BEGUN] + [ClaimOutcome.IN_FLIGHT] * 19
+
+
+async def test_a_request_that_was_made_is_known_by_its_first_try(
+    store: IdempotencyStoreProtocol,
+) -> None:
+    name = uuid4()
+    await store.claim(name, RECORD)
+    await store.complete(name)
+
+    again = await store.claim(name, replace(RECORD, correlation_id=UUID(int=2)))
+
+    assert again.outcome is ClaimOutcome.MADE
+    assert again.record == RECORD
+
+
+async def test_an_id_is_of_one_request_only(store: IdempotencyStoreProtocol) -> None:
+    name = uuid4()
+    await store.claim(name, RECORD)
+
+    for act in (store.release, store.complete):
+        await act(name)
+        other = await store.claim(name, replace(RECORD, fingerprint="two"))
+        assert other.outcome is ClaimOutcome.REUSED
+
+
+async def test_a_try_that_was_given_up_may_be_made_again_at_once(
+    store: IdempotencyStoreProtocol,
+) -> None:
+    name = uuid4()
+    await store.claim(name, RECORD)
+    await store.release(name)
+
+    again = await store.claim(name, replace(RECORD, correlation_id=UUID(int=2)))
+
+    assert again.outcome is ClaimOutcome.BEGUN
+    assert again.record == RECORD
+
+
+async def test_a_try_that_died_keeps_others_out_no_longer_than_it_may_take(
+    store: IdempotencyStoreProtocol,
+) -> None:
+    name = uuid4()
+    await store.claim(name, RECORD)
+    assert (await store.claim(name, RECORD)).outcome is ClaimOutcome.IN_FLIGHT
+    await asyncio.sleep(IN_FLIGHT_SECONDS + 0.1)
+
+    claims = [await store.claim(name, RECORD) for _ in range(2)]
+
+    assert [claim.outcome for claim in claims] == [ClaimOutcome.BEGUN, ClaimOutcome.IN_FLIGHT]
+
+
+async def test_what_is_not_known_cannot_be_completed(store: IdempotencyStoreProtocol) -> None:
+    """A record that Redis has put out is not born again in part."""
+    name = uuid4()
+    await store.complete(name)
+    await store.release(name)
+
+    assert (await store.claim(name, RECORD)).outcome is ClaimOutcome.BEGUN
