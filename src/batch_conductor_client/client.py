@@ -28,9 +28,9 @@ from batch_conductor_client.outcomes import (
 from common_core.define import BatchResponse, DefineRequest, DefineResponse
 from common_core.problem import Problem
 from common_core.verdicts import Verdict
-from service_libs.backoff import Backoff
 from service_libs.breakers import Breaker
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.timing import Backoff
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024  # the outputs of a batch of 100,000 essays
 MAX_BACKOFF_SECONDS = 2

@@ -45,10 +45,10 @@ from batch_conductor_service.resolving.pipeline_resolution import (
     DefaultPipelineRules,
 )
 from service_libs.breakers import CircuitBreakers
-from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor, ProbePolicy
 from service_libs.http.health import AboutService
-from service_libs.http.limits import BodyReader, RequestGate
+from service_libs.http.intake import BodyReader
+from service_libs.http.middleware import RequestGate
 from service_libs.metrics import ServiceMetrics
 from service_libs.protocols import (
     BackgroundTaskProtocol,
@@ -59,6 +59,7 @@ from service_libs.protocols import (
 )
 from service_libs.settings import Environment
 from service_libs.supervisor import RestartPolicy, Supervisor
+from service_libs.timing import SystemClock
 
 
 def make_providers(settings: Settings) -> Sequence[Provider]:

@@ -17,7 +17,6 @@ from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.freshness import PartitionFreshness
 from common_core.records import Partition
-from service_libs.backoff import Backoff
 from service_libs.exceptions import BrokerUnavailableError, HaltError, TransientError
 from service_libs.kafka.bad_records import UnreadablePollError, UnreadableRecords
 from service_libs.kafka.condition import ConditionRecorder, ConsumerCondition, ConsumerState
@@ -25,6 +24,7 @@ from service_libs.kafka.patience import Patience, PollAbandonedError, unless_sto
 from service_libs.kafka.reading_progress import ReadingProgress
 from service_libs.kafka.records import PartitionsLostError, Poll
 from service_libs.protocols import Connect, RecordSourceProtocol
+from service_libs.timing import Backoff
 
 logger = structlog.get_logger(__name__)
 

@@ -31,7 +31,6 @@ from batch_orchestrator_service.running.planning import Planner
 from batch_orchestrator_service.running.relay import Relay
 from batch_orchestrator_service.running.resolver import Resolver, ResolverPolicy
 from batch_orchestrator_service.running.watch import OverdueWatch
-from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor
 from service_libs.http.health import AboutService
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
@@ -51,6 +50,7 @@ from service_libs.protocols import (
     ProgressProtocol,
 )
 from service_libs.supervisor import Supervisor
+from service_libs.timing import SystemClock
 
 CLIENT_ID = "batch-orchestrator-service"
 LETTERS = DeadLetterFormat(service="batch_orchestrator_service", prefix="bos_dlq-")

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from batch_orchestrator_service.consuming.handling import PollHandler
-from service_libs.backoff import Backoff
 from service_libs.exceptions import BrokerUnavailableError, HaltError, TransientError
 from service_libs.failpoints import failpoint
 from service_libs.kafka.bad_records import UnreadablePollError, UnreadableRecords
@@ -19,6 +18,7 @@ from service_libs.kafka.condition import ConditionRecorder, ConsumerState
 from service_libs.kafka.patience import Patience, PollAbandonedError, unless_stopped
 from service_libs.kafka.records import PartitionsLostError, Poll
 from service_libs.protocols import Connect, RecordSourceProtocol
+from service_libs.timing import Backoff
 
 MAX_BACKOFF_SECONDS = 5.0
 STUCK_SECONDS = 60.0  # lag without progress, or a rebalance without end

@@ -16,9 +16,14 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from common_core.identifiers import ID_PATTERN, MAX_CORRELATION_LENGTH, MAX_ID_LENGTH, is_identifier
+from common_core.fields import (
+    ID_PATTERN,
+    MAX_CORRELATION_LENGTH,
+    MAX_ID_LENGTH,
+    is_identifier,
+    parse_time,
+)
 from common_core.printable import PRINTABLE_PATTERN, is_printable
-from common_core.times import parse_time
 from common_core.verdicts import Reason, Verdict
 
 MAX_ESSAYS = 2**31 - 1  # as many as an event can name

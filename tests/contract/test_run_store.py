@@ -21,7 +21,7 @@ from batch_orchestrator_service.implementations.memory.runs import (
 from batch_orchestrator_service.implementations.postgres.outbox import PostgresOutbox
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
 from batch_orchestrator_service.protocols import OutboxProtocol, RunStoreProtocol
-from service_libs.clock import SystemClock
+from service_libs.timing import SystemClock
 from tests.support.bos_database import bos_database_url, bos_engine
 from tests.support.orchestrating import NOON, Bench, named, request
 

@@ -22,11 +22,11 @@ from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from batch_conductor_service.persisting.codec import decode_update, encode_update
 from common_core.records import RecordPosition
 from common_core.topics import consumed_topics
-from service_libs.clock import SystemClock
 from service_libs.decoding import InvalidReason
 from service_libs.exceptions import InvalidMessageError
 from service_libs.kafka.policy import DeadLetterLimit
 from service_libs.kafka.records import ConsumedRecord, Record
+from service_libs.timing import SystemClock
 from tests.support.builders import (
     RecordedEvent,
     assessed,

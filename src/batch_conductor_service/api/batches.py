@@ -15,8 +15,7 @@ from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
 from common_core.define import BatchPath, BatchResponse, BatchStep
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.http.limits import RequestGate, within_deadline
-from service_libs.http.problems import refusing_invalid_fields
+from service_libs.http.middleware import RequestGate, refusing_invalid_fields, within_deadline
 
 blueprint = Blueprint("batches", __name__, url_prefix="/internal/v1/batches")
 

@@ -22,9 +22,15 @@ from batch_conductor_service.protocols import (
 from common_core.define import BatchMetadata, DefineRequest, DefineResponse, Evidence, Phase
 from common_core.verdicts import Verdict
 from service_libs.exceptions import OverloadedError
-from service_libs.http.limits import BodyReader, RequestGate, remaining_seconds, within_deadline
-from service_libs.http.middleware import adopt_correlation, correlation_id
-from service_libs.http.problems import refusing_invalid_fields
+from service_libs.http.intake import BodyReader
+from service_libs.http.middleware import (
+    RequestGate,
+    adopt_correlation,
+    correlation_id,
+    refusing_invalid_fields,
+    remaining_seconds,
+    within_deadline,
+)
 
 logger = structlog.get_logger(__name__)
 

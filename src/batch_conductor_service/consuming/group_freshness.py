@@ -28,7 +28,7 @@ from batch_conductor_service.protocols import FreshnessBoardProtocol, FreshnessS
 from common_core.records import Partition
 from service_libs.exceptions import TransientError
 from service_libs.protocols import ClockProtocol
-from service_libs.wakeups import until_set
+from service_libs.timing import until_set
 
 logger = structlog.get_logger(__name__)
 

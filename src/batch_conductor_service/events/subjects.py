@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from common_core.identifiers import is_identifier
+from common_core.fields import is_identifier
 from common_core.topics import EventName, find_event
 
 _BATCH_FIELDS: Mapping[EventName, str] = {

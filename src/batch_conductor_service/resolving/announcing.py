@@ -18,9 +18,8 @@ from batch_conductor_service.domain.resolution import Resolution, ResolutionRequ
 from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
 from batch_conductor_service.protocols import AnnouncementDropsProtocol, SkipEventPublisherProtocol
 from batch_conductor_service.resolving.failure_letters import FailureLetters, LetterPolicy
-from service_libs.backoff import Backoff
 from service_libs.protocols import ClockProtocol, DlqProducerProtocol
-from service_libs.wakeups import Wakeups
+from service_libs.timing import Backoff, Wakeups
 
 logger = structlog.get_logger(__name__)
 

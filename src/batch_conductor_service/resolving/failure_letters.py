@@ -15,11 +15,10 @@ from batch_conductor_service.exceptions import UnknownPipelineError
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.protocols import AnnouncementDropsProtocol
 from common_core.topics import RESOLUTION_BASE_TOPIC
-from service_libs.backoff import Backoff
 from service_libs.exceptions import BrokerUnavailableError, ServiceError, TransientError
 from service_libs.kafka.records import DeadLetter
 from service_libs.protocols import DlqProducerProtocol
-from service_libs.wakeups import Wakeups
+from service_libs.timing import Backoff, Wakeups
 
 UNKNOWN_PIPELINE = "unknown"  # whatever name was asked for
 

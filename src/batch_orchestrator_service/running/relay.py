@@ -12,7 +12,6 @@ import structlog
 from batch_orchestrator_service.events.messages import OutgoingMessage
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.protocols import OutboxLeaseProtocol, OutboxProtocol
-from service_libs.backoff import Backoff
 from service_libs.exceptions import TransientError
 from service_libs.failpoints import failpoint
 from service_libs.kafka.producer import (
@@ -21,7 +20,7 @@ from service_libs.kafka.producer import (
     UnknownTopicError,
 )
 from service_libs.protocols import ClockProtocol
-from service_libs.wakeups import Wakeups
+from service_libs.timing import Backoff, Wakeups
 
 LOOK_SECONDS = 0.1  # between two looks for messages, where nobody wakes it
 STANDBY_SECONDS = 1.0  # between two tries to become the one that sends

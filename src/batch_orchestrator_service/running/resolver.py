@@ -32,11 +32,10 @@ from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.protocols import BatchTransactionProtocol, RunStoreProtocol
 from batch_orchestrator_service.running.planning import Planner
 from common_core.define import ESSAYS, BatchMetadata, DefineRequest, DefineResponse
-from service_libs.backoff import spread
 from service_libs.exceptions import TransientError
 from service_libs.failpoints import failpoint
 from service_libs.protocols import ClockProtocol
-from service_libs.wakeups import Wakeups
+from service_libs.timing import Wakeups, spread
 
 DEGRADED_PATIENCE = timedelta(seconds=60)  # for a better answer than one that doubts
 FIRST_RETRY_SECONDS = 1.0

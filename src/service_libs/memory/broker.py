@@ -14,7 +14,7 @@ from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka.records import ConsumedRecord
 from service_libs.memory.group import MemoryGroup
-from service_libs.wakeups import until_set
+from service_libs.timing import until_set
 
 
 @dataclass(slots=True)

@@ -14,7 +14,6 @@ from prometheus_client import Counter
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import LockError, ReadOnlyError, RedisError, ResponseError
 
-from service_libs.backoff import spread
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.failpoints import failpoint
 from service_libs.redis.connections import (
@@ -27,6 +26,7 @@ from service_libs.redis.connections import (
 )
 from service_libs.redis.refusals import RedisNames
 from service_libs.redis.transactions import Compose, GiveWayError, RedisCommand, RedisReading
+from service_libs.timing import spread
 
 # Longest time for which a server is taken for the same; no failover is faster.
 RECOGNISE_SECONDS = 0.1

@@ -10,7 +10,7 @@ from alembic import command
 from batch_orchestrator_service.domain.accepting import Decision
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
 from batch_orchestrator_service.protocols import AuditEntry
-from service_libs.clock import SystemClock
+from service_libs.timing import SystemClock
 from tests.support.bos_database import bos_config
 from tests.support.orchestrating import request
 

@@ -20,13 +20,13 @@ from batch_conductor_service.models import StepName
 from common_core.topics import EventName, dlq_topic_name, topic_name
 from local_stack.kafka import KafkaBroker
 from local_stack.ports import find_free_port
-from service_libs.clock import SystemClock
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka import producer as producer_module
 from service_libs.kafka.dead_letter_format import subject_of
 from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
 from service_libs.kafka.producer import KafkaProbe, KafkaProducerClient, MessageTooLargeError
 from service_libs.kafka.records import DeadLetter
+from service_libs.timing import SystemClock
 from tests.support.kafka import create_topics, read_records, unique
 from tests.support.letters import LETTERS
 from tests.support.resolutions import resolution_of

@@ -19,9 +19,9 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.resolving.announcing import ResolutionAnnouncer
 from common_core.topics import EventName, topic_name
 from local_stack.kafka import KafkaBroker
-from service_libs.clock import SystemClock
 from service_libs.kafka import producer as producer_module
 from service_libs.kafka.producer import KafkaProducerClient
+from service_libs.timing import SystemClock
 from tests.support.announcing import running_to_its_end
 from tests.support.consuming import ControlledDlq
 from tests.support.kafka import create_topics, read_records, unique, until

@@ -1,6 +1,6 @@
 """Every Redis key, with what it holds and how long it lives.
 
-Ids have been checked by `common_core.identifiers` before they come here.
+Ids have been checked by `common_core.fields` before they come here.
 """
 
 from typing import Literal, get_args

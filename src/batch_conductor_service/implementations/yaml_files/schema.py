@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineStep
 from batch_conductor_service.implementations.yaml_files.documents import Document, Fault, Path
 from batch_conductor_service.models import StepName
-from common_core.identifiers import is_identifier
+from common_core.fields import is_identifier
 
 MAX_NAME_LENGTH = 100  # characters; what `requested_pipeline` may have
 

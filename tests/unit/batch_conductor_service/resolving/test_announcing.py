@@ -12,8 +12,8 @@ from batch_conductor_service.resolving.announcing import (
     SkipPolicy,
 )
 from batch_conductor_service.resolving.failure_letters import LetterPolicy
-from service_libs.clock import SystemClock
 from service_libs.supervisor import Supervisor
+from service_libs.timing import SystemClock
 from tests.support.announcing import ControlledSkips, CountedDrops, running_to_its_end
 from tests.support.consuming import ControlledDlq
 from tests.support.kafka import until
