@@ -16,9 +16,9 @@ from batch_conductor_service.implementations.redis.queue import WaitingEntries
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import BatchStateArchiveProtocol
 from service_libs.breakers import CircuitBreakers
-from service_libs.redis.client import RedisClient
 from service_libs.redis.connections import RedisPolicy
 from service_libs.redis.health import RedisProbe
+from service_libs.redis.transactions import RedisClient
 from service_libs.timing import SystemClock
 from tests.support.pipelines import DEPENDENCIES
 

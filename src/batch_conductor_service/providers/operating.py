@@ -41,8 +41,8 @@ from batch_conductor_service.protocols import (
 from batch_conductor_service.providers.stores import RedisAddress
 from service_libs.kafka.group import KafkaConsumerGroup
 from service_libs.protocols import BackgroundTaskProtocol
-from service_libs.redis.client import RedisClient
 from service_libs.redis.connections import RedisPolicy
+from service_libs.redis.transactions import RedisClient
 
 
 class RedisAuditProvider(Provider):

@@ -55,10 +55,9 @@ from service_libs.protocols import (
     ProgressProtocol,
 )
 from service_libs.redis.address import read_url
-from service_libs.redis.client import RedisClient
 from service_libs.redis.connections import RedisPolicy
 from service_libs.redis.health import RedisProbe
-from service_libs.redis.transactions import AtomicRedisClientProtocol
+from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisClient
 from service_libs.url_options import tell_passed_over
 
 RedisAddress = NewType("RedisAddress", str)

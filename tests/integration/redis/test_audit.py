@@ -27,8 +27,7 @@ from batch_conductor_service.operating.auditing import (
     Repairer,
 )
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
-from service_libs.redis.client import RECOGNISE_SECONDS
-from service_libs.redis.transactions import RedisCommand, RedisReading
+from service_libs.redis.connections import RECOGNISE_SECONDS, RedisCommand, RedisReading
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup

@@ -18,8 +18,7 @@ from common_core.verdicts import Reason
 from local_stack.ports import LOCALHOST
 from local_stack.valkey import ValkeyServer
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.redis.connections import KnownConnection, RedisPolicy
-from service_libs.redis.transactions import RedisCommand, RedisReading
+from service_libs.redis.connections import KnownConnection, RedisCommand, RedisPolicy, RedisReading
 from tests.support.builders import essay_names, evidence, minutes, registration, update
 from tests.support.draining import drain
 from tests.support.faults.proxy import FaultyProxy, ProxyThread, redis_exec

@@ -25,7 +25,7 @@ from batch_conductor_service.models import (
     BatchUpdate,
     EssayProcessingState,
 )
-from service_libs.redis.transactions import RedisCommand, dict_of
+from service_libs.redis.connections import RedisCommand, dict_of
 
 Archived = Mapping[BatchId, BatchState] | None  # None where the archive cannot be reached
 

@@ -21,13 +21,8 @@ from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.port_values import SummaryReading
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.redis.transactions import (
-    AtomicRedisClientProtocol,
-    Compose,
-    GiveWayError,
-    RedisCommand,
-    RedisReaderProtocol,
-)
+from service_libs.redis.connections import GiveWayError, RedisCommand
+from service_libs.redis.transactions import AtomicRedisClientProtocol, Compose, RedisReaderProtocol
 
 BATCHES_PER_TRANSACTION = 32  # few round trips for a poll, without watching the world
 STATEMENTS_PER_TRANSACTION = 4_000  # as commands and objects they take some kilobytes each

@@ -33,7 +33,7 @@ from batch_conductor_service.models import (
     ProcessingStepStatus,
 )
 from batch_conductor_service.persisting.codec import encode_update, evidence_json, time_text
-from service_libs.redis.transactions import RedisCommand
+from service_libs.redis.connections import RedisCommand
 
 UNKNOWN_TTL_SECONDS = 60  # for that nobody has heard of a batch
 

@@ -34,7 +34,8 @@ from batch_conductor_service.persisting.codec import (
     registration_from,
     time_from,
 )
-from service_libs.redis.transactions import RedisCommand, RedisReaderProtocol, dict_of
+from service_libs.redis.connections import RedisCommand, dict_of
+from service_libs.redis.transactions import RedisReaderProtocol
 
 KEYS_PER_SCAN = 1000
 OLDEST = datetime(1970, 1, 1, tzinfo=UTC)

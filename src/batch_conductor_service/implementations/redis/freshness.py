@@ -11,7 +11,8 @@ from batch_conductor_service.domain.freshness import GroupPromises, PartitionFre
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.queue import generation_of
 from common_core.records import Partition
-from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisCommand, dict_of
+from service_libs.redis.connections import RedisCommand, dict_of
+from service_libs.redis.transactions import AtomicRedisClientProtocol
 
 TTL_SECONDS = 3600  # of the hash, renewed by every replica that lives
 

@@ -13,7 +13,8 @@ from batch_conductor_service.implementations.redis.batch_reading import (
 )
 from batch_conductor_service.implementations.redis.earlier_versions import import_batch
 from batch_conductor_service.models import BatchId
-from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisCommand, dict_of
+from service_libs.redis.connections import RedisCommand, dict_of
+from service_libs.redis.transactions import AtomicRedisClientProtocol
 
 KEYS_PER_SCAN = 1000
 

@@ -41,7 +41,8 @@ from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError, TransientError
 from service_libs.failpoints import failpoint
 from service_libs.protocols import ClockProtocol
-from service_libs.redis.transactions import GiveWayError, RedisCommand, RedisReaderProtocol
+from service_libs.redis.connections import GiveWayError, RedisCommand
+from service_libs.redis.transactions import RedisReaderProtocol
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from batch_conductor_service.port_values import QueueBacklog, QueueEntry, Waterm
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import (
     IS_REPLICA,
+    RedisCommand,
     RedisPolicy,
     connect,
     execute,
@@ -27,7 +28,7 @@ from service_libs.redis.connections import (
     script_text,
     translated,
 )
-from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisCommand
+from service_libs.redis.transactions import AtomicRedisClientProtocol
 
 ENTRIES_PER_LOOK = 20  # when looking for what waits of a batch
 

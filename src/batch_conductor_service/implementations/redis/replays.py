@@ -7,13 +7,8 @@ from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.port_values import ReplayRequest
 from common_core.records import Partition
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.redis.transactions import (
-    AtomicRedisClientProtocol,
-    Compose,
-    RedisCommand,
-    RedisReaderProtocol,
-    dict_of,
-)
+from service_libs.redis.connections import RedisCommand, dict_of
+from service_libs.redis.transactions import AtomicRedisClientProtocol, Compose, RedisReaderProtocol
 
 TTL_SECONDS = 3600
 ID = "id"

@@ -7,11 +7,8 @@ from batch_conductor_service.implementations.redis.batch_hash import find_essay_
 from batch_conductor_service.implementations.redis.earlier_versions import forget_earlier
 from batch_conductor_service.models import BatchId
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.redis.transactions import (
-    AtomicRedisClientProtocol,
-    RedisCommand,
-    RedisReaderProtocol,
-)
+from service_libs.redis.connections import RedisCommand
+from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisReaderProtocol
 
 
 class RedisPassingBatches:
