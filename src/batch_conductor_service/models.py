@@ -1,7 +1,7 @@
 """What is known of a batch: evidence, outcomes, registrations, and the summary.
 
 Pure values; imports only the standard library. How two pieces of evidence merge stands in
-`domain.merging`, when a step is complete in `domain.completeness`.
+`domain.statements`, when a step is complete in `domain.resolution`.
 """
 
 from collections.abc import Mapping

@@ -14,7 +14,7 @@ from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.phase_tracking import to_update
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.completeness import judge_step
+from batch_conductor_service.domain.resolution import judge_step
 from batch_conductor_service.events.decoding import decode_event
 from batch_conductor_service.events.subjects import find_subject
 from batch_conductor_service.metrics import Metrics

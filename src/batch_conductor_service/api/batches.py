@@ -6,9 +6,9 @@ from dishka import FromDishka
 from quart import Blueprint, Response
 from quart_dishka import inject
 
-from batch_conductor_service.domain.completeness import essays_total, judge_step
+from batch_conductor_service.domain.counting import judge_essay
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.domain.standing import judge_essay
+from batch_conductor_service.domain.resolution import essays_total, judge_step
 from batch_conductor_service.exceptions import UnknownBatchError
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, EssayProcessingState
 from batch_conductor_service.port_values import SummaryReading

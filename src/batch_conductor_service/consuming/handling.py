@@ -16,7 +16,7 @@ from batch_conductor_service.consuming.phase_tracking import (
 )
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.domain.statement_times import bound_in_time, bounds_of
+from batch_conductor_service.domain.statements import bound_in_time, bounds_of
 from batch_conductor_service.events.decoding import decode_event
 from batch_conductor_service.events.subjects import find_subject
 from batch_conductor_service.metrics import Metrics

@@ -12,7 +12,7 @@ from datetime import datetime
 import orjson
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.unreadable import (
+from batch_conductor_service.domain.statements import (
     unreadable_essay,
     unreadable_outcome,
     unreadable_registration,

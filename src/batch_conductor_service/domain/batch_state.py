@@ -8,8 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from batch_conductor_service.domain.counting import tally_all, with_counts
-from batch_conductor_service.domain.merging import merge_evidence, merge_outcome, merge_registration
 from batch_conductor_service.domain.pipelines import StepDependencies
+from batch_conductor_service.domain.statements import (
+    merge_evidence,
+    merge_outcome,
+    merge_registration,
+)
 from batch_conductor_service.models import (
     OWN_PREFIX,
     UNREADABLE,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from batch_conductor_service.domain.unreadable import as_unreadable
+from batch_conductor_service.domain.statements import as_unreadable
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchUpdate
 from batch_conductor_service.persisting.codec import encode_update

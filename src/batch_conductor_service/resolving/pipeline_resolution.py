@@ -9,11 +9,15 @@ from datetime import datetime
 
 import structlog
 
-from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.domain.freshness import Freshness
 from batch_conductor_service.domain.pending import with_pending
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
-from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
+from batch_conductor_service.domain.resolution import (
+    PhaseDecision,
+    Resolution,
+    ResolutionRequest,
+    judge_step,
+)
 from batch_conductor_service.exceptions import PrerequisiteMissingError, UnknownPipelineError
 from batch_conductor_service.models import BatchCompletionSummary, StepName
 from batch_conductor_service.port_values import SummaryReading

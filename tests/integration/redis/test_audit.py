@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.domain.drift import BatchComparison, Place
+from batch_conductor_service.domain.resolution import judge_step
 from batch_conductor_service.implementations.memory.dlq_producer import NoOpDlqProducerImpl
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,

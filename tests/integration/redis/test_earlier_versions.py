@@ -6,8 +6,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from batch_conductor_service.domain.completeness import StepProgress, judge_step
 from batch_conductor_service.domain.drift import merged
+from batch_conductor_service.domain.resolution import StepProgress, judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )

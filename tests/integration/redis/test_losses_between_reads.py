@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from redis.asyncio import Redis
 
-from batch_conductor_service.domain.completeness import StepProgress, judge_step
+from batch_conductor_service.domain.resolution import StepProgress, judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )

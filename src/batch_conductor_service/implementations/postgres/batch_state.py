@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.domain.unreadable import (
+from batch_conductor_service.domain.statements import (
     unreadable_essay,
     unreadable_outcome,
     unreadable_registration,
 )
-from batch_conductor_service.implementations.postgres import statements
+from batch_conductor_service.implementations.postgres import sql
 from batch_conductor_service.implementations.postgres.retention import NOTE_ACTIVITY
 from batch_conductor_service.implementations.postgres.rows import (
     compose_merges,
@@ -88,11 +88,9 @@ class PostgresBatchStateRepository:
         parameters = {"batch_ids": list(batch_ids)}
         with translated_errors():
             async with self._reader.connect() as connection:
-                evidence = await connection.execute(statements.SELECT_EVIDENCE, parameters)
-                outcomes = await connection.execute(statements.SELECT_OUTCOMES, parameters)
-                registrations = await connection.execute(
-                    statements.SELECT_REGISTRATIONS, parameters
-                )
+                evidence = await connection.execute(sql.SELECT_EVIDENCE, parameters)
+                outcomes = await connection.execute(sql.SELECT_OUTCOMES, parameters)
+                registrations = await connection.execute(sql.SELECT_REGISTRATIONS, parameters)
         return read_states(evidence, outcomes, registrations)
 
     async def _load(self, batch_id: BatchId) -> BatchState:
@@ -101,7 +99,7 @@ class PostgresBatchStateRepository:
 
 async def _write(connection: AsyncConnection, states: dict[BatchId, BatchState]) -> None:
     batch_ids = sorted(states)
-    await connection.execute(statements.LOCK_BATCHES, {"batch_ids": batch_ids})
+    await connection.execute(sql.LOCK_BATCHES, {"batch_ids": batch_ids})
     failpoint("postgres.locked")
     for statement, parameters in compose_merges(states.values()):
         await connection.execute(statement, parameters)
@@ -109,7 +107,7 @@ async def _write(connection: AsyncConnection, states: dict[BatchId, BatchState])
     failpoint("postgres.merged")
     for start in range(0, len(batch_ids), BATCHES_PER_RECOUNT):
         counted = {"batch_ids": batch_ids[start : start + BATCHES_PER_RECOUNT]}
-        await connection.execute(statements.RECOUNT, counted)
+        await connection.execute(sql.RECOUNT, counted)
     failpoint("postgres.uncommitted")
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.drift import ArchivedBatch
 from batch_conductor_service.domain.drift_texts import StepCounts
-from batch_conductor_service.implementations.postgres import statements
+from batch_conductor_service.implementations.postgres import sql
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -56,11 +56,9 @@ class PostgresBatchRecords:
         parameters = {"batch_ids": list(batch_ids)}
         with translated_errors():
             async with self._reader.connect() as connection:
-                evidence = await connection.execute(statements.SELECT_EVIDENCE, parameters)
-                outcomes = await connection.execute(statements.SELECT_OUTCOMES, parameters)
-                registrations = await connection.execute(
-                    statements.SELECT_REGISTRATIONS, parameters
-                )
+                evidence = await connection.execute(sql.SELECT_EVIDENCE, parameters)
+                outcomes = await connection.execute(sql.SELECT_OUTCOMES, parameters)
+                registrations = await connection.execute(sql.SELECT_REGISTRATIONS, parameters)
                 counted = (await connection.execute(_SELECT_COUNTS, parameters)).all()
         states = read_states(evidence, outcomes, registrations)
         counts = _by_batch(counted)

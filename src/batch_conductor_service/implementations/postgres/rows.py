@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import TextClause
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.implementations.postgres import statements
+from batch_conductor_service.implementations.postgres import sql
 from batch_conductor_service.models import (
     BatchId,
     BatchRegistration,
@@ -96,12 +96,12 @@ _MERGES: tuple[
     tuple[TextClause, tuple[str, ...], Callable[[BatchUpdate], Iterator[KeyedRow]]], ...
 ] = (
     (
-        statements.MERGE_EVIDENCE,
+        sql.MERGE_EVIDENCE,
         ("batch_ids", "essay_ids", "step_names", "sources", "statuses", "times", "storage_ids"),
         _evidence_rows,
     ),
     (
-        statements.MERGE_OUTCOMES,
+        sql.MERGE_OUTCOMES,
         (
             "batch_ids",
             "step_names",
@@ -114,7 +114,7 @@ _MERGES: tuple[
         _outcome_rows,
     ),
     (
-        statements.MERGE_REGISTRATIONS,
+        sql.MERGE_REGISTRATIONS,
         ("batch_ids", "fingerprints", "times", "repeated", "essays_totals", "essay_ids"),
         _registration_rows,
     ),

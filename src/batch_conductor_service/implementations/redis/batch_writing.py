@@ -10,9 +10,8 @@ from datetime import datetime
 
 import orjson
 
-from batch_conductor_service.domain.counting import Tally, tally_essay, with_difference
+from batch_conductor_service.domain.counting import Tally, judge_essay, tally_essay, with_difference
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.domain.standing import judge_essay
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_hash import (
     SUMMARY,
