@@ -12,7 +12,6 @@ from batch_conductor_service.domain.pipelines import PipelineCatalog, StepDepend
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.operating.drift_sampling import RecentBatches
 from batch_conductor_service.protocols import (
     AnnouncementDropsProtocol,
     PipelineGeneratorProtocol,
@@ -113,10 +112,6 @@ class InfrastructureProvider(Provider):
             "postgresql": settings.database_timeout_seconds,
         }
         return CircuitBreakers(metrics, timeouts)
-
-    @provide
-    def recent(self) -> RecentBatches:
-        return RecentBatches()
 
     @provide(provides=AnyOf[RestartPolicy | None, ProbePolicy | None])
     def no_other_policy(self) -> None:

@@ -25,13 +25,11 @@ from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,
     BatchUpdate,
-    StepName,
-)
-from batch_conductor_service.port_values import (
     IdleBatch,
     QueueBacklog,
     QueueEntry,
     ReplayRequest,
+    StepName,
     SummaryReading,
     Watermark,
 )

@@ -15,8 +15,7 @@ from batch_conductor_service.consuming.phase_tracking import to_update
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.resolution import judge_step
-from batch_conductor_service.events.decoding import decode_event
-from batch_conductor_service.events.subjects import find_subject
+from batch_conductor_service.events.consumed import find_subject
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from batch_conductor_service.persisting.codec import decode_update, encode_update
@@ -35,6 +34,7 @@ from tests.support.builders import (
     spellchecked,
 )
 from tests.support.consuming import ControlledDlq, ControlledRepository
+from tests.support.decoding import decode_event
 from tests.support.fuzzing import STRANGE_JSON, json_values, mutated_json, tries
 from tests.support.letters import LETTERS
 from tests.support.pipelines import DEPENDENCIES

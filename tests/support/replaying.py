@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from batch_conductor_service.port_values import ReplayRequest
+from batch_conductor_service.models import ReplayRequest
 from common_core.records import Partition
 from service_libs.exceptions import StoreUnavailableError
 

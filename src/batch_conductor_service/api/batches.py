@@ -10,8 +10,12 @@ from batch_conductor_service.domain.counting import judge_essay
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.domain.resolution import essays_total, judge_step
 from batch_conductor_service.exceptions import UnknownBatchError
-from batch_conductor_service.models import BatchCompletionSummary, BatchId, EssayProcessingState
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.models import (
+    BatchCompletionSummary,
+    BatchId,
+    EssayProcessingState,
+    SummaryReading,
+)
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
 from common_core.define import BatchPath, BatchResponse, BatchStep
 from service_libs.exceptions import StoreUnavailableError

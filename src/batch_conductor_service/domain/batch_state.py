@@ -151,6 +151,14 @@ class BatchState:
         )
 
 
+def merge_by_batch(updates: Iterable[BatchUpdate]) -> dict[BatchId, BatchState]:
+    """Return what the updates say together, by batch in the order of first appearance."""
+    states: dict[BatchId, BatchState] = {}
+    for update in updates:
+        states.setdefault(update.batch_id, BatchState(update.batch_id)).merge(update)
+    return states
+
+
 def registrations_in_force(
     registrations: Iterable[BatchRegistration],
 ) -> list[BatchRegistration]:

@@ -12,10 +12,9 @@ import structlog
 
 from batch_conductor_service.domain.statements import as_unreadable
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.models import BatchUpdate
+from batch_conductor_service.models import BatchUpdate, QueueBacklog, QueueEntry
 from batch_conductor_service.persisting.codec import encode_update
 from batch_conductor_service.persisting.work import Piece, WorkInHand, halves
-from batch_conductor_service.port_values import QueueBacklog, QueueEntry
 from batch_conductor_service.protocols import PersistenceQueueProtocol, PersistenceStoreProtocol
 from common_core.topics import PERSISTENCE_BASE_TOPIC
 from service_libs.exceptions import RefusedUpdateError, TransientError

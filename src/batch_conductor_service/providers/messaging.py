@@ -19,8 +19,11 @@ from batch_conductor_service.implementations.memory.dlq_producer import (
 )
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.operating.drift_sampling import NotingRepository
-from batch_conductor_service.protocols import FreshnessProtocol, SkipEventPublisherProtocol
+from batch_conductor_service.protocols import (
+    BatchStateRepositoryProtocol,
+    FreshnessProtocol,
+    SkipEventPublisherProtocol,
+)
 from batch_conductor_service.providers.metric_labels import show_consumer_state
 from batch_conductor_service.providers.policies import consumer_policy
 from common_core.topics import consumed_topics
@@ -73,7 +76,6 @@ class ConsumingProvider(Provider):
 
     scope = Scope.APP
 
-    repository = provide(NotingRepository)
     tracker = provide(DurabilityTracker)
     checkpoints = provide(Checkpoints)
     consumer = provide(EventConsumer, provides=AnyOf[EventConsumer, BackgroundTaskProtocol])
@@ -105,7 +107,7 @@ class ConsumingProvider(Provider):
     @provide
     def handler(
         self,
-        repository: NotingRepository,
+        repository: BatchStateRepositoryProtocol,
         dlq: OnceOnlyDlqProducer,
         policy: ConsumerPolicy,
         metrics: Metrics,

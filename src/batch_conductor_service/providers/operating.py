@@ -1,5 +1,6 @@
 """What looks after state: the audit, the repair, the regular sample, and the replay."""
 
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,11 +20,11 @@ from batch_conductor_service.implementations.redis.queue import RedisPersistence
 from batch_conductor_service.implementations.redis.replays import RedisReplayRequests
 from batch_conductor_service.implementations.redis.retention import RedisPassingBatches
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchId
 from batch_conductor_service.operating.auditing import Auditor, AuditPolicy, Repairer
 from batch_conductor_service.operating.drift_sampling import (
     DriftSampler,
     OpenAuditor,
-    RecentBatches,
     SamplingPolicy,
 )
 from batch_conductor_service.operating.replaying import Replayer
@@ -82,7 +83,7 @@ class PostgresAuditProvider(Provider):
         self,
         open_auditor: OpenAuditor,
         repository: BatchStateRepositoryProtocol,
-        recent: RecentBatches,
+        recent: deque[BatchId],
         metrics: Metrics,
         settings: Settings,
     ) -> BackgroundTaskProtocol:

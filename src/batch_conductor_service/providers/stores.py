@@ -6,6 +6,7 @@ What is opened here is closed here, in reverse order.
 import os
 import secrets
 import socket
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import NewType
 
@@ -32,6 +33,7 @@ from batch_conductor_service.implementations.redis.queue import (
     WaitingEntries,
 )
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchId
 from batch_conductor_service.operating.progress import QueueProgress
 from batch_conductor_service.persisting.archiving import UnarchivedSweeper
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
@@ -60,6 +62,8 @@ from service_libs.redis.health import RedisProbe
 from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisClient
 from service_libs.url_options import tell_passed_over
 
+RECENT_BATCHES = 1000  # a batch that is written often stands there more than once
+
 RedisAddress = NewType("RedisAddress", str)
 
 
@@ -84,6 +88,11 @@ class RedisProvider(Provider):
     board = provide(RedisFreshnessBoard, provides=FreshnessBoardProtocol)
     waiting = provide(WaitingEntries)
     repository = provide(RedisCachedBatchStateRepositoryImpl, provides=BatchStateRepositoryProtocol)
+
+    @provide
+    def recent(self) -> deque[BatchId]:
+        """Return what the repository notes for the regular sample: the batches written lately."""
+        return deque(maxlen=RECENT_BATCHES)
 
     @provide
     def policy(self, settings: Settings) -> RedisPolicy:

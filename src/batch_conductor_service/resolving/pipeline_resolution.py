@@ -19,8 +19,7 @@ from batch_conductor_service.domain.resolution import (
     judge_step,
 )
 from batch_conductor_service.exceptions import PrerequisiteMissingError, UnknownPipelineError
-from batch_conductor_service.models import BatchCompletionSummary, StepName
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.models import BatchCompletionSummary, StepName, SummaryReading
 from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
     FreshnessProtocol,

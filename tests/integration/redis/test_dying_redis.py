@@ -12,8 +12,7 @@ from batch_conductor_service.implementations.redis.queue import (
     RedisPersistenceQueue,
     WaitingEntries,
 )
-from batch_conductor_service.models import BatchId, StepName
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.models import BatchId, StepName, SummaryReading
 from common_core.verdicts import Reason
 from local_stack.ports import LOCALHOST
 from local_stack.valkey import ValkeyServer

@@ -52,6 +52,15 @@ async def test_the_essay_document_has_the_fields_of_the_contract(
     assert document["created_at"] == document["last_updated"]
 
 
+async def test_what_is_written_is_noted_the_latest_last(redis_url: str) -> None:
+    async with redis_repository(redis_url) as setup:
+        await setup.repository.apply([update(one, evidence("essay-1")) for one in ("a", "b")])
+        await setup.repository.get_summary(BatchId("c"))
+        await setup.repository.apply([update("a", evidence("essay-2"))])
+
+    assert list(setup.recent) == ["a", "b", "a"]
+
+
 @pytest.mark.parametrize("policy", [None, IN_LANES], ids=["by-watch", "in-lanes"])
 async def test_an_essay_without_a_completed_step_has_an_empty_list(
     redis_url: str, redis: Redis, policy: None

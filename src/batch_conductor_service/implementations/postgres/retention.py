@@ -9,8 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.implementations.postgres import sql
-from batch_conductor_service.models import BatchId
-from batch_conductor_service.port_values import IdleBatch
+from batch_conductor_service.models import BatchId, IdleBatch
 from service_libs.postgres.errors import translated_errors
 
 # To the hour, so that a batch that is written all the time is not written here each time.

@@ -6,6 +6,7 @@ WATCH. Never by a plain write: that would lose what others wrote in between.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,7 @@ from batch_conductor_service.implementations.redis.batch_hash import decode_summ
 from batch_conductor_service.implementations.redis.batch_reading import summary_commands
 from batch_conductor_service.implementations.redis.planning import TransactionPlan, WritePlanner
 from batch_conductor_service.implementations.redis.queue import WaitingEntries
-from batch_conductor_service.models import BatchId, BatchUpdate
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.models import BatchId, BatchUpdate, SummaryReading
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import GiveWayError, RedisCommand
@@ -38,6 +38,7 @@ class RedisCachedBatchStateRepositoryImpl:
 
     Args:
         waiting: what this process knows of the queue.
+        recent: where to note which batches were written, the latest last.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class RedisCachedBatchStateRepositoryImpl:
         planner: WritePlanner,
         breakers: CircuitBreakers,
         waiting: WaitingEntries,
+        recent: deque[BatchId],
     ) -> None:
         self._redis = redis
         self._planner = planner
         self._breakers = breakers
         self._waiting = waiting
+        self._recent = recent
         # By batch; a lock is there as long as somebody holds or awaits it. Writers in one process
         # wait here instead of losing WATCH against each other.
         self._locks: WeakValueDictionary[BatchId, asyncio.Lock] = WeakValueDictionary()
@@ -60,6 +63,7 @@ class RedisCachedBatchStateRepositoryImpl:
         for some in _by_transaction(updates):
             async with self._hold([update.batch_id for update in some]):
                 entry_ids += await self._transaction(some).run()
+        self._recent.extend(update.batch_id for update in updates)
         return entry_ids
 
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:

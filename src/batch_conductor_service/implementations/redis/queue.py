@@ -14,9 +14,8 @@ from typing import Any
 import structlog
 
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.models import BatchId, BatchUpdate
+from batch_conductor_service.models import BatchId, BatchUpdate, QueueBacklog, QueueEntry, Watermark
 from batch_conductor_service.persisting.codec import ForeignPayloadError, decode_update
-from batch_conductor_service.port_values import QueueBacklog, QueueEntry, Watermark
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import (
     IS_REPLICA,

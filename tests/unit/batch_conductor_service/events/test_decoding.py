@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_conductor_service.events.decoding import DecodedEvent, decode_event
+from batch_conductor_service.events.consumed import DecodedEvent
 from common_core.events import (
     BatchEssaysRegistered,
     CJAssessmentCompletedV1,
@@ -27,6 +27,7 @@ from tests.support.builders import (
     registered,
     spellchecked,
 )
+from tests.support.decoding import decode_event
 
 TOPIC = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
 MARK = "top-secret-value"  # a value that no message may repeat

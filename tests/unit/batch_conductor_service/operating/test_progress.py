@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from batch_conductor_service.config import Settings
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import QueueBacklog
 from batch_conductor_service.operating.progress import ConsumerProgress, QueueProgress
-from batch_conductor_service.port_values import QueueBacklog
 from batch_conductor_service.providers.policies import consumer_policy
 from local_stack.ports import find_free_port
 from service_libs.exceptions import StoreUnavailableError
