@@ -29,9 +29,9 @@ from batch_conductor_service.implementations.redis.freshness import RedisFreshne
 from batch_conductor_service.implementations.redis.planning import WritePlanner
 from batch_conductor_service.implementations.redis.queue import (
     RedisPersistenceQueue,
-    RedisUnarchivedBatches,
     WaitingEntries,
 )
+from batch_conductor_service.implementations.redis.retention import RedisUnarchivedBatches
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.operating.progress import QueueProgress

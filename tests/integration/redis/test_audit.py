@@ -181,7 +181,7 @@ async def test_counts_that_lie_in_both_hashes_are_found_and_repaired(
     failed = update("batch", evidence("essay-1", "failed", minutes(1)))
     await bench.write(TEN, failed)
     text = str(await redis.hget(TRUTH, "summary"))
-    lie = text.replace('"spellcheck":{"counts":[9,1,', '"spellcheck":{"counts":[10,0,')
+    lie = text.replace('"completed":9,"failed":1,', '"completed":10,"failed":0,')
     assert lie != text
     await redis.hset(TRUTH, "summary", lie)
     await redis.hset(COUNTS, "spellcheck", "10")

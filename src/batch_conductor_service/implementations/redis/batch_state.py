@@ -14,10 +14,13 @@ from weakref import WeakValueDictionary
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.batch_hash import decode_summary
-from batch_conductor_service.implementations.redis.batch_reading import summary_commands
 from batch_conductor_service.implementations.redis.planning import TransactionPlan, WritePlanner
 from batch_conductor_service.implementations.redis.queue import WaitingEntries
+from batch_conductor_service.implementations.redis.summary import (
+    CurrentData,
+    decode_summary,
+    summary_commands,
+)
 from batch_conductor_service.models import BatchId, BatchUpdate, SummaryReading
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError
@@ -73,7 +76,8 @@ class RedisCachedBatchStateRepositoryImpl:
         except StoreUnavailableError:
             state = await self._planner.load_archived(batch_id)
         # What waited when Redis was last seen, Postgres has not: it may be a failure.
-        summary = replace(self._planner.summarise(state), is_whole=self._waiting.is_empty)
+        summary = state.summarise(self._planner.dependencies)
+        summary = replace(summary, is_whole=self._waiting.is_empty)
         return SummaryReading(summary=summary, is_degraded=True)
 
     async def get_state(self, batch_id: BatchId) -> BatchState:
@@ -87,12 +91,10 @@ class RedisCachedBatchStateRepositoryImpl:
         """Return the summary that Redis has, if it is current."""
         reading = await self._redis.read(summary_commands(batch_id))
         text, has_earlier = reading.replies
-        kept = None if has_earlier else decode_summary(batch_id, text)
-        current = self._planner.current(reading.server_run)
-        summary = current.find_summary(kept)
-        if summary is None:
-            return None
-        return SummaryReading(summary=summary, server_run=current.server_run)
+        server_run = reading.server_run if self._planner.has_archive else None
+        current = CurrentData(server_run=server_run, dependencies=self._planner.dependencies)
+        summary = current.find_summary(None if has_earlier else decode_summary(text))
+        return SummaryReading(summary=summary, server_run=server_run) if summary else None
 
     async def _recover(self, batch_id: BatchId) -> SummaryReading:
         """Return the summary of a batch of which Redis has none that is current, and keep it there.

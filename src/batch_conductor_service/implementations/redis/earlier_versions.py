@@ -70,19 +70,6 @@ class _Document:
     is_of_first_versions: bool
 
 
-def forget_earlier(batch_id: BatchId) -> list[RedisCommand]:
-    """Return the commands that delete what was imported: whoever wrote it has to look again.
-
-    It is written first, for deleting what is not there would go unseen by a transaction of an
-    earlier version that has read so, and has yet to write.
-    """
-    summary = keys.earlier_summary(batch_id)
-    return [
-        ("HSET", summary, "imported", 1),
-        ("DEL", summary, *(keys.earlier(batch_id, part) for part in keys.EARLIER_PARTS)),
-    ]
-
-
 async def import_batch(reader: RedisReaderProtocol, batch_id: BatchId) -> ImportedBatch:
     """Return what earlier versions have of the batch; walks the keyspace for the first ones."""
     reading = await reader.read(

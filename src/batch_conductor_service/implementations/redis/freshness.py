@@ -34,7 +34,9 @@ class RedisFreshnessBoard:
         self._leftovers: Mapping[str, str] | None = None
 
     async def exchange(self, own: Mapping[Partition, PartitionFreshness]) -> GroupPromises:
-        fields = {_field(partition): self._dump(one) for partition, one in own.items()}
+        fields = {
+            keys.partition_field(partition): self._dump(one) for partition, one in own.items()
+        }
         commands: list[RedisCommand] = [
             ("HGETALL", keys.FRESHNESS),
             ("GET", keys.PERSISTENCE_EPOCH),
@@ -70,7 +72,7 @@ def _load(fields: Mapping[str, str], queue: str) -> dict[Partition, PartitionFre
         try:
             said = orjson.loads(value)
             if said["queue"] in (None, queue):
-                loaded[_partition(field)] = PartitionFreshness(
+                loaded[keys.partition_of(field)] = PartitionFreshness(
                     applied_until=datetime.fromtimestamp(said["applied"], UTC),
                     archived_until=said["archived"]
                     and datetime.fromtimestamp(said["archived"], UTC),
@@ -79,13 +81,3 @@ def _load(fields: Mapping[str, str], queue: str) -> dict[Partition, PartitionFre
         except (ValueError, KeyError, TypeError):  # of another version: as good as unknown
             continue
     return loaded
-
-
-def _field(partition: Partition) -> str:
-    topic, number = partition
-    return f"{topic}:{number}"
-
-
-def _partition(field: str) -> Partition:
-    topic, _, number = field.rpartition(":")
-    return topic, int(number)

@@ -27,7 +27,6 @@ from service_libs.redis.connections import (
     script_text,
     translated,
 )
-from service_libs.redis.transactions import AtomicRedisClientProtocol
 
 ENTRIES_PER_LOOK = 20  # when looking for what waits of a batch
 
@@ -221,20 +220,6 @@ class RedisPersistenceQueue:
         except ValueError:
             update = None
         return QueueEntry(entry_id=entry_id.decode(), update=update, payload=payload)
-
-
-class RedisUnarchivedBatches:
-    """`UnarchivedBatchesProtocol`: a set that each write without an archive adds to."""
-
-    def __init__(self, redis: AtomicRedisClientProtocol) -> None:
-        self._redis = redis
-
-    async def find(self, count: int) -> Sequence[BatchId]:
-        reading = await self._redis.read([("SRANDMEMBER", keys.UNARCHIVED, count)])
-        return [BatchId(batch_id) for batch_id in reading.replies[0]]
-
-    async def forget(self, batch_ids: Sequence[BatchId]) -> None:
-        await self._redis.read([("SREM", keys.UNARCHIVED, *batch_ids)])
 
 
 def generation_of(server_run: str, epoch: str | None) -> str:

@@ -29,7 +29,9 @@ class RedisReplayRequests:
             wanted = dict(offsets)
             for partition, offset in earlier.offsets.items() if earlier else ():
                 wanted[partition] = min(offset, wanted.get(partition, offset))
-            fields = [part for p, offset in wanted.items() for part in (_field(p), offset)]
+            fields = [
+                part for p, offset in wanted.items() for part in (keys.partition_field(p), offset)
+            ]
             return [
                 ("DEL", keys.REPLAY_REQUEST),
                 ("HSET", keys.REPLAY_REQUEST, ID, request_id, *fields),
@@ -47,7 +49,7 @@ class RedisReplayRequests:
             request = await _find(reader)
             if request is None or request.request_id != request_id:
                 return []
-            fields = [part for p in partitions for part in (_field(p), OBEYED)]
+            fields = [part for p in partitions for part in (keys.partition_field(p), OBEYED)]
             return [("HSET", keys.REPLAY_REQUEST, *fields)]
 
         await self._change(compose)
@@ -67,16 +69,6 @@ async def _find(
     request_id = fields.pop(ID)
     return ReplayRequest(
         request_id=request_id,
-        offsets={_partition(f): int(said) for f, said in fields.items() if said != OBEYED},
-        obeyed=frozenset(_partition(f) for f, said in fields.items() if said == OBEYED),
+        offsets={keys.partition_of(f): int(said) for f, said in fields.items() if said != OBEYED},
+        obeyed=frozenset(keys.partition_of(f) for f, said in fields.items() if said == OBEYED),
     )
-
-
-def _field(partition: Partition) -> str:
-    topic, number = partition
-    return f"{topic}:{number}"
-
-
-def _partition(field: str) -> Partition:
-    topic, _, number = field.rpartition(":")
-    return topic, int(number)
