@@ -9,11 +9,9 @@ from prometheus_client import CollectorRegistry
 from batch_conductor_service.api.pipelines import QuestionHandler
 from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.pipelines import PipelineCatalog, StepDependencies
-from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import (
-    AnnouncementDropsProtocol,
     PipelineGeneratorProtocol,
     PipelineResolutionServiceProtocol,
     PipelineRulesProtocol,
@@ -169,8 +167,6 @@ class AnnouncingProvider(Provider):
 
     scope = Scope.APP
 
-    drops = provide(AnnouncementDrops, provides=AnnouncementDropsProtocol)
-
     @provide(
         provides=AnyOf[ResolutionAnnouncer, ResolutionAnnouncerProtocol, BackgroundTaskProtocol]
     )
@@ -178,11 +174,10 @@ class AnnouncingProvider(Provider):
         self,
         skips: SkipEventPublisherProtocol,
         dlq: DlqProducerProtocol,
-        drops: AnnouncementDropsProtocol,
-        clock: ClockProtocol,
         metrics: Metrics,
+        clock: ClockProtocol,
     ) -> ResolutionAnnouncer:
-        announcer = ResolutionAnnouncer(skips, dlq, drops, clock)
+        announcer = ResolutionAnnouncer(skips, dlq, metrics, clock)
         metrics.skip_events_waiting.set_function(lambda: announcer.waiting_skips)
         metrics.oldest_skip_event_age.set_function(lambda: announcer.oldest_skip_age_seconds)
         return announcer

@@ -29,7 +29,6 @@ from batch_conductor_service.models import (
     QueueBacklog,
     QueueEntry,
     ReplayRequest,
-    StepName,
     SummaryReading,
     Watermark,
 )
@@ -119,18 +118,6 @@ class SkipEventPublisherProtocol(Protocol):
         Returns, by event id, why events were not acknowledged in time; they may yet arrive. An
         event that the topic will never take is counted, logged, and not among them.
         """
-        ...
-
-
-class AnnouncementDropsProtocol(Protocol):
-    """Who counts what is given up without an acknowledgement."""
-
-    def count_skips(self, steps: Sequence[StepName]) -> None:
-        """Count the skip events of these steps."""
-        ...
-
-    def count_failure(self, reason: str) -> None:
-        """Count one dead letter of failed resolutions."""
         ...
 
 

@@ -14,7 +14,8 @@ SOURCE_SERVICE = "batch_conductor_service"
 EVENT = "batch.phase.skipped"
 SKIP_REASON = "already_completed"
 
-_NAMESPACE = uuid5(NAMESPACE_URL, topic_name(EventName.PHASE_SKIPPED))
+_TOPIC = topic_name(EventName.PHASE_SKIPPED)
+_NAMESPACE = uuid5(NAMESPACE_URL, _TOPIC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ def _event(resolution: Resolution, step: StepName, now: datetime) -> OutgoingEve
     timestamp = now.isoformat()
     envelope = {
         "event_id": str(event_id),
-        "event_type": topic_name(EventName.PHASE_SKIPPED),
+        "event_type": _TOPIC,
         "event_timestamp": timestamp,
         "source_service": SOURCE_SERVICE,
         "schema_version": 1,
@@ -67,7 +68,7 @@ def _event(resolution: Resolution, step: StepName, now: datetime) -> OutgoingEve
         "metadata": None,
     }
     return OutgoingEvent(
-        topic=topic_name(EventName.PHASE_SKIPPED),
+        topic=_TOPIC,
         key=batch_id.encode(),
         value=orjson.dumps(envelope),
         event_id=event_id,

@@ -1,8 +1,7 @@
 """What others hear of a resolution: beside the answer, never before it.
 
 Announcing is best effort and bounded in memory and time. What cannot be announced is counted and
-logged.
-At the stop the broker is waited for as long as there is time.
+logged. At the stop the broker is waited for as long as there is time.
 """
 
 import asyncio
@@ -16,7 +15,8 @@ import structlog
 
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
-from batch_conductor_service.protocols import AnnouncementDropsProtocol, SkipEventPublisherProtocol
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.protocols import SkipEventPublisherProtocol
 from batch_conductor_service.resolving.failure_letters import FailureLetters, LetterPolicy
 from service_libs.protocols import ClockProtocol, DlqProducerProtocol
 from service_libs.timing import Backoff, Wakeups
@@ -51,13 +51,13 @@ class ResolutionAnnouncer:
         self,
         skips: SkipEventPublisherProtocol,
         dlq: DlqProducerProtocol,
-        drops: AnnouncementDropsProtocol,
+        metrics: Metrics,
         clock: ClockProtocol,
         policy: AnnouncementPolicy | None = None,
     ) -> None:
         policy = policy or AnnouncementPolicy()
-        self._skips = SkipQueue(skips, drops, policy.skips)
-        self._letters = FailureLetters(dlq, drops, policy.letters)
+        self._skips = SkipQueue(skips, metrics, policy.skips)
+        self._letters = FailureLetters(dlq, metrics, policy.letters)
         self._clock = clock
         self._is_stopping = False
 
@@ -121,11 +121,11 @@ class SkipQueue:
     def __init__(
         self,
         publisher: SkipEventPublisherProtocol,
-        drops: AnnouncementDropsProtocol,
+        metrics: Metrics,
         policy: SkipPolicy,
     ) -> None:
         self._publisher = publisher
-        self._drops = drops
+        self._metrics = metrics
         self._policy = policy
         self._waiting: dict[UUID, _Waiting] = {}
         self._losses = _LossLog(policy.log_interval_seconds)
@@ -152,7 +152,7 @@ class SkipQueue:
             if len(self._waiting) < self._policy.capacity:
                 self._waiting[event.event_id] = _Waiting(event, now)
             else:
-                self._drops.count_skips([event.step])
+                self._count_dropped([event])
                 self._losses.add()
         self._wakeups.wake()
 
@@ -173,11 +173,11 @@ class SkipQueue:
 
     def drop_all(self) -> int:
         """Give up all that waits, and return how much that was."""
-        steps = [one.event.step for one in self._waiting.values()]
-        self._drops.count_skips(steps)
+        events = [one.event for one in self._waiting.values()]
+        self._count_dropped(events)
         self._waiting.clear()
         self._losses.log()
-        return len(steps)
+        return len(events)
 
     async def _has_work(self) -> bool:
         """Return true as soon as something waits, false if nothing does after the stop."""
@@ -190,7 +190,7 @@ class SkipQueue:
         try:
             unpublished = await self._publisher.publish_skips([one.event for one in batch])
         except Exception:  # a fault of ours: not again with the same events
-            self._drops.count_skips([one.event.step for one in batch])
+            self._count_dropped([one.event for one in batch])
             self._remove(batch)
             raise
         self._remove(batch)
@@ -200,6 +200,10 @@ class SkipQueue:
             reason = str(unpublished[late[0].event.event_id])
             logger.warning("skip_events_delayed", waiting=self.depth, reason=reason)
         return len(late) < len(batch)
+
+    def _count_dropped(self, events: Sequence[OutgoingEvent]) -> None:
+        for event in events:
+            self._metrics.phase_skipped_events.labels(event.step, "dropped").inc()
 
     def _remove(self, batch: Sequence[_Waiting]) -> None:
         for one in batch:

@@ -13,10 +13,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
-from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.models import StepName
 from common_core.topics import EventName, dlq_topic_name, topic_name
 from local_stack.kafka import KafkaBroker
 from local_stack.ports import find_free_port
@@ -268,15 +266,3 @@ async def test_stop_is_bounded_while_a_message_waits_for_a_broker_that_went_away
     assert time.monotonic() - started < 5
     with pytest.raises(BrokerUnavailableError):
         await sending
-
-
-def test_dropped_announcements_are_counted() -> None:
-    registry = CollectorRegistry()
-    drops = AnnouncementDrops(Metrics(registry))
-    drops.count_skips([StepName("nlp")])
-    drops.count_failure("unknown_pipeline")
-
-    step = {"step": "nlp", "outcome": "dropped"}
-    topic = {"topic": "huleedu.pipelines.resolution.DLQ", "reason": "unknown_pipeline"}
-    assert registry.get_sample_value("bcs_phase_skipped_events_total", step) == 1
-    assert registry.get_sample_value("bcs_dlq_messages_total", topic | {"outcome": "dropped"}) == 1

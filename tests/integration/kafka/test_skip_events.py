@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
-from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.resolving.announcing import ResolutionAnnouncer
@@ -118,7 +117,7 @@ async def test_a_broker_that_is_away_for_a_while_is_told_all_when_it_is_back(
     announcer = ResolutionAnnouncer(
         KafkaSkipEventPublisher(client, counts.metrics),
         ControlledDlq(),
-        AnnouncementDrops(counts.metrics),
+        counts.metrics,
         SystemClock(),
     )
     assert own_kafka.pid

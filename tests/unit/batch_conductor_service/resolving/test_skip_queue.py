@@ -23,7 +23,7 @@ class Bench:
         self.skips, self.drops = ControlledSkips(), CountedDrops()
         self.queue = SkipQueue(
             self.skips,
-            self.drops,
+            self.drops.metrics,
             SkipPolicy(capacity=capacity, batch_size=batch_size, max_backoff_seconds=0.001),
         )
 
