@@ -1,7 +1,7 @@
 """Pipelines: named graphs of steps, their faults and their order.
 
 Pure; imports only the standard library. Everything here is linear in steps and dependencies, but
-for the heap that keeps the order of the file.
+for the heap that keeps the order of the file, and for each cycle.
 """
 
 import hashlib
@@ -9,9 +9,12 @@ import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
 
 from batch_conductor_service.models import StepName
+
+MAX_CYCLES = 100  # that are named, so that no file takes long to be refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,25 +126,18 @@ def topological_order(steps: Sequence[PipelineStep]) -> tuple[PipelineStep, ...]
     """Return the steps with dependencies first; of those that are free, in the order of the file.
 
     Raises:
-        ValueError: the graph has a cycle; `find_cycles` names it.
+        ValueError: the graph has a cycle; `find_cycles` names it in the words of the file.
     """
     place = {step.name: index for index, step in enumerate(steps)}
-    missing = [len(set(step.depends_on)) for step in steps]
-    dependants: list[list[int]] = [[] for _ in steps]
-    for index, step in enumerate(steps):
-        for dependency in set(step.depends_on):
-            dependants[place[dependency]].append(index)
-    free = [index for index, count in enumerate(missing) if count == 0]
+    sorter = TopologicalSorter({step.name: step.depends_on for step in steps})
+    sorter.prepare()
+    free: list[int] = []
     ordered: list[PipelineStep] = []
-    while free:
-        index = heapq.heappop(free)
-        ordered.append(steps[index])
-        for dependant in dependants[index]:
-            missing[dependant] -= 1
-            if missing[dependant] == 0:
-                heapq.heappush(free, dependant)
-    if len(ordered) != len(steps):
-        raise ValueError("the steps depend on each other in a cycle")
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heapq.heappush(free, place[name])
+        ordered.append(steps[heapq.heappop(free)])
+        sorter.done(ordered[-1].name)
     return tuple(ordered)
 
 
@@ -149,55 +145,35 @@ def find_cycles(needs: Mapping[StepName, Sequence[StepName]]) -> list[list[StepN
     """Return cycles that share no step, each as a path that ends where it starts.
 
     `needs` has what each step depends on; unknown steps are ignored. Every group of steps that wait
-    for each other is met by one of the cycles, so an empty list proves the graph acyclic.
+    for each other is met by one of the cycles, unless there are more than `MAX_CYCLES`; an empty
+    list proves the graph acyclic.
     """
-    search = _CycleSearch(needs)
-    for name in needs:
-        search.explore(name)
-    return search.cycles
+    left = {name: [one for one in some if one in needs] for name, some in needs.items()}
+    cycles: list[list[StepName]] = []
+    while len(cycles) < MAX_CYCLES and (cycle := _find_cycle(left)):
+        cycles.append(cycle)
+        met = set(cycle)
+        left = {
+            name: [one for one in some if one not in met]
+            for name, some in left.items()
+            if name not in met
+        }
+    return cycles
 
 
-class _CycleSearch:
-    """A depth-first search without recursion: a step met again on the path closes a cycle."""
-
-    def __init__(self, needs: Mapping[StepName, Sequence[StepName]]) -> None:
-        self.cycles: list[list[StepName]] = []
-        self._needs = needs
-        self._explored: set[StepName] = set()
-        self._place: dict[StepName, int] = {}  # of each step on the path
-        self._path: list[StepName] = []
-        self._fresh_from: list[int] = []  # for each place: where steps of no known cycle begin
-
-    def explore(self, root: StepName) -> None:
-        """Follow everything that the step depends on."""
-        waiting = [iter([root])]
-        while waiting:
-            name = next(waiting[-1], None)
-            if name is None:
-                waiting.pop()
-                self._leave()
-            elif name in self._place:
-                self._close(self._place[name])
-            elif name in self._needs and name not in self._explored:
-                self._enter(name)
-                waiting.append(iter(self._needs[name]))
-
-    def _enter(self, name: StepName) -> None:
-        self._explored.add(name)
-        self._place[name] = len(self._path)
-        self._fresh_from.append(self._fresh_from[-1] if self._path else 0)
-        self._path.append(name)
-
-    def _leave(self) -> None:
-        if self._path:
-            del self._place[self._path.pop()]
-            self._fresh_from.pop()
-
-    def _close(self, start: int) -> None:
-        if start < self._fresh_from[-1]:
-            return
-        self.cycles.append([*self._path[start:], self._path[start]])
-        self._fresh_from[start:] = range(start + 1, len(self._path) + 1)
+def _find_cycle(needs: Mapping[StepName, Sequence[StepName]]) -> list[StepName] | None:
+    """Return the cycle that is met first when dependencies are followed in the order given."""
+    sorter: TopologicalSorter[StepName] = TopologicalSorter()
+    for name, some in needs.items():
+        sorter.add(name)
+        for one in some:
+            sorter.add(one, name)
+    try:
+        sorter.prepare()
+    except CycleError as exc:
+        cycle: list[StepName] = exc.args[1]
+        return cycle
+    return None
 
 
 def _first_with_each_step(pipelines: Iterable[Pipeline]) -> dict[StepName, Pipeline]:
