@@ -18,10 +18,10 @@ from batch_conductor_service.protocols import (
     ResolutionAnnouncerProtocol,
     SkipEventPublisherProtocol,
 )
-from batch_conductor_service.providers.listening import ListeningProvider
-from batch_conductor_service.providers.messaging import (
+from batch_conductor_service.providers.kafka import (
     ConsumingProvider,
     KafkaProvider,
+    ListeningProvider,
     NoKafkaProvider,
 )
 from batch_conductor_service.providers.metric_labels import show_pipelines

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
-from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
+from batch_conductor_service.implementations.memory.stand_ins import MemoryFreshnessBoard
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.domain.drift import BatchComparison, Place
 from batch_conductor_service.domain.resolution import judge_step
-from batch_conductor_service.implementations.memory.dlq_producer import NoOpDlqProducerImpl
+from batch_conductor_service.implementations.memory.stand_ins import NoOpDlqProducerImpl
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )

@@ -16,7 +16,7 @@ from batch_conductor_service.domain.freshness import (
     PartitionFreshness,
     TopicLook,
 )
-from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
+from batch_conductor_service.implementations.memory.stand_ins import MemoryFreshnessBoard
 from common_core.records import Partition
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.builders import NOON

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
+from batch_conductor_service.implementations.memory.stand_ins import MemoryFreshnessBoard
 from service_libs.memory.broker import MemoryBroker
 from tests.support.builders import RecordedEvent, registered, spellchecked
 from tests.support.consuming import ControlledQueue, ControlledRepository

@@ -11,7 +11,7 @@ from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import QueueBacklog
 from batch_conductor_service.operating.progress import ConsumerProgress, QueueProgress
-from batch_conductor_service.providers.policies import consumer_policy
+from batch_conductor_service.providers.kafka import consumer_policy
 from local_stack.ports import find_free_port
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.health import HealthMonitor

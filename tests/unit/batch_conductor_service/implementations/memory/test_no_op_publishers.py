@@ -4,7 +4,7 @@ import pytest
 import structlog
 
 from batch_conductor_service.events.phase_skipped import phase_skipped_events
-from batch_conductor_service.implementations.memory.dlq_producer import (
+from batch_conductor_service.implementations.memory.stand_ins import (
     NoOpDlqProducerImpl,
     NoOpSkipEventPublisher,
 )
