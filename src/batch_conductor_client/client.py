@@ -231,5 +231,5 @@ def _validated(model: type[Model], response: httpx.Response) -> Model:
 
 def _retry_after(response: httpx.Response) -> float:
     """Return the seconds that a 503 asks for; a date, or nothing, is as good as none."""
-    told = response.headers.get("Retry-After", "")
-    return float(told) if told.isdecimal() and len(told) < 6 else 0.0  # noqa: PLR2004 - no wait is longer than a day
+    seconds = response.headers.get("Retry-After", "")
+    return float(seconds) if seconds.isdecimal() and len(seconds) < 6 else 0.0  # noqa: PLR2004 - no wait is longer than a day

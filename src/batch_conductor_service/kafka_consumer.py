@@ -77,7 +77,7 @@ class EventConsumer:
         """What the consumer is doing, and since when."""
         return self._condition.current
 
-    def tell_freshness(self) -> dict[Partition, PartitionFreshness]:
+    def promises(self) -> dict[Partition, PartitionFreshness]:
         """Return up to when all that its partitions held is applied, of those that it reads."""
         if self._progress is None:
             return {}
@@ -118,7 +118,7 @@ class EventConsumer:
         except TransientError as exc:
             self._condition.enter(ConsumerState.CONNECTING)
             self._condition.note_trouble(str(exc))
-            # By the cause's type one tells a broker that is away from a setting that it refuses.
+            # The cause's type distinguishes a broker that is away from a setting that it refuses.
             cause = type(exc.__cause__).__name__ if exc.__cause__ else None
             logger.warning("kafka_connection_lost", error=type(exc).__name__, cause=cause)
         finally:

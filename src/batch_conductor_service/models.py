@@ -252,7 +252,7 @@ class ReplayRequest:
 
     request_id: str
     offsets: Mapping[Partition, int]
-    obeyed: frozenset[Partition] = frozenset()
+    settled: frozenset[Partition] = frozenset()
 
 
 class IdleBatch(NamedTuple):

@@ -73,7 +73,7 @@ class PersistenceStoreProtocol(BatchStateRepositoryProtocol, Protocol):
     """Where the queue is emptied into."""
 
     async def check_schema(self) -> None:
-        """Return if rows that are beyond doubt are taken.
+        """Return if rows that nothing is wrong with are taken.
 
         Raises:
             StoreUnavailableError: they are not: what is refused is not the fault of a row.
@@ -159,7 +159,7 @@ class PipelineRulesProtocol(Protocol):
 
 
 class PipelineResolutionServiceProtocol(Protocol):
-    """The one question."""
+    """Decides what of a pipeline is still to run for a batch."""
 
     async def resolve(self, request: ResolutionRequest) -> Resolution:
         """Return which steps run and which are skipped.
@@ -173,7 +173,7 @@ class PipelineResolutionServiceProtocol(Protocol):
 
 
 class ResolutionAnnouncerProtocol(Protocol):
-    """What is told to others beside the answer, never before it. Neither method waits or raises."""
+    """What others hear beside the answer, never before it. Neither method waits or raises."""
 
     def announce(self, resolution: Resolution) -> None:
         """Have the skip events of the resolution published."""
@@ -210,23 +210,15 @@ class BrokerLookProtocol(Protocol):
     async def measure_lag(
         self, partitions: Collection[Partition]
     ) -> Mapping[Partition, PartitionLag]:
-        """Return how far the group is behind, for each partition that the broker tells of."""
-        ...
-
-
-class FreshnessSourceProtocol(Protocol):
-    """Who reads partitions."""
-
-    def tell_freshness(self) -> Mapping[Partition, PartitionFreshness]:
-        """Return what is promised of each of its partitions, where anything is."""
+        """Return how far the group is behind, for each partition that the broker answers for."""
         ...
 
 
 class FreshnessBoardProtocol(Protocol):
-    """Where the replicas tell each other what they promise of their partitions."""
+    """Where the replicas show each other what they promise of their partitions."""
 
     async def exchange(self, own: Mapping[Partition, PartitionFreshness]) -> GroupPromises:
-        """Tell our promises; return those of all replicas, in the same round trip.
+        """Show our promises; return those of all replicas, in the same round trip.
 
         Only what was written since this process began, and what is not lost with a queue, counts.
         """
@@ -254,7 +246,7 @@ class PassingBatchesProtocol(Protocol):
     """What is on its way to where batches are kept, and what was read of them."""
 
     async def is_waiting(self, batch_id: BatchId) -> bool:
-        """Whether something of the batch waits to be written; in doubt it does."""
+        """Whether something of the batch waits to be written; also where that is not known."""
         ...
 
     async def forget(self, batch_id: BatchId) -> None:
@@ -294,7 +286,7 @@ class BatchRecordsProtocol(Protocol):
         ...
 
     async def recount(self, batch_ids: Sequence[BatchId]) -> None:
-        """Count the batches anew from their evidence."""
+        """Count the batches again from their evidence."""
         ...
 
 

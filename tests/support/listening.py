@@ -84,7 +84,7 @@ class Replica:
             WatchPolicy(look_seconds=0.2 * pace, measure_seconds=0.5 * pace, forget_seconds=4),
         )
         self.exchange = FreshnessExchange(
-            self.consumer,
+            self.consumer.promises,
             board,
             self.freshness,
             metrics.freshness_age.set,

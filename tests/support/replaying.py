@@ -28,8 +28,8 @@ class MemoryReplayRequests:
             raise StoreUnavailableError
         if self.request and self.request.request_id == request_id:
             left = {p: o for p, o in self.request.offsets.items() if p not in partitions}
-            obeyed = self.request.obeyed | set(partitions)
-            self.request = replace(self.request, offsets=left, obeyed=obeyed)
+            settled = self.request.settled | set(partitions)
+            self.request = replace(self.request, offsets=left, settled=settled)
 
     @property
     def waiting(self) -> set[Partition]:

@@ -61,7 +61,7 @@ class ResolutionRequest:
 
     `body` is the question as it was sent, where it is not too large to be kept. `not_before` is
     when something happened that the answer must know of, if it is to skip anything.
-    `includes_essays`: it is to tell which essays still need each step.
+    `includes_essays`: the answer is to name which essays still need each step.
     """
 
     batch_id: BatchId

@@ -167,7 +167,7 @@ class ListeningProvider(Provider):
         freshness: GroupFreshness,
         metrics: Metrics,
     ) -> BackgroundTaskProtocol:
-        return FreshnessExchange(consumer, board, freshness, metrics.freshness_age.set)
+        return FreshnessExchange(consumer.promises, board, freshness, metrics.freshness_age.set)
 
     @provide
     async def broker_look(

@@ -60,7 +60,7 @@ from service_libs.redis.address import read_url
 from service_libs.redis.connections import RedisPolicy
 from service_libs.redis.health import RedisProbe
 from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisClient
-from service_libs.url_options import tell_passed_over
+from service_libs.url_options import log_passed_over
 
 RECENT_BATCHES = 1000  # a batch that is written often stands there more than once
 
@@ -104,7 +104,7 @@ class RedisProvider(Provider):
     @provide
     def address(self, settings: Settings) -> RedisAddress:
         url = read_url(settings.redis_url.get_secret_value(), setting=keys.NAMES.setting)
-        tell_passed_over(keys.NAMES.setting, url.passed_over)
+        log_passed_over(keys.NAMES.setting, url.passed_over)
         return RedisAddress(url.text)
 
     @provide(provides=AnyOf[RedisClient, AtomicRedisClientProtocol])
@@ -157,7 +157,7 @@ class PostgresProvider(Provider):
     @provide
     async def engine(self, settings: Settings) -> AsyncIterator[AsyncEngine]:
         engine = create_engine(settings)
-        tell_passed_over("BCS_DATABASE_URL", database_address(settings).passed_over)
+        log_passed_over("BCS_DATABASE_URL", database_address(settings).passed_over)
         yield engine
         await engine.dispose()
 

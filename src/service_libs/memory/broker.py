@@ -123,7 +123,7 @@ class MemoryBroker:
     def damage(
         self, partition: Partition, offset: int, *, failures: int | None = None, is_final: bool
     ) -> None:
-        """Make a record unreadable; `is_final` where the reader can tell that it stays so."""
+        """Make a record unreadable; `is_final` where the reader can see that it stays so."""
         self.logs[partition].damages[offset] = Damage(failures, is_final)
 
     async def answer(self, timeout_seconds: float) -> None:

@@ -31,7 +31,7 @@ T = TypeVar("T")
 class KafkaBrokerLook:
     """`BrokerLookProtocol`; one connection for questions, and one for a glance at records.
 
-    A connection that failed is made anew.
+    After a failure the connection is made again.
     """
 
     def __init__(

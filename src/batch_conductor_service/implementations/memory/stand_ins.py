@@ -31,11 +31,11 @@ class NoOpSkipEventPublisher:
 
 
 class MemoryFreshnessBoard:
-    """`FreshnessBoardProtocol` that keeps what was told last of each partition."""
+    """`FreshnessBoardProtocol` that keeps the last promise of each partition."""
 
     def __init__(self) -> None:
-        self._told: dict[Partition, PartitionFreshness] = {}
+        self._promises: dict[Partition, PartitionFreshness] = {}
 
     async def exchange(self, own: Mapping[Partition, PartitionFreshness]) -> GroupPromises:
-        self._told.update(own)
-        return GroupPromises(partitions=dict(self._told))
+        self._promises.update(own)
+        return GroupPromises(partitions=dict(self._promises))

@@ -14,7 +14,7 @@ from common_core.records import Partition
 from service_libs.redis.connections import RedisCommand, dict_of
 from service_libs.redis.transactions import AtomicRedisClientProtocol
 
-TTL_SECONDS = 3600  # of the hash, renewed by every replica that lives
+TTL_SECONDS = 3600  # of the hash, renewed by every replica that runs
 
 
 class RedisFreshnessBoard:

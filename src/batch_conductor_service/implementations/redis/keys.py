@@ -1,4 +1,4 @@
-"""Every Redis key, with what it holds and how long it lives.
+"""Every Redis key, with what it holds and how long it is kept.
 
 Ids have been checked by `common_core.fields` before they come here.
 """

@@ -12,7 +12,7 @@ from service_libs.redis.transactions import AtomicRedisClientProtocol, Compose, 
 
 TTL_SECONDS = 3600
 ID = "id"
-OBEYED = "obeyed"  # stands in place of the offset
+SETTLED = "obeyed"  # in place of the offset; the word that earlier versions write and read
 
 
 class RedisReplayRequests:
@@ -49,7 +49,7 @@ class RedisReplayRequests:
             request = await _find(reader)
             if request is None or request.request_id != request_id:
                 return []
-            fields = [part for p in partitions for part in (keys.partition_field(p), OBEYED)]
+            fields = [part for p in partitions for part in (keys.partition_field(p), SETTLED)]
             return [("HSET", keys.REPLAY_REQUEST, *fields)]
 
         await self._change(compose)
@@ -69,6 +69,6 @@ async def _find(
     request_id = fields.pop(ID)
     return ReplayRequest(
         request_id=request_id,
-        offsets={keys.partition_of(f): int(said) for f, said in fields.items() if said != OBEYED},
-        obeyed=frozenset(keys.partition_of(f) for f, said in fields.items() if said == OBEYED),
+        offsets={keys.partition_of(f): int(said) for f, said in fields.items() if said != SETTLED},
+        settled=frozenset(keys.partition_of(f) for f, said in fields.items() if said == SETTLED),
     )

@@ -123,7 +123,7 @@ class TestAFailureThatWaitsInKafka:
 
 
 def _owns(replica: Replica) -> bool:
-    return bool(replica.consumer.tell_freshness())
+    return bool(replica.consumer.promises())
 
 
 def _lag(replica: Replica) -> float:
