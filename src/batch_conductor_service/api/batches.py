@@ -66,7 +66,8 @@ def _to_batch(
     """Return the batch as callers see it."""
     summary = reading.summary
     judged = {
-        name: judge_step(summary, name, depends_on=dependencies.of(name)) for name in summary.steps
+        name: judge_step(summary, name, depends_on=dependencies.depends_on.get(name, ()))
+        for name in summary.steps
     }
     return BatchResponse(
         batch_id=summary.batch_id,

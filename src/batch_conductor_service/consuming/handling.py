@@ -78,7 +78,7 @@ class PollHandler:
         self._repository = repository
         self._dlq = dlq
         self._clock = clock
-        self._steps = tuple(dependencies.steps)
+        self._steps = tuple(dependencies.depends_on)
         self._tolerance = timedelta(seconds=policy.max_clock_skew_seconds)
         self._window = InvalidRecordWindow(policy.dlq_limit)
         self._metrics = metrics

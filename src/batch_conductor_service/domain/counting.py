@@ -220,7 +220,7 @@ def _tally_step(
     return Tally(
         completed=holds.status is ProcessingStepStatus.COMPLETED,
         failed=holds.status is ProcessingStepStatus.FAILED,
-        outdated=_is_outdated(holds, standings, dependencies.of(name)),
+        outdated=_is_outdated(holds, standings, dependencies.depends_on.get(name, ())),
         unreadable=holds.is_unreadable,
         covered=bool(completions)
         and all(is_part_of(sources, one, lost_at(summary, name)) for one in completions),

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import structlog
@@ -20,6 +20,7 @@ from batch_conductor_service.operating.auditing import Auditor
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
 from service_libs.apart import run_apart
 from service_libs.exceptions import TransientError
+from service_libs.kafka.patience import unless_stopped
 
 logger = structlog.get_logger(__name__)
 
@@ -70,15 +71,8 @@ class DriftSampler:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        sampling = asyncio.create_task(self._sample_for_ever(), name="drift sampling")
-        stop = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait({sampling, stop}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stop.cancel()
-            sampling.cancel()  # it only reads, so it may be cut off anywhere
-            with suppress(asyncio.CancelledError):
-                await sampling
+        # It only reads, so it may be cut off anywhere.
+        await unless_stopped(self._stopping, self._sample_for_ever())
 
     def stop(self) -> None:
         self._stopping.set()

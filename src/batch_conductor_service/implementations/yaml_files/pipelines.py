@@ -10,8 +10,7 @@ from batch_conductor_service.implementations.yaml_files.documents import (
     UnreadableDocumentError,
     read_document,
 )
-from batch_conductor_service.implementations.yaml_files.graph_faults import find_graph_faults
-from batch_conductor_service.implementations.yaml_files.schema import read_file
+from batch_conductor_service.implementations.yaml_files.schema import find_graph_faults, read_file
 from batch_conductor_service.metrics import Metrics
 
 MAX_FILE_BYTES = 1024 * 1024
