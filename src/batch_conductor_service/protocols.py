@@ -19,8 +19,12 @@ from batch_conductor_service.domain.freshness import (
     TopicLook,
 )
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
-from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
-from batch_conductor_service.events.phase_skipped import OutgoingEvent
+from batch_conductor_service.domain.resolution import (
+    PhaseDecision,
+    Resolution,
+    ResolutionRequest,
+    SkippedPhase,
+)
 from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,
@@ -112,7 +116,7 @@ class PersistenceQueueProtocol(Protocol):
 class SkipEventPublisherProtocol(Protocol):
     """Where neighbours hear that a phase was skipped."""
 
-    async def publish_skips(self, events: Sequence[OutgoingEvent]) -> Mapping[UUID, TransientError]:
+    async def publish_skips(self, events: Sequence[SkippedPhase]) -> Mapping[UUID, TransientError]:
         """Publish the events together, and await all acknowledgements.
 
         Returns, by event id, why events were not acknowledged in time; they may yet arrive. An

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter
 
-from batch_conductor_service.events.phase_skipped import OutgoingEvent
+from batch_conductor_service.domain.resolution import SkippedPhase
 from batch_conductor_service.metrics import Metrics
 from service_libs.exceptions import BrokerUnavailableError, TransientError
 
@@ -19,8 +19,8 @@ class ControlledSkips:
     """Keeps the events of each call; some steps fail, or all the next calls, or it breaks."""
 
     def __init__(self) -> None:
-        self.calls: list[list[OutgoingEvent]] = []
-        self.published: list[OutgoingEvent] = []
+        self.calls: list[list[SkippedPhase]] = []
+        self.published: list[SkippedPhase] = []
         self.failures = 0
         self.failing_steps: set[str] = set()
         self.fault: Exception | None = None
@@ -30,9 +30,9 @@ class ControlledSkips:
     @property
     def batches(self) -> list[str]:
         """The batches of the published events, in order."""
-        return [event.key.decode() for event in self.published]
+        return [event.batch_id for event in self.published]
 
-    async def publish_skips(self, events: Sequence[OutgoingEvent]) -> Mapping[UUID, TransientError]:
+    async def publish_skips(self, events: Sequence[SkippedPhase]) -> Mapping[UUID, TransientError]:
         """Answer as told."""
         self.calls.append(list(events))
         await self.may_answer.wait()

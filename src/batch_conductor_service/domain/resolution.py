@@ -7,6 +7,7 @@ completeness, and everything else runs. Pure; imports only the standard library.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 from batch_conductor_service.domain.counting import latest
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineStep
@@ -110,6 +111,24 @@ class Resolution:
         to_run = ", ".join(self.final_pipeline)
         counts = f"{len(self.final_pipeline)} of {total} steps of '{name}'"
         return f"Batch '{batch}': {counts} to run: {to_run}{done}.{caveat}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedPhase:
+    """A phase that an answer skips, as neighbours hear of it.
+
+    Attributes:
+        event_id: follows from batch, phase and correlation id, however a UUID is spelt there, so
+            that whoever hears of a repeated resolution can drop it.
+        correlation_uuid: the correlation id as the UUID that envelopes demand.
+    """
+
+    event_id: UUID
+    batch_id: BatchId
+    step: StepName
+    correlation_id: str
+    correlation_uuid: UUID
+    skipped_at: datetime
 
 
 def essays_total(summary: BatchCompletionSummary, requested_total: int | None) -> int | None:

@@ -8,18 +8,22 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
+import orjson
 import structlog
 
-from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
-from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
+from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest, SkippedPhase
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import SkipEventPublisherProtocol
 from batch_conductor_service.resolving.failure_letters import FailureLetters, LetterPolicy
+from common_core.topics import EventName, topic_name
 from service_libs.protocols import ClockProtocol, DlqProducerProtocol
 from service_libs.timing import Backoff, Wakeups
+
+_NAMESPACE = uuid5(NAMESPACE_URL, topic_name(EventName.PHASE_SKIPPED))
 
 logger = structlog.get_logger(__name__)
 
@@ -72,7 +76,7 @@ class ResolutionAnnouncer:
         return self._skips.oldest_age_seconds
 
     def announce(self, resolution: Resolution) -> None:
-        self._skips.add(phase_skipped_events(resolution, self._clock.now()))
+        self._skips.add(skipped_phases(resolution, self._clock.now()))
 
     def announce_failure(self, request: ResolutionRequest, error: Exception) -> None:
         self._letters.add(request, error)
@@ -107,7 +111,7 @@ class ResolutionAnnouncer:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    event: OutgoingEvent
+    event: SkippedPhase
     since: float  # monotonic seconds
 
 
@@ -143,7 +147,7 @@ class SkipQueue:
         now = time.monotonic()
         return now - min((one.since for one in self._waiting.values()), default=now)
 
-    def add(self, events: Sequence[OutgoingEvent]) -> None:
+    def add(self, events: Sequence[SkippedPhase]) -> None:
         """Have the events published; never waits."""
         now = time.monotonic()
         for event in events:
@@ -201,7 +205,7 @@ class SkipQueue:
             logger.warning("skip_events_delayed", waiting=self.depth, reason=reason)
         return len(late) < len(batch)
 
-    def _count_dropped(self, events: Sequence[OutgoingEvent]) -> None:
+    def _count_dropped(self, events: Sequence[SkippedPhase]) -> None:
         for event in events:
             self._metrics.phase_skipped_events.labels(event.step, "dropped").inc()
 
@@ -231,3 +235,31 @@ class _LossLog:
             logger.warning("skip_events_dropped", count=self._unlogged, reason="too many wait")
             self._unlogged = 0
             self._due = time.monotonic() + self._interval_seconds
+
+
+def skipped_phases(resolution: Resolution, now: datetime) -> list[SkippedPhase]:
+    """Return the phases that the resolution skips, in order."""
+    request = resolution.request
+    parsed = _parsed(request.correlation_id)
+    return [
+        SkippedPhase(
+            event_id=_uuid_from(request.batch_id, step, str(parsed or request.correlation_id)),
+            batch_id=request.batch_id,
+            step=step,
+            correlation_id=request.correlation_id,
+            correlation_uuid=parsed or _uuid_from(request.correlation_id),
+            skipped_at=now,
+        )
+        for step in resolution.skipped
+    ]
+
+
+def _parsed(correlation_id: str) -> UUID | None:
+    try:
+        return UUID(correlation_id)
+    except ValueError:
+        return None
+
+
+def _uuid_from(*parts: str) -> UUID:
+    return uuid5(_NAMESPACE, orjson.dumps(parts).decode())

@@ -12,9 +12,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
+from batch_conductor_service.domain.resolution import SkippedPhase
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.resolving.announcing import skipped_phases
 from common_core.topics import EventName, dlq_topic_name, topic_name
 from local_stack.kafka import KafkaBroker
 from local_stack.ports import find_free_port
@@ -39,9 +40,9 @@ def producer_to(servers: str, *, timeout_seconds: float = 10) -> KafkaProducerCl
     )
 
 
-def skips_of(batch: str, *steps: str) -> list[OutgoingEvent]:
+def skips_of(batch: str, *steps: str) -> list[SkippedPhase]:
     """Return the events of a resolution that pruned these steps."""
-    return phase_skipped_events(resolution_of(batch, *steps), datetime.now(UTC))
+    return skipped_phases(resolution_of(batch, *steps), datetime.now(UTC))
 
 
 def letter_for(topic: str, payload: bytes | None) -> DeadLetter:

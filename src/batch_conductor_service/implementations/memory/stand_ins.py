@@ -6,7 +6,7 @@ from uuid import UUID
 import structlog
 
 from batch_conductor_service.domain.freshness import GroupPromises, PartitionFreshness
-from batch_conductor_service.events.phase_skipped import OutgoingEvent
+from batch_conductor_service.domain.resolution import SkippedPhase
 from common_core.records import Partition
 from service_libs.exceptions import TransientError
 from service_libs.kafka.records import DeadLetter
@@ -24,7 +24,7 @@ class NoOpDlqProducerImpl:
 class NoOpSkipEventPublisher:
     """Accepts every event; it is logged, and kept nowhere."""
 
-    async def publish_skips(self, events: Sequence[OutgoingEvent]) -> Mapping[UUID, TransientError]:
+    async def publish_skips(self, events: Sequence[SkippedPhase]) -> Mapping[UUID, TransientError]:
         steps = sorted({event.step for event in events})
         logger.info("skip_events_not_sent", count=len(events), steps=steps)
         return {}
