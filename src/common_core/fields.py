@@ -1,5 +1,8 @@
 """What a field on the wire may hold: identifiers, times and text. Pure; pydantic only.
 
+Of the same things there are two kinds: those of events, whose faults are named for a dead letter,
+and those that callers ask with, whose faults are named for a person.
+
 A colon in an identifier would let two pairs of ids meet in one key, a brace would move a key to
 another cluster slot, and a star would match others in a scan; so an id is made of letters, digits
 and `. _ ~ @ + = -`.
@@ -12,8 +15,10 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
+
+from common_core.printable import PRINTABLE_PATTERN, is_printable
 
 MAX_ID_LENGTH = 255  # characters
 MAX_CORRELATION_LENGTH = 100  # characters
@@ -108,6 +113,25 @@ def _check_text(value: str) -> str:
     return value
 
 
+def _read_asked_moment(value: object) -> datetime:
+    try:
+        return parse_time(str(value))
+    except (ValueError, OverflowError) as exc:
+        raise ValueError("must be a date with a time, such as 2026-01-31T12:00:00Z") from exc
+
+
+def _check_asked_identifier(text: str) -> str:
+    if not is_identifier(text):
+        raise ValueError("must be made of letters, digits and . _ ~ @ + = -")
+    return text
+
+
+def _check_printable(text: str) -> str:
+    if not is_printable(text):
+        raise ValueError("must have no control characters and none that change direction")
+    return text
+
+
 def _none_if_empty(value: str | None) -> str | None:
     return value or None
 
@@ -120,3 +144,17 @@ _AnyText = Annotated[
 Text = Annotated[_AnyText, Field(min_length=1)]
 OptionalText = Annotated[_AnyText | None, AfterValidator(_none_if_empty)]
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]
+
+AskedMoment = Annotated[datetime, BeforeValidator(_read_asked_moment)]
+AskedIdentifier = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_ID_LENGTH),
+    AfterValidator(_check_asked_identifier),
+    Field(json_schema_extra={"pattern": ID_PATTERN}),
+]
+CorrelationId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_CORRELATION_LENGTH),
+    AfterValidator(_check_printable),
+    Field(json_schema_extra={"pattern": PRINTABLE_PATTERN}),
+]

@@ -19,7 +19,8 @@ from batch_conductor_service.protocols import (
     PipelineResolutionServiceProtocol,
     ResolutionAnnouncerProtocol,
 )
-from common_core.define import BatchMetadata, DefineRequest, DefineResponse, Evidence, Phase
+from common_core.define import ESSAYS, DefineRequest, DefineResponse, Evidence, Phase
+from common_core.fields import MAX_COUNT
 from common_core.verdicts import Verdict
 from service_libs.exceptions import OverloadedError
 from service_libs.http.intake import BodyReader
@@ -155,22 +156,24 @@ async def _receive_question(handler: QuestionHandler) -> ResolutionRequest:
     if question.correlation_id is not None:
         adopt_correlation(question.correlation_id)
     structlog.contextvars.bind_contextvars(batch_id=question.batch_id)
-    if question.has_unusable_total:
-        logger.info("unusable_essays_total_ignored")
     return to_request(question, correlation_id(), body)
 
 
 def to_request(question: DefineRequest, correlation_id: str, body: bytes) -> ResolutionRequest:
     """Return the question as the service understands it, with the body that it came in."""
-    metadata = question.batch_metadata or BatchMetadata()
+    metadata = question.batch_metadata
+    total = metadata.essays_total if metadata else None
+    is_usable = type(total) is int and 1 <= total <= MAX_COUNT
+    if total is not None and not is_usable:
+        logger.info("unusable_essays_total_ignored")
     return ResolutionRequest(
         batch_id=BatchId(question.batch_id),
         requested_pipeline=question.requested_pipeline,
         correlation_id=correlation_id,
-        essays_total=metadata.usable_total,
+        essays_total=total if is_usable else None,
         body=body if len(body) <= MAX_KEPT_BODY_BYTES else None,
         not_before=question.not_before,
-        includes_essays=question.includes_essays,
+        includes_essays=ESSAYS in question.include,
     )
 
 
