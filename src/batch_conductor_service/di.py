@@ -13,8 +13,6 @@ from batch_conductor_service.implementations.yaml_files.pipelines import Default
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import (
     PipelineGeneratorProtocol,
-    PipelineResolutionServiceProtocol,
-    PipelineRulesProtocol,
     ResolutionAnnouncerProtocol,
     SkipEventPublisherProtocol,
 )
@@ -121,8 +119,8 @@ class ServiceProvider(Provider):
 
     scope = Scope.APP
 
-    rules = provide(DefaultPipelineRules, provides=PipelineRulesProtocol)
-    service = provide(DefaultPipelineResolutionService, provides=PipelineResolutionServiceProtocol)
+    rules = provide(DefaultPipelineRules)
+    service = provide(DefaultPipelineResolutionService)
 
     @provide
     def generator(self, settings: Settings, metrics: Metrics) -> PipelineGeneratorProtocol:

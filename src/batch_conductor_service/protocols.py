@@ -18,15 +18,13 @@ from batch_conductor_service.domain.freshness import (
     PartitionLag,
     TopicLook,
 )
-from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
+from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import (
-    PhaseDecision,
     Resolution,
     ResolutionRequest,
     SkippedPhase,
 )
 from batch_conductor_service.models import (
-    BatchCompletionSummary,
     BatchId,
     BatchUpdate,
     IdleBatch,
@@ -133,45 +131,6 @@ class PipelineGeneratorProtocol(Protocol):
 
         Raises:
             PipelineConfigurationError: the definition has faults; all of them are named.
-        """
-        ...
-
-
-class PipelineRulesProtocol(Protocol):
-    """What of a pipeline is still to run; no state, no I/O."""
-
-    def resolve_pipeline_dependencies(self, pipeline: Pipeline) -> Sequence[PipelineStep]:
-        """Return the steps with dependencies first, then in the order of the file."""
-        ...
-
-    def prune_completed_steps(
-        self,
-        steps: Sequence[PipelineStep],
-        summary: BatchCompletionSummary,
-        essays_total: int | None = None,
-    ) -> Sequence[PhaseDecision]:
-        """Judge the ordered steps; skip what is proven complete with all it depends on."""
-        ...
-
-    def validate_pipeline_prerequisites(self, phases: Sequence[PhaseDecision]) -> None:
-        """Check that whatever runs has its dependencies complete or running before it.
-
-        Raises:
-            PrerequisiteMissingError: it has not.
-        """
-        ...
-
-
-class PipelineResolutionServiceProtocol(Protocol):
-    """Decides what of a pipeline is still to run for a batch."""
-
-    async def resolve(self, request: ResolutionRequest) -> Resolution:
-        """Return which steps run and which are skipped.
-
-        Raises:
-            UnknownPipelineError: neither a pipeline nor a step has the name.
-            PrerequisiteMissingError: see the rules.
-            StoreUnavailableError: no store could be read.
         """
         ...
 

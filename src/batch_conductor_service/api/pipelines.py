@@ -16,9 +16,9 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.protocols import (
     FreshnessProtocol,
-    PipelineResolutionServiceProtocol,
     ResolutionAnnouncerProtocol,
 )
+from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
 from common_core.define import ESSAYS, DefineRequest, DefineResponse, Evidence, Phase
 from common_core.fields import MAX_COUNT
 from common_core.verdicts import Verdict
@@ -53,7 +53,7 @@ class QuestionHandler:
 
     def __init__(
         self,
-        service: PipelineResolutionServiceProtocol,
+        service: DefaultPipelineResolutionService,
         announcer: ResolutionAnnouncerProtocol,
         catalog: PipelineCatalog,
         gate: RequestGate,

@@ -34,8 +34,6 @@ ALWAYS_THERE = (
     DlqProducerProtocol,
     protocols.PersistenceQueueProtocol | None,
     protocols.PipelineGeneratorProtocol,
-    protocols.PipelineResolutionServiceProtocol,
-    protocols.PipelineRulesProtocol,
     protocols.ResolutionAnnouncerProtocol,
     protocols.SkipEventPublisherProtocol,
     Sequence[BackgroundTaskProtocol],
