@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from common_core.envelope import EventModel
-from common_core.fields import Count, Identifier, Text
+from common_core.fields import Count, Identifier, OptionalText, Text
 
 MAX_REFERENCE_LENGTH = 100  # characters, of pipelines and assignments
 MAX_REASON_LENGTH = 500  # characters
@@ -54,7 +54,7 @@ class BatchRegistered(EventModel):
     essay_ids: tuple[Identifier, ...] = ()
     course_code: Text
     user_id: UserId
-    class_id: Text | None = None
+    class_id: OptionalText = None
     student_prompt_ref: dict[str, Any] | None = None
 
 
@@ -70,6 +70,7 @@ class BatchEssaysReady(EventModel):
 
     batch_id: Identifier
     ready_essays: tuple[EssayText, ...]
+    student_prompt_ref: dict[str, Any] | None = None
 
 
 class BatchContentProvisioningCompletedV1(EventModel):

@@ -1,7 +1,7 @@
-"""Pipelines: named graphs of steps, their faults and their order.
+"""Pipelines: named graphs of steps, and their order.
 
 Pure; imports only the standard library. Everything here is linear in steps and dependencies, but
-for the heap that keeps the order of the file, and for each cycle.
+for the heap that keeps the order of the file.
 """
 
 import hashlib
@@ -9,12 +9,10 @@ import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from types import MappingProxyType
 
 from batch_conductor_service.models import StepName
-
-MAX_CYCLES = 100  # that are named, so that no file takes long to be refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +114,7 @@ def topological_order(steps: Sequence[PipelineStep]) -> tuple[PipelineStep, ...]
     """Return the steps with dependencies first; of those that are free, in the order of the file.
 
     Raises:
-        ValueError: the graph has a cycle; `find_cycles` names it in the words of the file.
+        ValueError: the graph has a cycle; a file with one is refused before.
     """
     place = {step.name: index for index, step in enumerate(steps)}
     sorter = TopologicalSorter({step.name: step.depends_on for step in steps})
@@ -129,41 +127,6 @@ def topological_order(steps: Sequence[PipelineStep]) -> tuple[PipelineStep, ...]
         ordered.append(steps[heapq.heappop(free)])
         sorter.done(ordered[-1].name)
     return tuple(ordered)
-
-
-def find_cycles(needs: Mapping[StepName, Sequence[StepName]]) -> list[list[StepName]]:
-    """Return cycles that share no step, each as a path that ends where it starts.
-
-    `needs` has what each step depends on; unknown steps are ignored. Every group of steps that wait
-    for each other is met by one of the cycles, unless there are more than `MAX_CYCLES`; an empty
-    list proves the graph acyclic.
-    """
-    left = {name: [one for one in some if one in needs] for name, some in needs.items()}
-    cycles: list[list[StepName]] = []
-    while len(cycles) < MAX_CYCLES and (cycle := _find_cycle(left)):
-        cycles.append(cycle)
-        met = set(cycle)
-        left = {
-            name: [one for one in some if one not in met]
-            for name, some in left.items()
-            if name not in met
-        }
-    return cycles
-
-
-def _find_cycle(needs: Mapping[StepName, Sequence[StepName]]) -> list[StepName] | None:
-    """Return the cycle that is met first when dependencies are followed in the order given."""
-    sorter: TopologicalSorter[StepName] = TopologicalSorter()
-    for name, some in needs.items():
-        sorter.add(name)
-        for one in some:
-            sorter.add(one, name)
-    try:
-        sorter.prepare()
-    except CycleError as exc:
-        cycle: list[StepName] = exc.args[1]
-        return cycle
-    return None
 
 
 def _first_with_each_step(pipelines: Iterable[Pipeline]) -> dict[StepName, Pipeline]:

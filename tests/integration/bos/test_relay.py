@@ -15,6 +15,7 @@ from batch_orchestrator_service.implementations.postgres.runs import PostgresRun
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.running.relay import Relay
 from batch_orchestrator_service.running.watch import OverdueWatch
+from batch_orchestrator_service.signals import Signals
 from local_stack.kafka import KafkaBroker
 from service_libs.kafka.producer import MAX_REQUEST_BYTES, KafkaProducerClient
 from service_libs.timing import SystemClock
@@ -51,7 +52,7 @@ async def relaying(engine: AsyncEngine, servers: str) -> AsyncIterator[Relay]:
         servers, client_id="test", enable_idempotence=False, request_timeout_seconds=2
     )
     metrics = Metrics(CollectorRegistry())
-    relay = Relay(PostgresOutbox(engine), producer, metrics, SystemClock())
+    relay = Relay(PostgresOutbox(engine), producer, metrics, SystemClock(), Signals())
     running = asyncio.create_task(relay.run())
     try:
         yield relay

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_hash import find_essay_ids
 from batch_conductor_service.implementations.redis.batch_writing import forget_earlier
+from batch_conductor_service.implementations.redis.summary import SUMMARY, decode_summary
 from batch_conductor_service.models import BatchId
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import RedisCommand
@@ -58,4 +59,14 @@ class RedisUnarchivedBatches:
         return [BatchId(batch_id) for batch_id in reading.replies[0]]
 
     async def forget(self, batch_ids: Sequence[BatchId]) -> None:
-        await self._redis.read([("SREM", keys.UNARCHIVED, *batch_ids)])
+        async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
+            reading = await reader.read([("HGET", keys.batch(one), SUMMARY) for one in batch_ids])
+            kept = map(decode_summary, reading.replies)
+            settled = [
+                batch_id
+                for batch_id, summary in zip(batch_ids, kept, strict=True)
+                if summary is None or summary.server_run  # else it was written without an archive
+            ]
+            return [("SREM", keys.UNARCHIVED, *settled)] if settled else []
+
+        await self._redis.transact([keys.batch(one) for one in batch_ids], compose)
