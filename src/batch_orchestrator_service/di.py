@@ -28,7 +28,6 @@ from batch_orchestrator_service.running.relay import Relay
 from batch_orchestrator_service.running.resolver import Resolver
 from batch_orchestrator_service.running.watch import OverdueWatch
 from batch_orchestrator_service.signals import Signals
-from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor
 from service_libs.health_report import AboutService
 from service_libs.kafka.dead_letter_format import DeadLetterFormat
@@ -44,6 +43,7 @@ from service_libs.protocols import (
     ProgressProtocol,
 )
 from service_libs.supervisor import Supervisor
+from service_libs.timing import SystemClock
 
 LETTERS = DeadLetterFormat(service="batch_orchestrator_service", prefix="bos_dlq-")
 

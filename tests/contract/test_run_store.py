@@ -22,7 +22,7 @@ from batch_orchestrator_service.implementations.postgres.outbox import PostgresO
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
 from batch_orchestrator_service.protocols import OutboxProtocol, RunStoreProtocol
 from batch_orchestrator_service.signals import Signals
-from service_libs.clock import SystemClock
+from service_libs.timing import SystemClock
 from tests.support.bos_database import bos_database_url, bos_engine
 from tests.support.orchestrating import NOON, Bench, named, planned, request
 

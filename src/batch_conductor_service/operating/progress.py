@@ -6,7 +6,7 @@ from datetime import datetime
 from batch_conductor_service.consuming.broker_watch import BrokerWatch
 from batch_conductor_service.consuming.group_freshness import GroupFreshness
 from batch_conductor_service.kafka_consumer import EventConsumer
-from batch_conductor_service.port_values import QueueBacklog
+from batch_conductor_service.models import QueueBacklog
 from batch_conductor_service.protocols import PersistenceQueueProtocol
 from service_libs.kafka import progress
 from service_libs.kafka.condition import ConsumerState

@@ -20,10 +20,10 @@ from batch_orchestrator_service.protocols import BatchTransactionProtocol, RunSt
 from batch_orchestrator_service.reporting import report_step
 from batch_orchestrator_service.running.asking import Judgement, Plan, Questions, with_outputs
 from batch_orchestrator_service.signals import Signals
-from service_libs.backoff import spread
 from service_libs.exceptions import TransientError
 from service_libs.failpoints import failpoint
 from service_libs.protocols import ClockProtocol
+from service_libs.timing import spread
 
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 2.5  # so that a run starts soon after BCS is back

@@ -15,7 +15,7 @@ from batch_orchestrator_service.domain.models import Run
 from batch_orchestrator_service.events.messages import to_outgoing
 from batch_orchestrator_service.implementations.postgres.outbox import PostgresOutbox
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
-from service_libs.clock import SystemClock
+from service_libs.timing import SystemClock
 from tests.support.orchestrating import NOON, Bench, request
 
 ROOT = Path(__file__).parents[3]
