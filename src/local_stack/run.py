@@ -87,7 +87,7 @@ class LocalRun:
         self._console.print(f"Starting local servers; data and logs in {self._directory}")
         with LocalStack(self._directory) as stack:
             with self._console.status("Starting ..."):
-                stack.start(self._tell_ready)
+                stack.start(self._report_ready)
             try:
                 yield stack
             finally:
@@ -118,7 +118,7 @@ class LocalRun:
                 if name in MIGRATED:
                     service.migrate()
                 service.start()
-            self._tell_ready(f"{TITLES[name]} on {service.client.url}")
+            self._report_ready(f"{TITLES[name]} on {service.client.url}")
             yield service
         finally:
             self._console.print(f"Ending {TITLES[name]} ...")
@@ -163,7 +163,7 @@ class LocalRun:
                     )
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _tell_ready(self, what: str) -> None:
+    def _report_ready(self, what: str) -> None:
         self._console.print(f"  [green]✓[/] {what}")
 
 
