@@ -8,6 +8,7 @@ from dishka import AnyOf, Provider, Scope, alias, collect, from_context, provide
 from prometheus_client import CollectorRegistry
 
 from api_gateway_service.config import AuthMode, Settings
+from api_gateway_service.implementations.audit_log_impl import StreamAuditLog
 from api_gateway_service.implementations.bos_client_impl import BosClient, BosProbe
 from api_gateway_service.implementations.idempotency_impl import (
     FallbackIdempotencyStore,
@@ -39,6 +40,7 @@ from api_gateway_service.implementations.token_verifier_impl import (
 from api_gateway_service.metrics import Metrics
 from api_gateway_service.models.values import Principal
 from api_gateway_service.protocols import (
+    AuditLogProtocol,
     BatchStatesProtocol,
     CommandPublisherProtocol,
     IdempotencyStoreProtocol,
@@ -117,6 +119,10 @@ class OperatingProvider(Provider):
     probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
     kafka = provide(KafkaProbe, provides=HealthProbeProtocol)
     bos = provide(BosProbe, provides=HealthProbeProtocol)
+
+    @provide
+    def audit(self) -> AuditLogProtocol:
+        return StreamAuditLog()
 
     @provide
     async def producer(self, settings: Settings) -> AsyncIterator[KafkaProducerClient]:

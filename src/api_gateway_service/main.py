@@ -24,7 +24,11 @@ from api_gateway_service.middleware.metrics_middleware import MetricsMiddleware
 from api_gateway_service.middleware.rate_limit_middleware import RateLimitMiddleware
 from api_gateway_service.models.errors import answer_error, code_of
 from api_gateway_service.openapi import describe
-from api_gateway_service.protocols import RateLimiterProtocol, TokenVerifierProtocol
+from api_gateway_service.protocols import (
+    AuditLogProtocol,
+    RateLimiterProtocol,
+    TokenVerifierProtocol,
+)
 from api_gateway_service.routers import demo_routes, docs_routes, health_routes, pipeline_routes
 from api_gateway_service.services.limits import RouteLimits
 from service_libs.exceptions import ServiceError
@@ -61,7 +65,7 @@ async def create_app(settings: Settings, container: AsyncContainer) -> ASGIApp:
     app = AuthMiddleware(app, verifier, limiter, limits.auth_failures, metrics)
     app = FaultMiddleware(app)
     app = BodyLimitMiddleware(app)
-    app = AuditMiddleware(app)
+    app = AuditMiddleware(app, await container.get(AuditLogProtocol))
     app = MetricsMiddleware(app, metrics)
     monitor = await container.get(HealthMonitor)
     app = CorrelationMiddleware(app, settings.trusted_networks, monitor)

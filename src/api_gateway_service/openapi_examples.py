@@ -87,7 +87,6 @@ _OF_ALL: Sequence[Exception] = (
     errors.ForbiddenError("batches:read"),
     errors.UnknownBatchError(),
     HTTPException(405),
-    errors.BodyTooSlowError(),
     errors.BodyTooLargeError(),
     errors.InvalidFieldsError(
         [FieldError(field="batch_id", message="String should match the pattern")]
@@ -101,6 +100,7 @@ ERRORS: Mapping[str, Sequence[Exception]] = {
     "post": (
         *_OF_ALL,
         errors.NotJsonError(),
+        errors.BodyTooSlowError(),
         errors.BatchMismatchError(),
         errors.RequestInFlightError(),
         errors.UnsupportedMediaTypeError(),

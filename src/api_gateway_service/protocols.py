@@ -1,6 +1,6 @@
 """Every port of the service."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -13,6 +13,14 @@ from api_gateway_service.models.values import (
     Window,
 )
 from common_core.pipeline_state import PipelineState
+
+
+class AuditLogProtocol(Protocol):
+    """Where it is kept who asked for what, and what was decided."""
+
+    def write(self, fields: Mapping[str, str | int | float | None]) -> None:
+        """Keep one line; ids and names only, never a body or a token."""
+        ...
 
 
 class CommandPublisherProtocol(Protocol):

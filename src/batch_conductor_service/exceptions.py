@@ -31,15 +31,3 @@ class PrerequisiteMissingError(ServiceError):
         super().__init__(
             f"Step '{step}' depends on '{prerequisite}', which neither runs nor is complete."
         )
-
-
-class PipelineConfigurationError(ServiceError):
-    """The pipeline file has faults."""
-
-    code = "pipeline_configuration"
-
-    def __init__(self, source: str, faults: list[str]) -> None:
-        self.faults = faults
-        super().__init__(
-            "\n".join([f"{source}: {len(faults)} fault(s)", *(f"  {f}" for f in faults)])
-        )

@@ -1,15 +1,10 @@
 """The consumer: poll, apply or dead-letter, and commit what Postgres holds.
 
-An offset moves only after its effect is durable. A dependency that is down is waited for, with
-back-off, and nothing is ever skipped for it.
+An offset moves only after its effect is durable: when the queue has passed it on to Postgres, which
+is asked for between polls.
 """
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
-
-import structlog
 
 from batch_conductor_service.consuming.checkpoints import Checkpoints
 from batch_conductor_service.consuming.durability import DurabilityTracker
@@ -17,33 +12,14 @@ from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.freshness import PartitionFreshness
 from common_core.records import Partition
-from service_libs.backoff import Backoff
-from service_libs.exceptions import BrokerUnavailableError, HaltError, TransientError
-from service_libs.kafka.bad_records import UnreadablePollError, UnreadableRecords
-from service_libs.kafka.condition import ConditionRecorder, ConsumerCondition, ConsumerState
-from service_libs.kafka.patience import Patience, PollAbandonedError, unless_stopped
-from service_libs.kafka.reading_progress import ReadingProgress
-from service_libs.kafka.records import PartitionsLostError, Poll
+from service_libs.kafka.condition import ConditionRecorder
+from service_libs.kafka.consumer import PollConsumer, UntilAvailable
+from service_libs.kafka.records import Poll
 from service_libs.protocols import Connect, RecordSourceProtocol
 
-logger = structlog.get_logger(__name__)
 
-Result = TypeVar("Result")
-
-
-class ConsumerStuckError(BrokerUnavailableError):
-    """There is something to read and nothing is read, or the group gives no partitions out."""
-
-
-class EventConsumer:
-    """Consumes completion events until stopped.
-
-    The unit of work is a poll. It is handled wholly or, when a dependency is down while its
-    partitions are given away or the service stops, abandoned: nothing of it is committed, so
-    whoever reads the partitions next reads it again.
-    """
-
-    name = "consumer"
+class EventConsumer(PollConsumer):
+    """Consumes completion events until stopped."""
 
     def __init__(
         self,
@@ -54,28 +30,11 @@ class EventConsumer:
         condition: ConditionRecorder,
         checkpoints: Checkpoints,
     ) -> None:
-        self._policy = policy
-        self._connect = connect
+        super().__init__(policy, connect, condition)
         self._handler = handler
         self._tracker = tracker
-        self._condition = condition
         self._checkpoints = checkpoints
-        # Of the source there is. Without one nothing is promised; what was stays true, and ages.
-        self._progress: ReadingProgress | None = None
-        self._unreadable = UnreadableRecords()
-        self._patience = Patience(condition, policy.max_backoff_seconds)
-        self._backoff = Backoff(policy.max_backoff_seconds)
-        self._stopping = asyncio.Event()
-        # Held while records or offsets are handled, never while waiting for records: a revocation
-        # takes it, and `getmany` waits for the revocation.
-        self._in_hand = asyncio.Lock()
         self._checkpoint_due = 0.0  # monotonic seconds
-        self._stall_check_due = 0.0  # monotonic seconds
-
-    @property
-    def condition(self) -> ConsumerCondition:
-        """What the consumer is doing, and since when."""
-        return self._condition.current
 
     def tell_freshness(self) -> dict[Partition, PartitionFreshness]:
         """Return up to when all that its partitions held is applied, of those that it reads."""
@@ -83,155 +42,23 @@ class EventConsumer:
             return {}
         return self._tracker.promise(self._progress.applied_until())
 
-    async def run(self) -> None:
-        """Consume until `stop`, with a new source whenever one is lost or stuck.
-
-        Raises:
-            HaltError: too many records are invalid, or one cannot be read; starting again would
-                not help.
-        """
-        try:
-            while not self._stopping.is_set():
-                await self._run_source()
-        except HaltError as exc:
-            self._condition.note_trouble(str(exc))
-            self._condition.enter(ConsumerState.HALTED)
-            raise
-        self._condition.enter(ConsumerState.STOPPED)
-
-    def stop(self) -> None:
-        """Have `run` finish the poll in hand, commit what is held by then, and leave the group."""
-        self._stopping.set()
-        self._patience.wake()
-
-    async def _run_source(self) -> None:
-        self._condition.enter(ConsumerState.CONNECTING)
-        source = self._connect(self._give_up_partitions)
-        self._progress = source.progress
-        try:
-            grace = self._policy.drain_timeout_seconds + self._policy.close_timeout_seconds
-            await self._unless_stopped(self._consume(source), grace)
-        except UnreadablePollError as exc:
-            # What the poll had of other partitions is lost with it, so all is read again.
-            logger.exception("poll_unreadable")
-            self._unreadable.observe(exc)
-        except TransientError as exc:
-            self._condition.enter(ConsumerState.CONNECTING)
-            self._condition.note_trouble(str(exc))
-            # By the cause's type one tells a broker that is away from a setting that it refuses.
-            cause = type(exc.__cause__).__name__ if exc.__cause__ else None
-            logger.warning("kafka_connection_lost", error=type(exc).__name__, cause=cause)
-        finally:
-            # First of all: the source may go on to fetch behind records that are in hand.
-            self._progress = None
-            await self._close(source)
-            self._tracker.in_flight.clear()
-        await self._patience.sleep(self._backoff.next_delay(), self._stopping.is_set)
-
-    async def _close(self, source: RecordSourceProtocol) -> None:
-        grace = self._policy.close_timeout_seconds
-        if not await self._unless_stopped(source.close(), grace):
-            await source.abandon()
-
-    async def _consume(self, source: RecordSourceProtocol) -> None:
-        await self._unless_stopped(source.open())
-        if self._stopping.is_set():
-            return
-        self._condition.enter(ConsumerState.JOINING)
-        self._postpone_stall_check()
-        logger.info("consumer_connected", group_id=self._policy.group_id)
-        while not self._stopping.is_set():
-            await self._run_once(source)
-        async with self._in_hand:
-            await self._checkpoints.drain(source)
-
-    async def _run_once(self, source: RecordSourceProtocol) -> None:
-        poll = await self._next_poll(source)
-        self._show_assignment(source)
-        if not poll.records:
-            await self._check_for_stall(source)
-        async with self._in_hand:
-            if poll.records and poll.assignment == source.assignment:
-                await self._handle(source, poll)
-            if time.monotonic() >= self._checkpoint_due:
-                await self._checkpoints.take(source)
-                self._checkpoint_due = time.monotonic() + self._policy.commit_interval_seconds
-
-    async def _next_poll(self, source: RecordSourceProtocol) -> Poll:
-        """Return the next records, or none after the commit interval or when stopped.
-
-        Raises:
-            ConsumerStuckError: there was no answer: a rebalance does not come to its end.
-        """
-        try:
-            async with asyncio.timeout(self._policy.stuck_timeout_seconds):
-                poll = await self._unless_stopped(source.poll())
-        except TimeoutError as exc:
-            raise ConsumerStuckError from exc
-        return poll or Poll((), source.assignment)
-
-    async def _handle(self, source: RecordSourceProtocol, poll: Poll) -> None:
-        def is_abandoned() -> bool:
-            is_stale = poll.assignment != source.assignment
-            return self._stopping.is_set() or source.is_rebalancing or is_stale
-
-        async def until_available(attempt: Callable[[], Awaitable[Result]], /) -> Result:
-            return await self._patience.until_available(attempt, is_abandoned)
-
-        try:
-            await until_available(self._tracker.prepare)
-            handled = await self._handler.handle(poll.records, until_available)
-        except PollAbandonedError:
-            logger.info("poll_abandoned", records=len(poll.records))
-            return
+    async def _handle(
+        self, source: RecordSourceProtocol, poll: Poll, until_available: UntilAvailable
+    ) -> None:
+        await until_available(self._tracker.prepare)
+        handled = await self._handler.handle(poll.records, until_available)
         if poll.assignment == source.assignment:  # the revocation did not have to go ahead
             for position, entry_id in handled:
                 self._tracker.add(position, entry_id)
             source.progress.finish()
-        self._backoff.reset()
-        self._condition.note_progress()
-        self._postpone_stall_check()
 
-    async def _check_for_stall(self, source: RecordSourceProtocol) -> None:
-        """Ask the broker, now and then, whether there really is nothing to read.
+    async def _tend(self, source: RecordSourceProtocol) -> None:
+        if time.monotonic() >= self._checkpoint_due:
+            await self._checkpoints.take(source)
+            self._checkpoint_due = time.monotonic() + self._policy.commit_interval_seconds
 
-        Raises:
-            ConsumerStuckError: there is; or there should be an assignment by now.
-        """
-        if source.is_paused:
-            self._postpone_stall_check()
-        if time.monotonic() < self._stall_check_due:
-            return
-        self._postpone_stall_check()
-        try:
-            is_stuck = await source.is_stuck()
-        except PartitionsLostError:
-            return
-        if is_stuck:
-            raise ConsumerStuckError
+    async def _drain(self, source: RecordSourceProtocol) -> None:
+        await self._checkpoints.drain(source)
 
-    def _postpone_stall_check(self) -> None:
-        self._stall_check_due = time.monotonic() + self._policy.stuck_timeout_seconds
-
-    async def _give_up_partitions(self, source: RecordSourceProtocol) -> None:
-        """Finish or abandon the poll in hand, and drain; bounded, for the whole group waits."""
-        self._patience.wake()
-        try:
-            # Half of what the group allows, so that there is time left to join again.
-            async with asyncio.timeout(self._policy.rebalance_timeout_seconds / 2), self._in_hand:
-                await self._checkpoints.drain(source)
-        except TimeoutError:
-            logger.warning("partitions_given_up_undrained")
-        finally:
-            self._tracker.in_flight.clear()
-            self._show_assignment(source)
-
-    def _show_assignment(self, source: RecordSourceProtocol) -> None:
-        self._condition.note_assignment(
-            is_settled=not source.is_rebalancing, has_partitions=source.has_partitions
-        )
-
-    async def _unless_stopped(
-        self, work: Coroutine[Any, Any, Result], grace_seconds: float = 0
-    ) -> Result | None:
-        return await unless_stopped(self._stopping, work, grace_seconds)
+    def _forget(self) -> None:
+        self._tracker.in_flight.clear()

@@ -369,5 +369,8 @@ class UnarchivedBatchesProtocol(Protocol):
         ...
 
     async def forget(self, batch_ids: Sequence[BatchId]) -> None:
-        """Say that these are queued for the archive, or gone."""
+        """Say that these are queued for the archive, or gone.
+
+        One that was written without an archive since then is not forgotten.
+        """
         ...

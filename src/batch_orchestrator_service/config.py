@@ -4,9 +4,10 @@ Settings build nothing; nothing else reads the environment.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import SecretStr
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service_libs import settings as reading
@@ -20,6 +21,17 @@ from service_libs.settings import (
     Token,
     setting,
 )
+
+MIN_RETENTION_DAYS = 30  # longer than Kafka keeps requests, and than the gateway keeps keys (24 h)
+
+
+def _check_retention(days: int) -> int:
+    if days and days < MIN_RETENTION_DAYS:
+        raise PydanticCustomError("retention", f"0, or {MIN_RETENTION_DAYS} or more")
+    return days
+
+
+Retention = Annotated[int, Field(ge=0, le=36_500), AfterValidator(_check_retention)]
 
 # Read by docker-compose.yml, whose `.env` may be this process's environment, too.
 COMPOSITION_NAMES = frozenset({"BOS_PORT"})
@@ -85,6 +97,11 @@ class Settings(BaseSettings):
         {}, "The same for single phases: a JSON object, phase -> seconds."
     )
     max_resolutions: Count = setting(16, "Runs that are resolved at the same time.")
+    retention_days: Retention = setting(
+        400,
+        "Days after which ended runs, their requests and the audit are deleted; 0: never. At least"
+        f" {MIN_RETENTION_DAYS}, for a request must be known for as long as Kafka may bring it.",
+    )
 
 
 def load_settings(*, refuse_unknown: bool = False) -> Settings:

@@ -1,6 +1,7 @@
 """Which implementation serves which port. Everything lives as long as the application."""
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 
@@ -21,23 +22,31 @@ from batch_orchestrator_service.domain.advancing import Deadline
 from batch_orchestrator_service.events.decoding import consumed_topics
 from batch_orchestrator_service.implementations.postgres.engine import create_engine
 from batch_orchestrator_service.implementations.postgres.outbox import PostgresOutbox
+from batch_orchestrator_service.implementations.postgres.retention import PostgresOldRecords
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
 from batch_orchestrator_service.implementations.yaml_files.steps import load_steps
 from batch_orchestrator_service.kafka_consumer import EventConsumer
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.operating.commands import RunCommands
-from batch_orchestrator_service.protocols import OutboxProtocol, RunStoreProtocol
+from batch_orchestrator_service.operating.retention import Retention, RetentionPolicy
+from batch_orchestrator_service.protocols import (
+    OldRecordsProtocol,
+    OutboxProtocol,
+    RunStoreProtocol,
+)
+from batch_orchestrator_service.running.asking import Questions
 from batch_orchestrator_service.running.planning import Planner
 from batch_orchestrator_service.running.relay import Relay
 from batch_orchestrator_service.running.resolver import Resolver, ResolverPolicy
 from batch_orchestrator_service.running.watch import OverdueWatch
+from batch_orchestrator_service.signals import Signals
 from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor
 from service_libs.health_report import AboutService
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
+from service_libs.kafka.consumer import LoopPolicy
 from service_libs.kafka.dead_letter_format import DeadLetterFormat
 from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
-from service_libs.kafka.policy import SourcePolicy
 from service_libs.kafka.producer import KafkaProbe, KafkaProducerClient
 from service_libs.kafka.record_source import KafkaRecordSource
 from service_libs.metrics import ServiceMetrics
@@ -54,6 +63,8 @@ from service_libs.supervisor import Supervisor
 
 CLIENT_ID = "batch-orchestrator-service"
 LETTERS = DeadLetterFormat(service="batch_orchestrator_service", prefix="bos_dlq-")
+LEASE_FACTOR = 2.5  # BCS is asked twice at most, for the plan and for the texts
+STUCK_SECONDS = 60.0  # lag without progress, or a rebalance without end
 REBALANCE_FACTOR = 3  # how much longer than its session the group waits for a member
 
 
@@ -83,7 +94,13 @@ class SettingsProvider(Provider):
             version=version("batch-conductor-service"),
             environment=settings.environment.value,
             dependencies=("postgresql", "kafka"),
-            tasks=(EventConsumer.name, Resolver.name, Relay.name, OverdueWatch.name),
+            tasks=(
+                EventConsumer.name,
+                Resolver.name,
+                Retention.name,
+                OverdueWatch.name,
+                Relay.name,
+            ),
         )
 
 
@@ -98,9 +115,19 @@ class InfrastructureProvider(Provider):
     probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
     postgres = provide(PostgresProbe, provides=HealthProbeProtocol)
     kafka = provide(KafkaProbe, provides=HealthProbeProtocol)
-    store = provide(PostgresRunStore, provides=RunStoreProtocol)
     outbox = provide(PostgresOutbox, provides=OutboxProtocol)
+    old_records = provide(PostgresOldRecords, provides=OldRecordsProtocol)
     commands = provide(RunCommands)
+
+    @provide
+    def signals(self) -> Signals:
+        return Signals()
+
+    @provide
+    def store(
+        self, engine: AsyncEngine, clock: ClockProtocol, signals: Signals
+    ) -> RunStoreProtocol:
+        return PostgresRunStore(engine, clock, signals)
 
     @provide
     async def engine(self, settings: Settings) -> AsyncIterator[AsyncEngine]:
@@ -154,15 +181,20 @@ class ConsumingProvider(Provider):
         return deadlines(settings.phase_deadline_seconds, settings.phase_deadlines)
 
     @provide
-    def connect(self, settings: Settings, clock: ClockProtocol) -> Connect:
-        policy = SourcePolicy(
+    def loop_policy(self, settings: Settings) -> LoopPolicy:
+        rebalance_seconds = REBALANCE_FACTOR * settings.kafka_session_timeout_seconds
+        return LoopPolicy(
             bootstrap_servers=settings.kafka_bootstrap_servers,
             group_id=settings.kafka_consumer_group_id,
             client_id=CLIENT_ID,
             session_timeout_seconds=settings.kafka_session_timeout_seconds,
             request_timeout_seconds=settings.kafka_request_timeout_seconds,
-            rebalance_timeout_seconds=REBALANCE_FACTOR * settings.kafka_session_timeout_seconds,
+            rebalance_timeout_seconds=rebalance_seconds,
+            stuck_timeout_seconds=max(STUCK_SECONDS, 2 * rebalance_seconds),
         )
+
+    @provide
+    def connect(self, policy: LoopPolicy, clock: ClockProtocol) -> Connect:
         return lambda on_revoked: KafkaRecordSource(policy, consumed_topics(), on_revoked, clock)
 
     @provide
@@ -182,22 +214,39 @@ class ConsumingProvider(Provider):
 
 
 class RunningProvider(Provider):
-    """What has runs go on: planning, sending, and the look at what is overdue."""
+    """What has runs go on: planning, sending, the look at what is overdue and at what is old."""
 
     scope = Scope.APP
 
     resolver = provide(Resolver, provides=AnyOf[Resolver, BackgroundTaskProtocol])
+    retention = provide(Retention, provides=BackgroundTaskProtocol)
     watch = provide(OverdueWatch, provides=BackgroundTaskProtocol)
     relay = provide(Relay, provides=AnyOf[Relay, BackgroundTaskProtocol])
 
     @provide
-    def planner(self, settings: Settings, deadline: Deadline) -> Planner:
-        return Planner(load_steps(settings.pipeline_config_path), deadline)
+    def planner(self, settings: Settings) -> Planner:
+        return Planner(load_steps(settings.pipeline_config_path))
 
     @provide
-    def policy(self, settings: Settings) -> ResolverPolicy:
+    def questions(
+        self,
+        bcs: BatchConductorClientProtocol,
+        planner: Planner,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> Questions:
+        return Questions(bcs, planner, metrics, settings.bcs_timeout)
+
+    @provide
+    def retention_policy(self, settings: Settings) -> RetentionPolicy:
+        return RetentionPolicy(days=settings.retention_days)
+
+    @provide
+    def policy(self, settings: Settings, deadline: Deadline) -> ResolverPolicy:
         return ResolverPolicy(
-            bcs_timeout_seconds=settings.bcs_timeout, max_resolutions=settings.max_resolutions
+            lease=timedelta(seconds=LEASE_FACTOR * settings.bcs_timeout),
+            deadline=deadline,
+            max_resolutions=settings.max_resolutions,
         )
 
     @provide

@@ -17,7 +17,8 @@ class Metrics(ServiceMetrics):
         "bos_phase_outcomes_total{effect}", "Phase outcomes consumed by what they did."
     )
     runs_ended = counter("bos_runs_ended_total{state}", "Runs that ended, by how.")
-    # outcome: planned, nothing_to_do, rejected, postponed. The last means that BCS is away.
+    # outcome: planned, nothing_to_do, rejected, and three that wait: postponed (BCS is away),
+    # degraded (it doubts), fault (it refuses, fails or answers nonsense: somebody has to look).
     resolutions = counter(
         "bos_resolutions_total{outcome}", "Questions to BCS by what became of the run."
     )
@@ -40,6 +41,8 @@ class Metrics(ServiceMetrics):
         "bos_messages_sent_total{outcome}",
         "Messages by whether the broker took them; a failure is tried again.",
     )
+    # kind: runs, batches, notes (of the audit, and outcomes that moved nothing).
+    deleted = counter("bos_deleted_total{kind}", "What was deleted, for it was old.")
     # One state is 1, the others 0.
     consumer_state = gauge("bos_consumer_state{state}", "What the consumer is doing.")
 

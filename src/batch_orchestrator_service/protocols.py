@@ -11,6 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from batch_orchestrator_service.domain.accepting import Decision
+from batch_orchestrator_service.domain.advancing import Effect, Outcome
 from batch_orchestrator_service.domain.models import BatchState, Request, Run
 from batch_orchestrator_service.events.messages import OutgoingMessage
 
@@ -22,6 +23,14 @@ class AuditEntry:
     request: Request
     decision: Decision
     run_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnusedOutcome:
+    """An outcome that moved nothing, and why."""
+
+    outcome: Outcome
+    effect: Effect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,7 @@ class BatchTransactionProtocol(Protocol):
         state: BatchState,
         messages: Sequence[OutgoingMessage] = (),
         audit: Sequence[AuditEntry] = (),
+        unused: Sequence[UnusedOutcome] = (),
     ) -> None:
         """Write what differs, what is to be sent, and what is to be remembered: all or nothing.
 
@@ -95,6 +105,28 @@ class RunStoreProtocol(Protocol):
 
     async def count_stalled(self, now: datetime) -> int:
         """Return how many phases are overdue."""
+        ...
+
+
+class OldRecordsProtocol(Protocol):
+    """What nobody asks for any more; each method deletes so many at most, and returns how many.
+
+    Whoever is called again until nothing is left has deleted all that was old.
+    """
+
+    async def delete_runs(self, days: int, count: int) -> int:
+        """Delete runs that ended so long ago and whose messages are sent, with all of theirs.
+
+        More than `count` may go: all that are old of so many batches.
+        """
+        ...
+
+    async def delete_batches(self, days: int, count: int) -> int:
+        """Delete batches without runs of which nothing was said for so long."""
+        ...
+
+    async def delete_notes(self, days: int, count: int) -> int:
+        """Delete entries of the audit, and outcomes that moved nothing, that are so old."""
         ...
 
 

@@ -30,8 +30,10 @@ def initialize_metrics(registry: CollectorRegistry) -> Metrics:
     for state in RunState:
         if state.has_ended:
             metrics.runs_ended.labels(state.value)
-    for outcome in ("planned", "nothing_to_do", "rejected", "postponed"):
+    for outcome in ("planned", "nothing_to_do", "rejected", "postponed", "degraded", "fault"):
         metrics.resolutions.labels(outcome)
+    for kind in ("runs", "batches", "notes"):
+        metrics.deleted.labels(kind)
     for outcome in ("success", "failure"):
         metrics.messages_sent.labels(outcome)
     return metrics

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from common_core.envelope import Count, EventModel, Identifier, Text
+from common_core.envelope import Count, EventModel, Identifier, OptionalText, Text
 
 MAX_REFERENCE_LENGTH = 100  # characters, of pipelines and assignments
 MAX_REASON_LENGTH = 500  # characters
@@ -53,7 +53,7 @@ class BatchRegistered(EventModel):
     essay_ids: tuple[Identifier, ...] = ()
     course_code: Text
     user_id: UserId
-    class_id: Text | None = None
+    class_id: OptionalText = None
     student_prompt_ref: dict[str, Any] | None = None
 
 
@@ -69,6 +69,7 @@ class BatchEssaysReady(EventModel):
 
     batch_id: Identifier
     ready_essays: tuple[EssayText, ...]
+    student_prompt_ref: dict[str, Any] | None = None
 
 
 class BatchContentProvisioningCompletedV1(EventModel):

@@ -81,6 +81,18 @@ class SettingsError(ServiceError):
     code = "bad_setting"
 
 
+class PipelineConfigurationError(ServiceError):
+    """The pipeline file has faults."""
+
+    code = "pipeline_configuration"
+
+    def __init__(self, source: str, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__(
+            "\n".join([f"{source}: {len(faults)} fault(s)", *(f"  {f}" for f in faults)])
+        )
+
+
 class HaltError(ServiceError):
     """A person has to look: to go on would do harm, or lead to the same place again.
 

@@ -40,6 +40,15 @@ class Wakeups:
         self._woken.clear()
         await until_set(self._woken, seconds)
 
+    def begin_look(self) -> None:
+        """Say that a look for work begins: whatever is woken for from now on ends the next rest."""
+        self._woken.clear()
+
+    async def rest(self, seconds: float | None = None) -> None:
+        """Wait until woken since the last look began, at most that long; not after the stop."""
+        if not self.is_stopping:
+            await until_set(self._woken, seconds)
+
     async def pause(self, seconds: float) -> None:
         """Wait that long, or until the stop; after the stop never long."""
         if self.is_stopping:

@@ -1,7 +1,6 @@
 """The gateway as a process: its start, its end, and what it survives."""
 
 import asyncio
-import json
 import signal
 from collections.abc import AsyncIterator, Iterator
 
@@ -16,7 +15,7 @@ from tests.support.gateway.streams import listening
 from tests.support.gateway.tokens import bearer
 from tests.support.gateway.web import Web, batch, served_web
 from tests.support.kafka import unique
-from tests.support.processes import address_of
+from tests.support.processes import ServiceProcess, address_of
 from tests.support.topics import ensure_topics
 
 BODY = {"requested_pipeline": "nlp"}
@@ -48,21 +47,42 @@ async def click(address: str, batch_id: str, key: str | None = None) -> httpx.Re
         return await client.post(pipelines_path(batch_id), json=BODY, headers=headers)
 
 
-async def test_it_starts_and_ends_while_all_else_is_away() -> None:
+@pytest.fixture(scope="module")
+def lonely() -> Iterator[tuple[ServiceProcess, str]]:
+    """A gateway while all else is away; it ends in order all the same."""
     settings = {"REDIS_URL": "redis://127.0.0.1:1", "KAFKA_SEND_TIMEOUT_SECONDS": 1.5}
-
     with gateway_process(**settings) as (process, address):
-        async with httpx.AsyncClient(base_url=address) as client:
-            ready = await client.get("/readyz")
-            status = await client.get(status_path("batch-1"), headers=bearer())
-        taken = await click(address, "batch-1")
-
-        assert ready.status_code == 200
-        assert status.json()["code"] == "status_unavailable"
-        assert taken.json()["code"] == "not_acknowledged"
+        yield process, address
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
     assert not [line for line in process.log if line["level"] in {"error", "critical"}]
+
+
+async def test_it_serves_while_all_else_is_away(lonely: tuple[ServiceProcess, str]) -> None:
+    _, address = lonely
+    async with httpx.AsyncClient(base_url=address) as client:
+        ready = await client.get("/readyz")
+        status = await client.get(status_path("batch-1"), headers=bearer())
+    taken = await click(address, "batch-1")
+
+    assert ready.status_code == 200
+    assert status.json()["code"] == "status_unavailable"
+    assert taken.json()["code"] == "not_acknowledged"
+
+
+async def test_what_a_caller_sends_stays_within_the_line_that_it_is_logged_in(
+    lonely: tuple[ServiceProcess, str],
+) -> None:
+    process, address = lonely
+    forged = '"}%0a{"event":"request_audited","user_id":"admin"}'
+    async with httpx.AsyncClient(base_url=address) as client:
+        await client.get(f"/v1/batches/{forged}/status", headers=bearer("forger"))
+    line = await asyncio.to_thread(process.wait_for_event, "request_audited")
+    while line["user_id"] != "forger":
+        line = await asyncio.to_thread(process.wait_for_event, "request_audited")
+
+    assert line["batch_id"] == '"}\n{"event":"request_audited","user_id":"admin"}'
+    assert not [one for one in process.log if one.get("user_id") == "admin"]
 
 
 @pytest.mark.parametrize(
@@ -114,20 +134,11 @@ async def test_it_ends_in_order_with_requests_and_streams_open(
     assert process.log[-1]["event"] == "stopped"
 
 
-@pytest.mark.parametrize(
-    ("failpoint", "sent_before"), [("gateway.claimed", 0), ("gateway.acknowledged", 1)]
-)
 async def test_a_click_survives_the_gateway_s_death(
-    web: Web,
-    kafka: str,
-    commands: Commands,
-    own_redis: ValkeyServer,
-    failpoint: str,
-    sent_before: int,
+    web: Web, kafka: str, commands: Commands, own_redis: ValkeyServer
 ) -> None:
     """Killed before the send, or between the broker's word and ours: the retry has the same id."""
-    name, key = unique("batch"), "one click"
-    web.put(batch(name))
+    sent_before = {"gateway.claimed": 0, "gateway.acknowledged": 1}
     settings = {
         "BOS_URL": web.url,
         "KAFKA_BOOTSTRAP_SERVERS": kafka,
@@ -135,38 +146,37 @@ async def test_a_click_survives_the_gateway_s_death(
         "KAFKA_SEND_TIMEOUT_SECONDS": 1.2,
         "RATE_LIMIT_PIPELINES_BURST": 20,  # whoever is told to try again in a second does
     }
-    dying = new_gateway(**settings, FAILPOINT=failpoint)
+    dying = {name: new_gateway(**settings, FAILPOINT=name) for name in sent_before}
+    batches = {name: unique("batch") for name in sent_before}
     with gateway_process(**settings) as (_, address):
-        with pytest.raises(httpx.TransportError):
-            await click(address_of(dying), name, key)
-        assert dying.wait() == KILLED
-        dying.close()
-        in_flight = await click(address, name, key)
-        answers = [in_flight]
-        while answers[-1].status_code == 409:
-            await asyncio.sleep(float(answers[-1].headers["Retry-After"]))
-            answers.append(await click(address, name, key))
-        again = await click(address, name, key)
+        places = {name: address_of(process) for name, process in dying.items()}
+        for name in dying:
+            web.put(batch(batches[name]))
+        deaths = [click(places[name], batches[name], name) for name in dying]
+        ends = await asyncio.gather(*deaths, return_exceptions=True)
+        answers = await asyncio.gather(
+            *(click_until_taken(address, batches[name], name) for name in dying)
+        )
+        assert all(isinstance(end, httpx.TransportError) for end in ends)
+        for process in dying.values():
+            assert process.wait() == KILLED
+            process.close()
+        again = [await click(address, batches[name], name) for name in dying]
 
-    assert in_flight.json()["code"] == "request_in_flight"
-    assert answers[-1].status_code == 202
-    assert again.json() == answers[-1].json()
-    sent = await commands.until(name, sent_before + 1)
-    assert {one["data"]["request_id"] for one in sent} == {again.json()["request_id"]}
-    assert {one["correlation_id"] for one in sent} == {again.json()["correlation_id"]}
-    assert len(sent) == sent_before + 1
+    for name, tried, repeated in zip(dying, answers, again, strict=True):
+        assert tried[0].json()["code"] == "request_in_flight"
+        assert tried[-1].status_code == 202
+        assert repeated.json() == tried[-1].json()
+        sent = await commands.until(batches[name], sent_before[name] + 1)
+        assert {one["data"]["request_id"] for one in sent} == {tried[-1].json()["request_id"]}
+        assert {one["correlation_id"] for one in sent} == {tried[-1].json()["correlation_id"]}
+        assert len(sent) == sent_before[name] + 1
 
 
-async def test_an_error_of_the_library_is_json_and_no_ids_are_forged(web: Web) -> None:
-    """What a caller puts into names and headers stays within the one line that it is logged in."""
-    with gateway_process(BOS_URL=web.url) as (process, address):
-        async with httpx.AsyncClient(base_url=address) as client:
-            forged = '"}%0a{"event":"request_audited","user_id":"admin"}'
-            await client.get(f"/v1/batches/{forged}/status", headers=bearer())
-            await client.get("/v1/batches/b/status", headers=bearer("t\u2028admin"))
-    lines = [line for line in process.output if "request_audited" in line]
-
-    assert len(lines) == 2
-    for line in lines:
-        assert json.loads(line)["user_id"] in {"teacher", None}
-        assert "\u2028" not in line
+async def click_until_taken(address: str, batch_id: str, key: str) -> list[httpx.Response]:
+    """Try again for as long as the first try is on its way; return all answers."""
+    answers = [await click(address, batch_id, key)]
+    while answers[-1].status_code == 409:
+        await asyncio.sleep(float(answers[-1].headers["Retry-After"]))
+        answers.append(await click(address, batch_id, key))
+    return answers

@@ -21,22 +21,29 @@ from batch_orchestrator_service.implementations.memory.runs import (
 from batch_orchestrator_service.implementations.postgres.outbox import PostgresOutbox
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
 from batch_orchestrator_service.protocols import OutboxProtocol, RunStoreProtocol
+from batch_orchestrator_service.signals import Signals
 from service_libs.clock import SystemClock
 from tests.support.bos_database import bos_database_url, bos_engine
-from tests.support.orchestrating import NOON, Bench, named, request
+from tests.support.orchestrating import NOON, Bench, named, planned, request
 
 __all__ = ["bos_database_url", "bos_engine"]
 
 Stores = tuple[RunStoreProtocol, OutboxProtocol]
 
 
+@pytest.fixture
+def signals() -> Signals:
+    """What the store wakes others by."""
+    return Signals()
+
+
 @pytest.fixture(params=["memory", "postgres"])
-def stores(request: pytest.FixtureRequest, bos_engine: AsyncEngine) -> Stores:
+def stores(request: pytest.FixtureRequest, bos_engine: AsyncEngine, signals: Signals) -> Stores:
     """Each store with its outbox, empty."""
     if request.param == "memory":
         runs = MemoryRuns()
-        return MemoryRunStore(runs), MemoryOutbox(runs)
-    return PostgresRunStore(bos_engine, SystemClock()), PostgresOutbox(bos_engine)
+        return MemoryRunStore(runs, signals), MemoryOutbox(runs)
+    return PostgresRunStore(bos_engine, SystemClock(), signals), PostgresOutbox(bos_engine)
 
 
 @pytest.fixture
@@ -229,3 +236,23 @@ async def test_a_phase_that_is_overdue_is_reported_once(store: RunStoreProtocol)
     bench.report(run, "spellcheck", "e1")
     await keep(store, bench)
     assert await store.count_stalled(NOON + timedelta(minutes=30)) == 0
+
+
+async def test_who_waits_for_work_is_woken_by_what_is_saved(
+    stores: Stores, signals: Signals
+) -> None:
+    bench = Bench.ready("e1")
+    bench.click(request("click"))
+    for wakeups in (signals.due, signals.unsent):
+        wakeups.begin_look()
+
+    await keep(stores[0], bench)
+    async with asyncio.timeout(5):
+        await signals.due.rest()
+    run = bench.begin()
+    assert run is not None
+    bench.plan(run, planned("nlp"))
+    await keep(stores[0], bench)
+
+    async with asyncio.timeout(5):
+        await signals.unsent.rest()

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_conductor_service.domain.pipelines import PipelineCatalog
-from batch_conductor_service.exceptions import PipelineConfigurationError
 from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
 from batch_conductor_service.models import BatchCompletionSummary, BatchId
 from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineRules
+from service_libs.exceptions import PipelineConfigurationError
 from tests.support.fuzzing import STRANGE_JSON, broken_bytes, mutated_json, tries
 from tests.support.pipelines import PIPELINES_FILE
 

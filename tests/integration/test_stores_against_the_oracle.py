@@ -3,12 +3,15 @@
 Many histories share a store, each as a batch of its own, and their records are mixed in polls.
 """
 
+import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from random import Random
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -29,11 +32,13 @@ from tests.support.repositories import IN_LANES, redis_repository
 HISTORIES = 12  # in one store at a time
 ROUNDS = range(30)
 POSTGRES_ROUNDS = range(100, 115)
+EXAMPLES = 15  # for Hypothesis, each of so many histories
 
 
 def mixed_histories(rng: Random) -> list[History]:
-    """Return histories of different batches; some are read long after they were sent."""
-    made = [renamed(make_history(rng), f"batch-{number}") for number in range(HISTORIES)]
+    """Return histories of batches that nobody else has; some are read long after they were sent."""
+    prefix = uuid.uuid4().hex
+    made = [renamed(make_history(rng), f"{prefix}-{number}") for number in range(HISTORIES)]
     return [_read_late(each) if rng.random() < 0.5 else each for each in made]
 
 
@@ -105,12 +110,32 @@ async def test_postgres_answers_as_the_oracle_does(migrated_engine: AsyncEngine,
 async def test_redis_with_postgres_behind_it_answers_as_the_oracle_does(
     redis_url: str, migrated_engine: AsyncEngine, seed: int
 ) -> None:
-    """Redis is emptied now and then, when Postgres has everything, and once more at the end."""
-    rng = Random(seed)
-    histories = mixed_histories(rng)
-    archive = PostgresBatchStateRepository(migrated_engine, DEPENDENCIES)
     policy = IN_LANES if seed % 2 else None
 
+    assert not await find_differences_of_both(redis_url, migrated_engine, Random(seed), policy)
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.randoms(use_true_random=False), st.sampled_from([None, IN_LANES]))
+async def test_no_histories_that_hypothesis_finds_are_answered_otherwise(
+    redis_url: str, migrated_engine: AsyncEngine, rng: Random, policy: RedisPolicy | None
+) -> None:
+    assert not await find_differences_of_both(redis_url, migrated_engine, rng, policy)
+
+
+async def find_differences_of_both(
+    redis_url: str, engine: AsyncEngine, rng: Random, policy: RedisPolicy | None
+) -> list[str]:
+    """Tell what Redis with Postgres behind it answers otherwise, and then what Postgres does.
+
+    Redis is emptied now and then, when Postgres has everything, and once more at the end.
+    """
+    histories = mixed_histories(rng)
+    archive = PostgresBatchStateRepository(engine, DEPENDENCIES)
     async with (
         Redis.from_url(redis_url) as redis,
         open_queue(redis_url) as queue,
@@ -125,7 +150,4 @@ async def test_redis_with_postgres_behind_it_answers_as_the_oracle_does(
         await persist(queue, archive)
         found = await find_differences(service, histories)
         await redis.flushall()
-        found_after_loss = await find_differences(service, histories)
-
-    assert not found
-    assert not found_after_loss
+        return found + await find_differences(service, histories)

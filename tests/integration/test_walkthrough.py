@@ -6,6 +6,7 @@ from tests.support.house import ROOT, load_house, named_paths
 
 # Before a poll is handled and after Postgres has it; and before the application has a request.
 AROUND_THE_EVENT = {
+    "service_libs/kafka/consumer.py",
     "service_libs/kafka/record_source.py",
     "batch_conductor_service/kafka_consumer.py",
     "batch_conductor_service/consuming/checkpoints.py",

@@ -19,8 +19,10 @@ from batch_orchestrator_service.implementations.memory.runs import (
 )
 from batch_orchestrator_service.implementations.yaml_files.steps import load_steps
 from batch_orchestrator_service.metrics import Metrics
+from batch_orchestrator_service.running.asking import Questions
 from batch_orchestrator_service.running.planning import Planner
 from batch_orchestrator_service.running.resolver import Resolver, ResolverPolicy
+from batch_orchestrator_service.signals import Signals
 from common_core.events import ELSBatchPhaseOutcomeV1, ProcessedEssay
 from common_core.flow import (
     BatchEssaysReady,
@@ -45,7 +47,9 @@ class Orchestra:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.runs = MemoryRuns()
-        self.store, self.outbox = MemoryRunStore(self.runs), MemoryOutbox(self.runs)
+        self.signals = Signals()
+        self.store = MemoryRunStore(self.runs, self.signals)
+        self.outbox = MemoryOutbox(self.runs)
         deadline = deadlines(3600, {"nlp": 60})
         self.requests = ClientBatchPipelineRequestHandler(self.store, self.metrics, self.clock)
         self.facts = BatchFactsHandler(self.store, self.metrics, self.clock, deadline)
@@ -55,11 +59,11 @@ class Orchestra:
         )
         self.resolver = Resolver(
             self.store,
-            self.client,
-            Planner(load_steps(PIPELINES_FILE), deadline),
+            Questions(self.client, Planner(load_steps(PIPELINES_FILE)), self.metrics, 0.3),
             self.metrics,
             self.clock,
-            ResolverPolicy(bcs_timeout_seconds=0.3),
+            ResolverPolicy(lease=timedelta(seconds=10), deadline=deadline),
+            self.signals,
         )
 
     async def make_ready(self, *essays: str, user: str = "teacher") -> None:

@@ -60,7 +60,11 @@ def bos_process(
 
 @dataclass
 class Journal:
-    """All that was sent about batches, by topic, in the order in which it was read."""
+    """All that was sent about batches, by topic.
+
+    What BOS sends stands in the order in which it was read, and before what follows from it: the
+    outcomes that neighbours send are entered before they are sent.
+    """
 
     records: list[tuple[str, dict[str, Any], bytes]] = field(default_factory=list)
 
@@ -88,26 +92,24 @@ class Journal:
             for essay in envelope["data"]["essays_to_process"]
         }
 
-    def contradictions(self) -> list[tuple[bytes, bytes]]:
-        """Return what was sent twice under one id, in different bytes."""
-        seen: dict[str, bytes] = {}
-        return [
-            (seen[envelope["event_id"]], raw)
-            for _, envelope, raw in self.records
-            if seen.setdefault(envelope["event_id"], raw) != raw
-        ]
+    @property
+    def sent_by_bos(self) -> list[bytes]:
+        """What BOS has sent, in the order in which it was read."""
+        return [raw for topic, _, raw in self.records if topic in COMMANDS or topic == COMPLETED]
 
 
 class Neighbours:
     """ELS, the spellchecker and CJ: they hear commands, and say how phases ended.
 
-    `failing` has the essays that fail in a phase; a phase in `silent` gets no outcome.
+    `failing` has the essays that fail in a phase, `missing` those that its outcome does not name; a
+    phase in `silent` gets no outcome, one in `critical` fails as a whole.
     """
 
     def __init__(self, producer: AIOKafkaProducer, journal: Journal) -> None:
         self._producer = producer
         self.journal = journal
         self.failing: dict[str, frozenset[str]] = {}
+        self.missing: dict[str, frozenset[str]] = {}
         self.silent: set[str] = set()
         self.critical: set[str] = set()
 
@@ -165,7 +167,11 @@ class Neighbours:
     async def answer(self, phase: str, command: Mapping[str, Any]) -> None:
         """Say how the phase ended for the essays of the command."""
         batch = command["data"]["entity_id"]
-        asked = [one["essay_id"] for one in command["data"]["essays_to_process"]]
+        asked = [
+            one["essay_id"]
+            for one in command["data"]["essays_to_process"]
+            if one["essay_id"] not in self.missing.get(phase, frozenset())
+        ]
         failed = [one for one in asked if one in self.failing.get(phase, frozenset())]
         done = [one for one in asked if one not in failed]
         if phase == "spellcheck":
@@ -238,7 +244,10 @@ class Neighbours:
             "correlation_id": correlation_id or str(uuid.uuid4()),
             "data": data,
         }
-        await self._producer.send_and_wait(topic, json.dumps(envelope).encode(), key=key.encode())
+        value = json.dumps(envelope).encode()
+        if topic == OUTCOMES:
+            self.journal.records.append((topic, envelope, value))
+        await self._producer.send_and_wait(topic, value, key=key.encode())
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import uuid
 
 from tests.support.flow import Neighbours, get_state
+from tests.support.flow_oracle import judge
 from tests.support.waiting import eventually
 
 ESSAYS = ("e1", "e2", "e3")
@@ -11,6 +12,22 @@ ESSAYS = ("e1", "e2", "e3")
 def new_batch() -> str:
     """Return the id of a batch that nobody has heard of."""
     return f"batch-{uuid.uuid4().hex}"
+
+
+async def judged(neighbours: Neighbours, address: str, *batches: str) -> list[str]:
+    """Return what is wrong with all that was sent about the batches, and with what BOS shows."""
+    states = {batch: await get_state(address, batch) for batch in batches}
+    return judge(neighbours.journal, states)
+
+
+async def until_known(address: str, batch: str) -> None:
+    """Wait until BOS knows that the batch is ready."""
+
+    async def is_known() -> bool:
+        state = await get_state(address, batch)
+        return state.get("batch_status") == "ready_for_pipeline_execution"
+
+    await eventually(is_known, timeout_seconds=60, what="a batch that is ready")
 
 
 async def until_ended(neighbours: Neighbours, batch: str, runs: int = 1) -> None:

@@ -50,8 +50,10 @@ async def redis_repository(
     repository = RedisCachedBatchStateRepositoryImpl(
         client, planner, breakers, waiting or WaitingEntries()
     )
-    yield RedisSetup(repository=repository, client=client, metrics=metrics)
-    await client.close()
+    try:
+        yield RedisSetup(repository=repository, client=client, metrics=metrics)
+    finally:  # uvloop does not end while a connection is open, so neither would a test that fails
+        await client.close()
 
 
 def redis_probe(url: str, policy: RedisPolicy | None = None) -> RedisProbe:

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
+from api_gateway_service.implementations.redis_connection_impl import GatewayRedis, Script
 from api_gateway_service.models.values import Claim, ClaimOutcome, RequestRecord
 from api_gateway_service.protocols import IdempotencyStoreProtocol
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.redis.connections import script_text
 
 KEPT_SECONDS = 24 * 3600
 MAX_KEPT = 50_000  # by a process; the longest unused go first
+
+_CLAIM, _CHANGE = Script("claim"), Script("change")
 
 
 class RedisIdempotencyStore:
@@ -28,21 +29,18 @@ class RedisIdempotencyStore:
     def __init__(self, redis: GatewayRedis, *, in_flight_seconds: float) -> None:
         self._redis = redis
         self._in_flight_ms = int(in_flight_seconds * 1000)
-        self._claim = redis.client.register_script(script_text(__package__, "claim"))
-        self._change = redis.client.register_script(script_text(__package__, "change"))
 
     async def claim(self, request_id: UUID, record: RequestRecord) -> Claim:
-        outcome, correlation_id, accepted_at = await self._redis.ask(
-            lambda: self._claim(
-                keys=[_key(request_id)],
-                args=[
-                    record.fingerprint,
-                    str(record.correlation_id),
-                    record.accepted_at.isoformat(),
-                    self._in_flight_ms,
-                    KEPT_SECONDS,
-                ],
-            )
+        outcome, correlation_id, accepted_at = await self._redis.run(
+            _CLAIM,
+            [_key(request_id)],
+            [
+                record.fingerprint,
+                str(record.correlation_id),
+                record.accepted_at.isoformat(),
+                self._in_flight_ms,
+                KEPT_SECONDS,
+            ],
         )
         return Claim(
             outcome=ClaimOutcome(outcome),
@@ -60,8 +58,7 @@ class RedisIdempotencyStore:
         await self._set(request_id, "until", "0")
 
     async def _set(self, request_id: UUID, field: str, value: str) -> None:
-        keys, args = [_key(request_id)], [field, value]
-        await self._redis.ask(lambda: self._change(keys=keys, args=args))
+        await self._redis.run(_CHANGE, [_key(request_id)], [field, value])
 
 
 @dataclass(slots=True)

@@ -3,56 +3,39 @@
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from limits import RateLimitItemPerSecond
-from limits.aio.storage import RedisStorage
-from limits.aio.strategies import MovingWindowRateLimiter
-
-from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
+from api_gateway_service.implementations.redis_connection_impl import GatewayRedis, Script
 from api_gateway_service.models.values import Standing, Window, WindowState
 from api_gateway_service.protocols import RateLimiterProtocol
 from service_libs.exceptions import StoreUnavailableError
 
 MAX_KEYS = 50_000  # remembered by a process; the longest unused go first
-KEY_PREFIX = "gateway:limits"
+
+_HIT = Script("hit")
 
 
 class RedisRateLimiter:
-    """`RateLimiterProtocol` on `limits`: a window is a list of times, judged and kept by a script.
+    """`RateLimiterProtocol` in Redis, for all replicas; one round trip for all windows.
 
     Raises `StoreUnavailableError` where Redis does not answer.
     """
 
-    def __init__(self, redis: GatewayRedis, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, redis: GatewayRedis) -> None:
         self._redis = redis
-        self._now = now
-        # The connections are given; the type of the options leaves them out.
-        connections: dict[str, Any] = {"connection_pool": redis.client.connection_pool}
-        storage = RedisStorage(
-            "async+redis://", implementation="redispy", key_prefix=KEY_PREFIX, **connections
-        )
-        self._limiter = MovingWindowRateLimiter(storage)
 
     async def hit(self, windows: Sequence[Window], key: str) -> Standing:
-        return await self._redis.ask(lambda: self._hit(windows, key))
-
-    async def _hit(self, windows: Sequence[Window], key: str) -> Standing:
-        refused_by = None
-        for number, window in enumerate(windows):
-            if not await self._limiter.hit(_item(window), key):
-                refused_by = number
-                break
-        states = [await self._state(window, key) for window in windows]
-        return _standing(states, refused_by)
-
-    async def _state(self, window: Window, key: str) -> WindowState:
-        stats = await self._limiter.get_window_stats(_item(window), key)
-        return WindowState(
-            window=window,
-            remaining=max(0, stats.remaining),
-            reset_seconds=min(window.seconds, max(0.0, stats.reset_time - self._now())),
-        )
+        keys = [_key(window, key) for window in windows]
+        arguments = [n for one in windows for n in (one.amount, one.seconds * 1000)]
+        refused_by, *counts = await self._redis.run(_HIT, keys, arguments)
+        states = [
+            WindowState(
+                window=window,
+                remaining=max(0, window.amount - counts[2 * number]),
+                reset_seconds=counts[2 * number + 1] / 1000,
+            )
+            for number, window in enumerate(windows)
+        ]
+        return _standing(states, refused_by - 1 if refused_by else None)
 
 
 class ProcessRateLimiter:
@@ -106,8 +89,9 @@ class FallbackRateLimiter:
             return await self._own.hit(windows, key)
 
 
-def _item(window: Window) -> RateLimitItemPerSecond:
-    return RateLimitItemPerSecond(window.amount, window.seconds, namespace=window.name)
+def _key(window: Window, key: str) -> str:
+    """Return the list of a window's hits; it is kept for as long as the window is."""
+    return f"gateway:limit:{window.name}:{key}"
 
 
 def _standing(states: Sequence[WindowState], refused_by: int | None) -> Standing:

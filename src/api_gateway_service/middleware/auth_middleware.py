@@ -40,8 +40,8 @@ class AuthMiddleware:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and context_of(scope).route.is_protected:
-            context = context_of(scope)
+        context = context_of(scope)
+        if context.route.is_protected:
             try:
                 context.principal = await self._verifier.verify(_token(scope))
             except UnauthenticatedError as exc:

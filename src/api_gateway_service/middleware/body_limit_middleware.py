@@ -25,9 +25,6 @@ class BodyLimitMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         announced = _announced_length(scope)
         body = _Body(receive, announced)
         app: ASGIApp = self._app

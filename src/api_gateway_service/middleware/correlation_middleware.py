@@ -37,9 +37,6 @@ class CorrelationMiddleware:
         self._monitor = monitor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         context = RequestContext(
             correlation_id=_correlation_id(scope),
             route=match_route(scope["path"]),

@@ -13,9 +13,6 @@ class FaultMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         has_begun = has_ended = False
 
         async def send_watched(message: Message) -> None:

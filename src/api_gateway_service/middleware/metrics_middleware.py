@@ -18,9 +18,6 @@ class MetricsMiddleware:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         context = context_of(scope)
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
         endpoint = context.route.template

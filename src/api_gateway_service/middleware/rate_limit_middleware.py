@@ -36,7 +36,8 @@ class RateLimitMiddleware:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (context := context_of(scope)).principal is not None:
+        context = context_of(scope)
+        if context.principal is not None:
             template = context.route.template
             windows = self._limits.of(template)
             key = f"{template}:{_name(context.principal.user_id)}"

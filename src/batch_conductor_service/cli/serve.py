@@ -17,8 +17,8 @@ def serve() -> None:
     settings = load_settings(refuse_unknown=True)  # refused before anything is loaded
 
     from batch_conductor_service.app import create_app
-    from batch_conductor_service.exceptions import PipelineConfigurationError
     from batch_conductor_service.startup_setup import build_container, check_configuration
+    from service_libs.exceptions import PipelineConfigurationError
     from service_libs.serving import ServedService
     from service_libs.serving import serve as serve_until_stopped
 

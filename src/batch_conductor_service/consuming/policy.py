@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from service_libs.kafka.policy import DeadLetterLimit, SourcePolicy
+from service_libs.kafka.consumer import LoopPolicy
+from service_libs.kafka.policy import DeadLetterLimit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConsumerPolicy(SourcePolicy):
+class ConsumerPolicy(LoopPolicy):
     """Everything about consumption that is set from outside.
 
     Attributes:
@@ -15,10 +16,6 @@ class ConsumerPolicy(SourcePolicy):
             Postgres to hold what was applied. What it does not hold by then is read again. The
             rebalance must take longer.
         drain_look_seconds: between two looks at what Postgres holds, while it is waited for.
-        close_timeout_seconds: longest wait at the stop for the broker to let go.
-        stuck_timeout_seconds: lag without progress, or a rebalance without end, after which a
-            new source is made; must exceed the rebalance.
-        max_backoff_seconds: longest wait between two tries.
         max_clock_skew_seconds: how far a sender's clock, the broker's and ours may be apart.
         queue_high_water: updates waiting for Postgres that pause consumption; half resumes it.
         queue_high_water_bytes: the same of their bytes, so that Redis has room for large ones, too.
@@ -26,9 +23,6 @@ class ConsumerPolicy(SourcePolicy):
 
     client_id: str = "batch-conductor-service"
     drain_look_seconds: float = 0.05
-    close_timeout_seconds: float = 1
-    stuck_timeout_seconds: float = 60
-    max_backoff_seconds: float = 5
     queue_high_water: int = 50_000
     max_clock_skew_seconds: float = 60
     queue_high_water_bytes: int = 64 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Pipelines: named graphs of steps, their faults and their order.
+"""Pipelines: named graphs of steps, and their order.
 
 Pure; imports only the standard library. Everything here is linear in steps and dependencies, but
 for the heap that keeps the order of the file.
@@ -123,7 +123,7 @@ def topological_order(steps: Sequence[PipelineStep]) -> tuple[PipelineStep, ...]
     """Return the steps with dependencies first; of those that are free, in the order of the file.
 
     Raises:
-        ValueError: the graph has a cycle; `find_cycles` names it.
+        ValueError: the graph has a cycle; a file with one is refused before.
     """
     place = {step.name: index for index, step in enumerate(steps)}
     missing = [len(set(step.depends_on)) for step in steps]
@@ -143,61 +143,6 @@ def topological_order(steps: Sequence[PipelineStep]) -> tuple[PipelineStep, ...]
     if len(ordered) != len(steps):
         raise ValueError("the steps depend on each other in a cycle")
     return tuple(ordered)
-
-
-def find_cycles(needs: Mapping[StepName, Sequence[StepName]]) -> list[list[StepName]]:
-    """Return cycles that share no step, each as a path that ends where it starts.
-
-    `needs` has what each step depends on; unknown steps are ignored. Every group of steps that wait
-    for each other is met by one of the cycles, so an empty list proves the graph acyclic.
-    """
-    search = _CycleSearch(needs)
-    for name in needs:
-        search.explore(name)
-    return search.cycles
-
-
-class _CycleSearch:
-    """A depth-first search without recursion: a step met again on the path closes a cycle."""
-
-    def __init__(self, needs: Mapping[StepName, Sequence[StepName]]) -> None:
-        self.cycles: list[list[StepName]] = []
-        self._needs = needs
-        self._explored: set[StepName] = set()
-        self._place: dict[StepName, int] = {}  # of each step on the path
-        self._path: list[StepName] = []
-        self._fresh_from: list[int] = []  # for each place: where steps of no known cycle begin
-
-    def explore(self, root: StepName) -> None:
-        """Follow everything that the step depends on."""
-        waiting = [iter([root])]
-        while waiting:
-            name = next(waiting[-1], None)
-            if name is None:
-                waiting.pop()
-                self._leave()
-            elif name in self._place:
-                self._close(self._place[name])
-            elif name in self._needs and name not in self._explored:
-                self._enter(name)
-                waiting.append(iter(self._needs[name]))
-
-    def _enter(self, name: StepName) -> None:
-        self._explored.add(name)
-        self._place[name] = len(self._path)
-        self._fresh_from.append(self._fresh_from[-1] if self._path else 0)
-        self._path.append(name)
-
-    def _leave(self) -> None:
-        if self._path:
-            del self._place[self._path.pop()]
-            self._fresh_from.pop()
-
-    def _close(self, start: int) -> None:
-        if start < self._fresh_from[-1]:
-            return
-        self.cycles.append([*self._path[start:], self._path[start]])
-        self._fresh_from[start:] = range(start + 1, len(self._path) + 1)
 
 
 def _first_with_each_step(pipelines: Iterable[Pipeline]) -> dict[StepName, Pipeline]:

@@ -1,5 +1,6 @@
 """Between what BOS knows of a batch and what callers see."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from batch_orchestrator_service.domain.models import BatchState, Phase, Run
@@ -23,8 +24,18 @@ def to_pipeline_state(state: BatchState, now: datetime) -> shown.PipelineState:
         batch_id=state.batch_id,
         user_id=state.batch.user_id or "",
         batch_status=batch_status(state),
-        runs=[to_run(run, now) for run in reversed(state.runs[-MAX_RUNS:])],
+        runs=[to_run(run, now) for run in _shown(state.runs)],
     )
+
+
+def _shown(runs: Sequence[Run]) -> list[Run]:
+    """Return the newest runs, the newest first; refused clicks crowd out none that matters."""
+    matters = [not run.state.has_ended for run in runs]
+    taken = [place for place, run in enumerate(runs) if run.state is not RunState.REJECTED]
+    for place in taken[-1:]:
+        matters[place] = True  # the batch's status is its
+    by_need = sorted(range(len(runs)), key=lambda place: (matters[place], place), reverse=True)
+    return [runs[place] for place in sorted(by_need[:MAX_RUNS], reverse=True)]
 
 
 def to_run(run: Run, now: datetime) -> shown.RunState:

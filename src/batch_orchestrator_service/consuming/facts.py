@@ -7,12 +7,13 @@ import structlog
 
 from batch_orchestrator_service.domain import registering
 from batch_orchestrator_service.domain.accepting import Decision
-from batch_orchestrator_service.domain.advancing import Completion, Deadline, Outcome, take_outcome
+from batch_orchestrator_service.domain.advancing import Deadline, Effect, Outcome, take_outcome
 from batch_orchestrator_service.domain.models import Request, Run
 from batch_orchestrator_service.domain.registering import Registration
 from batch_orchestrator_service.events.messages import to_outgoing
 from batch_orchestrator_service.metrics import Metrics
-from batch_orchestrator_service.protocols import AuditEntry, RunStoreProtocol
+from batch_orchestrator_service.protocols import AuditEntry, RunStoreProtocol, UnusedOutcome
+from batch_orchestrator_service.reporting import report_step
 from common_core.events import ELSBatchPhaseOutcomeV1
 from common_core.flow import (
     BatchContentProvisioningCompletedV1,
@@ -63,7 +64,9 @@ class BatchFactsHandler:
         async with self._store.lock(said.batch_id) as batch:
             texts = _texts(said.ready_essays)
             now = self._clock.now()
-            await batch.save(registering.take_ready_essays(batch.state, texts, now))
+            await batch.save(
+                registering.take_ready_essays(batch.state, texts, now, said.student_prompt_ref)
+            )
 
     async def take_provisioned(self, said: BatchContentProvisioningCompletedV1) -> None:
         """Note that the essays of a guest's batch are there."""
@@ -77,22 +80,29 @@ class BatchFactsHandler:
             await batch.save(state)
 
     async def take_outcome(self, said: ELSBatchPhaseOutcomeV1, correlation_id: str) -> None:
-        """Go on with the run whose phase has ended; any other outcome moves nothing."""
+        """Go on with the run whose phase has ended; any other outcome is noted, and moves nothing.
+
+        An essay that is said to have gone through and to have failed has failed.
+        """
+        failed = set(said.failed_essay_ids)
         outcome = Outcome(
             correlation_id=_as_uuid(said.correlation_id) or _as_uuid(correlation_id),
             phase=said.phase_name,
             status=said.phase_status,
-            processed={one.essay_id: one.text_storage_id for one in said.processed_essays},
+            processed={
+                one.essay_id: one.text_storage_id
+                for one in said.processed_essays
+                if one.essay_id not in failed
+            },
         )
         async with self._store.lock(said.batch_id) as batch:
-            now = self._clock.now()
-            step, effect = take_outcome(batch.state, outcome, now, self._deadline)
+            before, now = batch.state, self._clock.now()
+            step, effect = take_outcome(before, outcome, now, self._deadline)
             messages = [to_outgoing(one, step.state.batch, now) for one in step.messages]
-            await batch.save(step.state, messages)
+            unused = [UnusedOutcome(outcome=outcome, effect=effect)]
+            await batch.save(step.state, messages, unused=[] if effect is Effect.MOVED else unused)
         self._metrics.outcomes.labels(effect.value).inc()
-        for message in step.messages:
-            if isinstance(message, Completion):
-                self._metrics.runs_ended.labels(message.run.state.value).inc()
+        report_step(self._metrics, before, step.state, step.messages)
         logger.info(
             "phase_outcome_taken_in",
             effect=effect.value,

@@ -11,6 +11,7 @@ from batch_orchestrator_service.domain.models import Prompt, Request
 from batch_orchestrator_service.exceptions import RequestIdTakenError
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.protocols import AuditEntry, RunStoreProtocol
+from batch_orchestrator_service.reporting import report_step
 from common_core.flow import ClientBatchPipelineRequestV1
 from service_libs.protocols import ClockProtocol
 
@@ -48,8 +49,9 @@ class ClientBatchPipelineRequestHandler:
 
     async def _accept(self, request: Request, *, is_taken_elsewhere: bool) -> Accepted:
         async with self._store.lock(request.batch_id) as batch:
+            before = batch.state
             accepted = accept(
-                batch.state, request, self._clock.now(), is_taken_elsewhere=is_taken_elsewhere
+                before, request, self._clock.now(), is_taken_elsewhere=is_taken_elsewhere
             )
             entry = AuditEntry(
                 request=request,
@@ -57,6 +59,7 @@ class ClientBatchPipelineRequestHandler:
                 run_id=accepted.run.run_id if accepted.run else None,
             )
             await batch.save(accepted.state, audit=[entry])
+        report_step(self._metrics, before, accepted.state)
         return accepted
 
 

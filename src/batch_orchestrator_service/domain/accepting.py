@@ -94,6 +94,7 @@ def _find_joinable(state: BatchState, request: Request) -> Run | None:
 
 def _make_run(state: BatchState, request: Request, now: datetime) -> Run:
     run_id = identity.run_id(request.request_id, request.user_id)
+    is_next = state.open_run is None and not state.waiting
     taken = {run.correlation_id for run in state.runs}
     is_taken = request.correlation_id in taken
     return Run(
@@ -107,13 +108,13 @@ def _make_run(state: BatchState, request: Request, now: datetime) -> Run:
         is_retry=request.is_retry,
         retry_reason=request.retry_reason,
         prompt=request.prompt,
-        reason=_why_it_waits(state),
-        next_try_at=now,
+        reason=_why_it_waits(state, is_next=is_next),
+        next_try_at=now if is_next else None,
     )
 
 
-def _why_it_waits(state: BatchState) -> WaitReason | None:
-    if state.open_run is not None or state.waiting:
+def _why_it_waits(state: BatchState, *, is_next: bool) -> WaitReason | None:
+    if not is_next:
         return WaitReason.EARLIER_RUN_OPEN
     return None if state.batch.is_ready else WaitReason.BATCH_NOT_READY
 

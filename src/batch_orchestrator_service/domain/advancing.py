@@ -130,7 +130,8 @@ def _go_on(state: BatchState, run: Run, now: datetime, deadline: Deadline) -> St
         status=PhaseStatus.DISPATCH_INITIATED,
         dispatched=tuple(selection.texts),
         left_out=selection.left_out,
-        attempt=1 + sum(1 for _ in state.commanded(phase.name)),
+        # Of the runs that are kept: what is old is deleted one day.
+        attempt=1 + max((one.attempt for one in state.commanded(phase.name)), default=0),
         dispatched_at=now,
         deadline_at=now + deadline(phase.name),
     )
@@ -172,15 +173,16 @@ def _status_of_nobody(run: Run, phase: Phase) -> PhaseStatus:
 def _ended(phase: Phase, outcome: Outcome, now: datetime) -> Phase:
     """Return the phase with its outcome: only the essays that it was commanded for count."""
     processed = tuple(essay for essay in phase.dispatched if essay in outcome.processed)
+    phase = replace(phase, outcome=outcome.status, ended_at=now)
     if outcome.status == FAILED_CRITICALLY or not processed:
-        return replace(phase, status=PhaseStatus.FAILED, processed=(), ended_at=now)
+        return replace(phase, status=PhaseStatus.FAILED)
     is_whole = len(processed) == len(phase.dispatched) and not phase.left_out
     status = (
         PhaseStatus.COMPLETED_SUCCESSFULLY
         if is_whole
         else PhaseStatus.COMPLETED_WITH_PARTIAL_SUCCESS
     )
-    return replace(phase, status=status, processed=processed, ended_at=now)
+    return replace(phase, status=status, processed=processed)
 
 
 def _with_outputs(state: BatchState, phase: Phase, outcome: Outcome, now: datetime) -> BatchState:

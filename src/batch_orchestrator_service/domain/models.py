@@ -75,6 +75,8 @@ class Phase:
         pending: the essays that still needed it when the run was planned; None where not known.
         dispatched: the essays that it was commanded for.
         left_out: those that it was not, for they failed before or have no text.
+        outcome: how it ended, in ELS's words.
+        depends_on: all that it is made from, directly or not.
         attempt: which command of this phase that is, over all runs of the batch.
     """
 
@@ -87,6 +89,7 @@ class Phase:
     dispatched: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     processed: tuple[str, ...] = ()
+    outcome: str | None = None
     attempt: int = 0
     dispatched_at: datetime | None = None
     deadline_at: datetime | None = None
@@ -108,8 +111,9 @@ class Run:
     Attributes:
         correlation_id: the run's own, by which outcomes are known to be its.
         reason: why it waits, or was refused.
-        tried_at: when it was first looked at: what it waits for must come within a time from then.
-        next_try_at: when it is to be looked at again.
+        tried_at: when what it waits for was first tried: it must come within a time from then.
+        degraded_at: since when BCS has given nothing but answers that doubt.
+        next_try_at: when it is to be looked at again; None while it waits behind another.
     """
 
     run_id: UUID
@@ -127,6 +131,7 @@ class Run:
     pipeline_version: str | None = None
     phases: tuple[Phase, ...] = ()
     tried_at: datetime | None = None
+    degraded_at: datetime | None = None
     next_try_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -192,6 +197,11 @@ class BatchState:
             return replace(self, runs=(*self.runs, changed))
         runs = tuple(changed if run.run_id == changed.run_id else run for run in self.runs)
         return replace(self, runs=runs)
+
+    def ended_since(self, before: "BatchState") -> list[Run]:
+        """Return the runs that have ended since the batch was as given."""
+        ended = {run.run_id for run in before.runs if run.state.has_ended}
+        return [run for run in self.runs if run.state.has_ended and run.run_id not in ended]
 
     def commanded(self, phase: str) -> Iterator[Phase]:
         """Return every command of that phase so far, over all runs."""

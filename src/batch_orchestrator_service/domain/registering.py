@@ -35,7 +35,7 @@ def register(state: BatchState, said: Registration, now: datetime) -> tuple[Batc
         course_code=said.course_code,
         expected=said.expected,
         is_guest=said.is_guest,
-        prompt_ref=said.prompt_ref,
+        prompt_ref=said.prompt_ref or state.batch.prompt_ref,
     )
     strange = [run for run in state.runs if run.user_id != owner]
     ids = {request_id for run in strange for request_id in run.request_ids}
@@ -48,12 +48,20 @@ def register(state: BatchState, said: Registration, now: datetime) -> tuple[Batc
     return awake(kept, now), strange
 
 
-def take_ready_essays(state: BatchState, texts: Mapping[str, str], now: datetime) -> BatchState:
-    """Note that the essays of the batch are there."""
-    known = {**state.batch.texts, **texts}
-    return awake(
-        replace(state, batch=replace(state.batch, texts=known, has_ready_essays=True)), now
+def take_ready_essays(
+    state: BatchState,
+    texts: Mapping[str, str],
+    now: datetime,
+    prompt_ref: Mapping[str, object] | None = None,
+) -> BatchState:
+    """Note that the essays of the batch are there, and a prompt that the registration lacks."""
+    batch = replace(
+        state.batch,
+        texts={**state.batch.texts, **texts},
+        prompt_ref=state.batch.prompt_ref or prompt_ref,
+        has_ready_essays=True,
     )
+    return awake(replace(state, batch=batch), now)
 
 
 def take_provisioned(

@@ -1,7 +1,8 @@
 """Which run of a batch is worked on next, and what becomes of one that cannot be planned. Pure.
 
 One run of a batch is open at a time; the others wait in the order in which they were accepted. What
-a run waits for, its batch or BCS, has a time from the first look at the run; then it is rejected.
+a run waits for, its batch and then BCS, has a time each, from the first try; then it is rejected.
+Only the run that is next has a time at which it is looked at.
 """
 
 from dataclasses import replace
@@ -11,6 +12,7 @@ from batch_orchestrator_service.domain.models import BatchState, Run
 from batch_orchestrator_service.domain.states import RejectionReason, RunState, WaitReason
 
 PATIENCE = timedelta(minutes=10)
+DEGRADED_PATIENCE = timedelta(seconds=60)  # for a better answer than one that doubts
 
 
 def begin(state: BatchState, now: datetime, lease: timedelta) -> tuple[BatchState, Run | None]:
@@ -21,16 +23,36 @@ def begin(state: BatchState, now: datetime, lease: timedelta) -> tuple[BatchStat
     run = state.open_run or next(iter(state.waiting), None)
     if run is None or run.state is RunState.RUNNING or _is_held(run, now):
         return state, None
-    run = replace(run, tried_at=run.tried_at or now)
     if not state.batch.is_ready:
         return _wait(state, run, WaitReason.BATCH_NOT_READY, now, now + PATIENCE), None
+    if run.state is RunState.ACCEPTED and run.reason != WaitReason.RESOLUTION_UNAVAILABLE:
+        run = replace(run, reason=None, tried_at=now)  # BCS has a time of its own
     opened = replace(run, state=RunState.RESOLVING, next_try_at=now + lease)
     return state.with_run(opened), opened
 
 
-def postpone(state: BatchState, run: Run, now: datetime, retry_at: datetime) -> BatchState:
-    """Have the run wait for BCS, or reject it when it has waited too long."""
+def postpone(
+    state: BatchState,
+    run: Run,
+    now: datetime,
+    retry_at: datetime,
+    *,
+    is_degraded: bool = False,
+) -> BatchState:
+    """Have the run wait for BCS, or for its better answer; reject it when it has waited too long.
+
+    An answer that doubts is waited out anew each time that there was none at all in between.
+    """
+    degraded_at = (run.degraded_at or now) if is_degraded else None
+    run = replace(run, degraded_at=degraded_at)
     return _wait(state, run, WaitReason.RESOLUTION_UNAVAILABLE, now, retry_at)
+
+
+def is_degraded_answer_obeyed(run: Run, now: datetime) -> bool:
+    """Whether a better answer was waited for long enough: to run more is better than to reject."""
+    return now >= min(
+        (run.degraded_at or now) + DEGRADED_PATIENCE, (run.tried_at or now) + PATIENCE
+    )
 
 
 def reject(state: BatchState, run: Run, reason: RejectionReason, now: datetime) -> BatchState:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from batch_orchestrator_service.domain.advancing import Deadline
 from batch_orchestrator_service.domain.models import Phase, Run
 from batch_orchestrator_service.domain.states import PhaseStatus
 from common_core.define import DefineResponse
@@ -20,11 +19,11 @@ class Step:
 
 
 class Planner:
-    """Knows the steps of all pipelines, and how long each phase may take."""
+    """Knows the steps of all pipelines, and what each is made from, directly or not."""
 
-    def __init__(self, steps: Mapping[str, Step], deadline: Deadline) -> None:
+    def __init__(self, steps: Mapping[str, Step]) -> None:
         self._steps = steps
-        self.deadline = deadline
+        self._prerequisites = {name: _prerequisites(steps, name) for name in steps}
 
     def plan(self, run: Run, answer: DefineResponse) -> list[Phase]:
         """Return the phases of the run, in their order, those that are skipped among them.
@@ -45,10 +44,21 @@ class Planner:
             name=said.name,
             status=_status(run, said),
             event_type=step.event_type,
-            depends_on=step.depends_on,
+            depends_on=self._prerequisites[said.name],
             skip_reason=said.reason.value if said.verdict is Verdict.SKIP else None,
             pending=None if pending is None else frozenset(pending),
         )
+
+
+def _prerequisites(steps: Mapping[str, Step], name: str) -> tuple[str, ...]:
+    found: dict[str, None] = {}  # in the order in which they are met
+    waiting = list(steps[name].depends_on)
+    while waiting:
+        one = waiting.pop(0)
+        if one not in found and one in steps:
+            found[one] = None
+            waiting.extend(steps[one].depends_on)
+    return tuple(found)
 
 
 def _status(run: Run, said: PhaseAnswer) -> PhaseStatus:

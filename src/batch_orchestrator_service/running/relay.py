@@ -12,6 +12,7 @@ import structlog
 from batch_orchestrator_service.events.messages import OutgoingMessage
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.protocols import OutboxLeaseProtocol, OutboxProtocol
+from batch_orchestrator_service.signals import Signals
 from service_libs.backoff import Backoff
 from service_libs.exceptions import TransientError
 from service_libs.failpoints import failpoint
@@ -21,9 +22,8 @@ from service_libs.kafka.producer import (
     UnknownTopicError,
 )
 from service_libs.protocols import ClockProtocol
-from service_libs.wakeups import Wakeups
 
-LOOK_SECONDS = 0.1  # between two looks for messages, where nobody wakes it
+LOOK_SECONDS = 0.1  # between two looks for messages of other processes
 STANDBY_SECONDS = 1.0  # between two tries to become the one that sends
 MAX_BACKOFF_SECONDS = 5.0
 MESSAGES_AT_A_TIME = 500
@@ -42,16 +42,17 @@ class Relay:
         producer: KafkaProducerClient,
         metrics: Metrics,
         clock: ClockProtocol,
+        signals: Signals,
     ) -> None:
         self._outbox = outbox
         self._producer = producer
         self._metrics = metrics
         self._clock = clock
         self._backoff = Backoff(MAX_BACKOFF_SECONDS)
-        self.wakeups = Wakeups()
+        self._wakeups = signals.unsent
 
     async def run(self) -> None:
-        while not self.wakeups.is_stopping:
+        while not self._wakeups.is_stopping:
             try:
                 async with self._outbox.lead() as lease:
                     if lease is not None:
@@ -60,25 +61,26 @@ class Relay:
                         return
             except TransientError as exc:
                 logger.warning("relay_interrupted", error=str(exc))
-            await self.wakeups.wait(STANDBY_SECONDS)
+            await self._wakeups.wait(STANDBY_SECONDS)
 
     def stop(self) -> None:
-        self.wakeups.stop()
+        self._wakeups.stop()
 
     async def _send_on(self, lease: OutboxLeaseProtocol) -> None:
         """Send until the stop, and what was saved by then."""
         while True:
-            is_stopping = self.wakeups.is_stopping
+            is_stopping = self._wakeups.is_stopping
+            self._wakeups.begin_look()
             sent, failed = await self.sweep(lease)
             if failed and not sent:
                 if is_stopping:
                     return
-                await self.wakeups.pause(self._backoff.next_delay())
+                await self._wakeups.pause(self._backoff.next_delay())
             elif not sent:
                 if is_stopping:
                     return
                 self._backoff.reset()
-                await self.wakeups.wait(LOOK_SECONDS)
+                await self._wakeups.rest(LOOK_SECONDS)
 
     async def sweep(self, lease: OutboxLeaseProtocol) -> tuple[int, int]:
         """Try the oldest message of every batch once; return how many were sent, and how many not.

@@ -1,6 +1,7 @@
 """The hard cases of the flow, from the request on, through both services as processes."""
 
 import asyncio
+import json
 import uuid
 from contextlib import ExitStack
 
@@ -18,11 +19,14 @@ from tests.support.flow import (
 )
 from tests.support.flow_waiting import (
     ESSAYS,
+    judged,
     new_batch,
     until_commanded,
     until_ended,
+    until_known,
     until_reason,
 )
+from tests.support.scripted_http import break_off, drip, says, scripted
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
@@ -31,8 +35,9 @@ RECOVERY_SECONDS = 5  # in which a run starts by itself when BCS is back; the ma
 pytestmark = pytest.mark.timeout(300)
 
 
-async def test_bcs_away_holds_up_nothing_but_the_runs_that_need_it(flow_stack: Stack) -> None:
-    """Case 3."""
+async def test_case_3_bcs_away_holds_up_nothing_but_the_runs_that_need_it(
+    flow_stack: Stack,
+) -> None:
     batch, other = new_batch(), new_batch()
     with ExitStack() as processes:
         bcs = processes.enter_context(flow_stack.serve())
@@ -45,11 +50,7 @@ async def test_bcs_away_holds_up_nothing_but_the_runs_that_need_it(flow_stack: S
             await until_reason(address, batch, "resolution_unavailable")
             await neighbours.register(other, ESSAYS)
 
-            async def is_known() -> bool:
-                state = await get_state(address, other)
-                return state.get("batch_status") == "ready_for_pipeline_execution"
-
-            await eventually(is_known, timeout_seconds=30, what="a batch while BCS is away")
+            await until_known(address, other)
             assert neighbours.journal.commands(batch) == []
             processes.enter_context(flow_stack.serve(HTTP_PORT=port))
             await until_fresh(bcs[1], batch)
@@ -57,9 +58,11 @@ async def test_bcs_away_holds_up_nothing_but_the_runs_that_need_it(flow_stack: S
             await until_commanded(neighbours, batch, 1)
             took = asyncio.get_running_loop().time() - began
             await until_ended(neighbours, batch)
+            faults = await judged(neighbours, address, batch)
 
     assert took < 2 * RECOVERY_SECONDS
     assert len(neighbours.journal.completions(batch)) == 1
+    assert faults == []
 
 
 async def until_fresh(bcs: str, batch: str) -> None:
@@ -74,8 +77,7 @@ async def until_fresh(bcs: str, batch: str) -> None:
     await eventually(answers_without_doubt, timeout_seconds=60, what="an answer without doubt")
 
 
-async def test_everything_delivered_again_changes_nothing(flow_stack: Stack) -> None:
-    """Case 4."""
+async def test_case_4_everything_delivered_again_changes_nothing(flow_stack: Stack) -> None:
     batch = new_batch()
     with flow_stack.serve() as (_, bcs):
         async with neighbours_of(flow_stack) as neighbours:
@@ -83,15 +85,17 @@ async def test_everything_delivered_again_changes_nothing(flow_stack: Stack) -> 
                 await neighbours.register(batch, ESSAYS)
                 await neighbours.request(batch, "nlp")
                 await until_ended(neighbours, batch)
-            sent = len(neighbours.journal.records)
+            sent = neighbours.journal.sent_by_bos
             async with Redis.from_url(flow_stack.redis.url) as redis:
                 await redis.flushall()
             group = f"again-{flow_stack.group_id}"  # has committed nothing: it reads everything
             with bos_process(flow_stack, bcs, KAFKA_CONSUMER_GROUP_ID=group) as (_, address):
                 await until_read_again(flow_stack, group)
                 state = await get_state(address, batch)
+                faults = await judged(neighbours, address, batch)
 
-    assert len(neighbours.journal.records) == sent
+    assert neighbours.journal.sent_by_bos == sent
+    assert faults == []
     assert [run["state"] for run in state["runs"]] == ["completed_successfully"]
 
 
@@ -110,8 +114,8 @@ async def until_read_again(stack: Stack, group: str) -> None:
     await consumer.stop()
 
 
-async def test_outcomes_that_are_not_awaited_move_nothing(flow_stack: Stack) -> None:
-    """Cases 6 and 8."""
+async def test_case_6_outcomes_that_are_not_awaited_move_nothing(flow_stack: Stack) -> None:
+    """Early, foreign, of a phase never commanded, in reverse order, twice, late."""
     batch = new_batch()
     with flow_stack.serve() as (_, bcs), bos_process(flow_stack, bcs) as (_, address):
         async with neighbours_of(flow_stack) as neighbours:
@@ -136,7 +140,9 @@ async def test_outcomes_that_are_not_awaited_move_nothing(flow_stack: Stack) -> 
             await neighbours.answer("nlp", command)  # late
             await asyncio.sleep(2)
             state = await get_state(address, batch)
+            faults = await judged(neighbours, address, batch)
 
+    assert faults == []
     assert [one["status"] for one in before] == ["in_progress", "requested_by_user"]
     assert [phase for phase, _ in neighbours.journal.commands(batch)] == ["spellcheck", "nlp"]
     [end] = neighbours.journal.completions(batch)
@@ -145,8 +151,10 @@ async def test_outcomes_that_are_not_awaited_move_nothing(flow_stack: Stack) -> 
     assert state["runs"][0]["state"] == "failed_critically"
 
 
-async def test_two_replicas_of_each_never_start_a_phase_early(flow_stack: Stack) -> None:
-    """Case 10, with case 1: several pipelines and clicks at once, and a rebalance midway."""
+async def test_case_1_and_10_two_replicas_take_each_click_once_and_start_no_phase_early(
+    flow_stack: Stack,
+) -> None:
+    """Several pipelines and clicks at once, and a rebalance midway."""
     batches = [new_batch() for _ in range(4)]
     with ExitStack() as processes:
         _, bcs = processes.enter_context(flow_stack.serve())
@@ -156,10 +164,11 @@ async def test_two_replicas_of_each_never_start_a_phase_early(flow_stack: Stack)
             for batch in batches:
                 await neighbours.register(batch, ESSAYS)
             click = str(uuid.uuid4())
+            clicks: dict[str, set[str]] = {}
             for batch in batches:
-                await neighbours.request(batch, "nlp")
-                await neighbours.request(batch, "nlp")
-                await neighbours.request(batch, "comprehensive")
+                pipelines = ("nlp", "nlp", "comprehensive", "comprehensive")
+                clicks[batch] = {await neighbours.request(batch, one) for one in pipelines}
+            clicks[batches[0]].add(click)
             _, address = processes.enter_context(bos_process(flow_stack, bcs))
             again = {"request_id": click, "client_correlation_id": str(uuid.uuid4())}
             for _ in range(3):
@@ -167,9 +176,10 @@ async def test_two_replicas_of_each_never_start_a_phase_early(flow_stack: Stack)
             for batch in batches:
                 await until_ended(neighbours, batch, 2 + (batch == batches[0]))
             states = {batch: await get_state(address, batch) for batch in batches}
+            faults = await judged(neighbours, address, *batches)
 
     journal = neighbours.journal
-    assert journal.contradictions() == []
+    assert faults == []
     for batch in batches:
         commanded = [phase for phase, _ in journal.commands(batch)]
         assert commanded[:2] == ["spellcheck", "nlp"]
@@ -178,14 +188,16 @@ async def test_two_replicas_of_each_never_start_a_phase_early(flow_stack: Stack)
         ends = [one["event_id"] for one in journal.completions(batch)]
         assert len(set(ends)) == len(states[batch]["runs"])
         assert len(states[batch]["runs"]) == 2 + (batch == batches[0])
+        found = [one for run in states[batch]["runs"] for one in run["request_ids"]]
+        assert sorted(found) == sorted(clicks[batch])
 
 
-async def test_the_next_request_right_after_the_last_outcome_sees_all_of_it(
+async def test_case_12_the_next_request_right_after_the_last_outcome_sees_all_of_it(
     flow_stack: Stack,
 ) -> None:
-    """Cases 11 and 12: BCS answers only from what includes the outcome, whatever it has read."""
+    """BCS answers only from what includes the outcome, whatever it has read by then."""
     batches = [new_batch() for _ in range(5)]
-    with flow_stack.serve() as (_, bcs), bos_process(flow_stack, bcs):
+    with flow_stack.serve() as (_, bcs), bos_process(flow_stack, bcs) as (_, address):
         async with neighbours_of(flow_stack) as neighbours:
             neighbours.failing = {"spellcheck": frozenset({"e2"})}
             for batch in batches:
@@ -194,7 +206,9 @@ async def test_the_next_request_right_after_the_last_outcome_sees_all_of_it(
                 await until_ended(neighbours, batch)
                 await neighbours.request(batch, "ai_feedback")
                 await until_ended(neighbours, batch, 2)
+            faults = await judged(neighbours, address, *batches)
 
+    assert faults == []
     for batch in batches:
         good = [one for one in ESSAYS if one != "e2"]
         journal = neighbours.journal
@@ -210,4 +224,58 @@ async def test_the_next_request_right_after_the_last_outcome_sees_all_of_it(
             ("spellcheck", ["e2"]),
             ("ai_feedback", good),
         ]
-    assert neighbours.journal.contradictions() == []
+
+
+async def test_case_3_bcs_that_fails_drips_doubts_or_talks_nonsense_is_waited_out(
+    flow_stack: Stack,
+) -> None:
+    """Each in turn, then an answer; meanwhile other records are taken in."""
+    batch, other = new_batch(), new_batch()
+    answers = (
+        says(500, b"{}"),
+        says(200, b"nonsense"),
+        break_off,
+        drip,
+        says(200, plan_of(batch, is_degraded=True)),
+        says(200, plan_of(batch)),
+    )
+    async with scripted(*answers) as bcs, neighbours_of(flow_stack) as neighbours:
+        with bos_process(flow_stack, bcs.url) as (_, address):
+            await neighbours.register(batch, ESSAYS)
+            await neighbours.request(batch, "nlp")
+            await until_reason(address, batch, "resolution_unavailable")
+            waiting = await get_state(address, batch)
+            await neighbours.register(other, ESSAYS)
+            await until_known(address, other)
+            assert neighbours.journal.commands(batch) == []
+            await until_ended(neighbours, batch)
+            faults = await judged(neighbours, address, batch)
+
+    assert faults == []
+    assert (waiting["batch_status"], waiting["runs"][0]["state"]) == (
+        "processing_pipelines",
+        "accepted",
+    )
+    assert len(bcs.requests) == len(answers)
+
+
+def plan_of(batch: str, *, is_degraded: bool = False) -> bytes:
+    """Return BCS's answer that all of nlp is to run."""
+    nothing = {"completed": 0, "failed": 0, "total": 3, "outcome": None, "completed_at": None}
+    names = ["spellcheck", "nlp"]
+    phases = [
+        {"name": one, "verdict": "run", "reason": "not_started", "evidence": nothing}
+        for one in names
+    ]
+    answer = {
+        "batch_id": batch,
+        "final_pipeline": names,
+        "analysis_summary": "",
+        "requested_pipeline": "nlp",
+        "pipeline_version": "1",
+        "degraded": is_degraded,
+        "correlation_id": "c",
+        "known_until": None,
+        "phases": phases,
+    }
+    return json.dumps(answer).encode()

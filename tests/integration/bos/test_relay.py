@@ -15,6 +15,7 @@ from batch_orchestrator_service.implementations.postgres.runs import PostgresRun
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.running.relay import Relay
 from batch_orchestrator_service.running.watch import OverdueWatch
+from batch_orchestrator_service.signals import Signals
 from local_stack.kafka import KafkaBroker
 from service_libs.clock import SystemClock
 from service_libs.kafka.producer import MAX_REQUEST_BYTES, KafkaProducerClient
@@ -51,7 +52,7 @@ async def relaying(engine: AsyncEngine, servers: str) -> AsyncIterator[Relay]:
         servers, client_id="test", enable_idempotence=False, request_timeout_seconds=2
     )
     metrics = Metrics(CollectorRegistry())
-    relay = Relay(PostgresOutbox(engine), producer, metrics, SystemClock())
+    relay = Relay(PostgresOutbox(engine), producer, metrics, SystemClock(), Signals())
     running = asyncio.create_task(relay.run())
     try:
         yield relay
@@ -146,10 +147,9 @@ async def test_what_waits_and_what_is_overdue_is_shown(bos_engine: AsyncEngine) 
     watch = OverdueWatch(store, outbox, Metrics(registry), SystemClock())
 
     running = asyncio.create_task(watch.run())
-    await asyncio.sleep(0.3)
+    await eventually(lambda: bool(registry.get_sample_value("bos_outbox_oldest_age_seconds")))
     watch.stop()
     await running
 
     assert registry.get_sample_value("bos_outbox_depth") == 1
-    assert (registry.get_sample_value("bos_outbox_oldest_age_seconds") or 0) > 0
     assert registry.get_sample_value("bos_stalled_phases") == 0

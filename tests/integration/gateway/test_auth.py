@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from api_gateway_service.implementations import key_rings_impl
+from api_gateway_service.implementations.key_rings_impl import JwksKeyRing
 from tests.support.gateway.app import Gateway, gateway_app, pipelines_path, status_path
 from tests.support.gateway.tokens import bearer, rsa_key, token_of, unsigned_token
 from tests.support.gateway.web import Web, batch
+from tests.support.kafka import running, until
 
 PIPELINES = "/v1/batches/{batch_id}/pipelines"
 
@@ -181,6 +183,21 @@ class TestKeysFromAUrl:
         known = await self.ask(keyed, token_of("t", key=key, algorithm="RS256", kid="one"))
 
         assert (unknown, known) == (401, 404)  # the batch is another's
+
+    async def test_keys_are_looked_for_again_while_it_runs(
+        self, keyed: Gateway, web: Web, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """First while there are none, then for new ones, though nobody asks for any."""
+        monkeypatch.setattr(key_rings_impl, "REFRESH_SECONDS", 0.05)
+        ring = await keyed.container.get(JwksKeyRing)
+        web.broken = (500, b"")
+
+        async with running(ring):
+            await until(lambda: web.asked["/jwks"] >= 2)
+            web.keys, web.broken = [rsa_key("one")], None
+            await until(lambda: ring.version == 1)
+            web.keys = [rsa_key("two")]
+            await until(lambda: ring.version == 2)
 
     async def test_without_any_key_nobody_is_blamed(self, keyed: Gateway, web: Web) -> None:
         web.broken = (500, b"")

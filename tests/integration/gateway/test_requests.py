@@ -1,5 +1,6 @@
 """A click becomes one command on Kafka, or a problem that says why not."""
 
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -12,6 +13,15 @@ from service_libs.decoding import decode
 from tests.support.gateway.app import Commands, Gateway, gateway_app, pipelines_path
 from tests.support.gateway.tokens import bearer
 from tests.support.gateway.web import Web, batch
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Return an object so deep."""
+    value: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        value = {"a": [value]} if depth % 2 else {"a": value}
+    return value
+
 
 CORRELATION = "6c1f3a52-9b8e-4d47-a4f0-3e9b1c2d4f55"
 
@@ -118,6 +128,10 @@ async def test_pipelines_and_single_steps_may_be_asked_for(
                 "prompt_payload": {"assignment_id": "a", "cms_prompt_ref": {}},
             },
             "prompt_payload",
+        ),
+        (
+            {"requested_pipeline": "nlp", "prompt_payload": {"cms_prompt_ref": nested(17)}},
+            "prompt_payload.cms_prompt_ref",
         ),
         ([], "body"),
         ("text", "body"),

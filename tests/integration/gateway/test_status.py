@@ -10,6 +10,7 @@ from dishka import Provider, Scope
 from prometheus_client import CollectorRegistry
 
 from api_gateway_service.exceptions import OrchestratorUnavailableError
+from api_gateway_service.implementations import bos_client_impl
 from api_gateway_service.implementations.bos_client_impl import BosClient
 from api_gateway_service.metrics import Metrics
 from api_gateway_service.services.status_views import STATUS_BY_BATCH_STATUS, to_status
@@ -138,9 +139,12 @@ async def test_a_bos_that_misbehaves_is_no_fault_of_ours(answer: Answer) -> None
 
 
 @pytest.mark.parametrize("answer", [silence, drip])
-async def test_a_bos_that_never_ends_is_given_up(answer: Answer) -> None:
+async def test_a_bos_that_never_ends_is_given_up(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bos_client_impl, "TRY_SECONDS", 0.3)
     async with scripted(answer) as script, gateway_app(bos_url=script.url) as gateway:
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(1.5):
             assert (await gateway.status("b")).status_code == 503
 
 

@@ -1,12 +1,15 @@
 """Skip events over a real broker: many at once, each acknowledged, none lost for another's sake."""
 
+import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
+from uuid import uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,7 +19,11 @@ from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_sk
 from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.resolving.announcing import ResolutionAnnouncer
+from batch_conductor_service.resolving.announcing import (
+    ResolutionAnnouncer,
+    SkipPolicy,
+    SkipQueue,
+)
 from common_core.topics import EventName, topic_name
 from local_stack.kafka import KafkaBroker
 from service_libs.clock import SystemClock
@@ -28,6 +35,8 @@ from tests.support.kafka import create_topics, read_records, unique, until
 from tests.support.resolutions import resolution_of
 
 MANY = 3000
+EVENTS, PER_SECOND = 17_000, 4 * 600  # at 600 questions a second, each with four phases pruned
+ROOM = 4_000  # far less than there are events: what is slower than they come drops some
 
 
 def producer_to(servers: str) -> KafkaProducerClient:
@@ -84,6 +93,29 @@ async def test_all_events_of_a_batch_are_acknowledged(
     records = await read_records(kafka_bootstrap_servers, topic, MANY)
     ids = {json.loads(record.value or b"")["event_id"] for record in records}
     assert ids == {str(event.event_id) for event in events}
+
+
+async def test_none_is_dropped_at_600_questions_a_second(
+    topic: str, producer: KafkaProducerClient
+) -> None:
+    counts = Counts()
+    [event] = events_for(topic, "b1")
+    queue = SkipQueue(
+        KafkaSkipEventPublisher(producer, counts.metrics),
+        AnnouncementDrops(counts.metrics),
+        SkipPolicy(capacity=ROOM),
+    )
+    added, began = 0, time.monotonic()
+
+    async with running_to_its_end(queue):
+        while added < EVENTS:
+            due = min(EVENTS, int((time.monotonic() - began) * PER_SECOND))
+            queue.add([replace(event, event_id=uuid4()) for _ in range(added, due)])
+            added = due
+            await asyncio.sleep(0.01)
+
+    assert counts.of("dropped") == 0
+    assert counts.of("published") == EVENTS
 
 
 async def test_one_that_is_too_large_is_dropped_and_the_others_are_sent(

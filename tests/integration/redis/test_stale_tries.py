@@ -12,11 +12,16 @@ from redis.asyncio import Redis
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.completeness import StepProgress, judge_step
 from batch_conductor_service.domain.drift import merged
+from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
+from batch_conductor_service.implementations.redis.queue import (
+    RedisPersistenceQueue,
+    RedisUnarchivedBatches,
+)
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
+from batch_conductor_service.persisting.archiving import UnarchivedSweeper
 from common_core.verdicts import Reason
 from service_libs.redis.connections import RedisPolicy
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
@@ -158,6 +163,27 @@ async def apply(setup: RedisSetup) -> None:
     await setup.repository.apply([update("batch", evidence("essay-1"))])
 
 
+async def leave_alone(setup: RedisSetup) -> None:
+    """Nobody asks, and nothing more is said: the background task sees to it."""
+    await UnarchivedSweeper(RedisUnarchivedBatches(setup.client), setup.repository).sweep()
+
+
+class OvertakenRepository(MockBatchStateRepositoryImpl):
+    """With Postgres; after its first write another replica, without Postgres, writes a failure."""
+
+    def __init__(self, with_archive: RedisSetup, without: RedisSetup) -> None:
+        super().__init__(DEPENDENCIES)
+        self._with_archive, self._without = with_archive.repository, without.repository
+        self._is_overtaken = False
+
+    async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
+        entry_ids = await self._with_archive.apply(updates)
+        if not self._is_overtaken:
+            self._is_overtaken = True
+            await self._without.apply([failure(BATCH)])
+        return entry_ids
+
+
 @dataclass(frozen=True)
 class Stores:
     """Both stores, and repositories on them."""
@@ -192,8 +218,10 @@ class TestOfWhatWasWrittenWithoutAnArchive:
     """Its offsets are committed: what Redis alone has, nobody reads again."""
 
     @pytest.mark.parametrize("before", [True, False], ids=["known-before", "new"])
-    @pytest.mark.parametrize("touch", [ask, apply], ids=["asked", "written"])
-    async def test_all_of_it_is_queued_when_the_batch_is_next_touched_with_one(
+    @pytest.mark.parametrize(
+        "touch", [ask, apply, leave_alone], ids=["asked", "written", "left-alone"]
+    )
+    async def test_all_of_it_is_queued_when_there_is_one(
         self,
         stores: Stores,
         touch: Callable[[RedisSetup], Awaitable[None]],
@@ -219,6 +247,24 @@ class TestOfWhatWasWrittenWithoutAnArchive:
             known = merged(BATCH, *said).summarise(DEPENDENCIES)
             assert (await setup.repository.get_summary(BATCH)).summary == known
             assert not (await judged(setup)).is_complete
+
+    async def test_what_is_written_without_one_beside_the_sweep_is_queued_too(
+        self, redis_url: str, archive: PostgresBatchStateRepository, queue: RedisPersistenceQueue
+    ) -> None:
+        async with (
+            redis_repository(redis_url, archive) as setup,
+            redis_repository(redis_url) as without,
+            Redis.from_url(redis_url, decode_responses=True) as redis,
+        ):
+            await without.repository.apply([complete(BATCH)])
+            await redis.sadd("bcs:unarchived", "gone")
+            overtaken = OvertakenRepository(setup, without)
+            await UnarchivedSweeper(RedisUnarchivedBatches(setup.client), overtaken).sweep()
+            assert await redis.smembers("bcs:unarchived") == set()
+            await drain(queue, archive)
+            await redis.flushall()
+
+            assert (await judged(setup)).reason is Reason.FAILED_ESSAYS
 
     async def test_it_is_queued_once(
         self, redis_url: str, setup: RedisSetup, queue: RedisPersistenceQueue

@@ -17,6 +17,7 @@ from tests.support.builders import (
 )
 
 COPY_SHARE = 0.15  # of events that a relay sends twice, under another id and time
+DONE_AGAIN_SHARE = 0.4  # of batches
 LATE_MINUTES = 600  # how far behind a copy's time may lie
 
 
@@ -50,6 +51,7 @@ def interleaved(
 def _history(random: Random, batch: str, essays: Sequence[str]) -> History:
     events = [event for essay in essays for event in _spellchecks(random, batch, essay)]
     events += _reports(random, batch, essays)
+    events += _done_again(random, batch, essays)
     events += [_copy(random, event) for event in events if random.random() < COPY_SHARE]
     random.shuffle(events)
     split = random.randrange(len(events) + 1)
@@ -87,6 +89,28 @@ def _reports(random: Random, batch: str, essays: Sequence[str]) -> list[Recorded
             )
         )
     return reports
+
+
+def _done_again(random: Random, batch: str, essays: Sequence[str]) -> list[RecordedEvent]:
+    """After all else: a text changes, or its state is one that nobody knows; a phase fails again.
+
+    What was made from the older text is of no use then, unless it is made again as well.
+    """
+    changed = random.choice(essays)
+    courses = [
+        [spellchecked(batch, changed, at=minutes(600))],
+        [
+            spellchecked(batch, changed, at=minutes(600)),
+            phase_outcome(batch, [changed], at=minutes(650), phase="nlp"),
+            assessed(batch, essays, at=minutes(650)),
+        ],
+        [spellchecked(batch, changed, "strange", minutes(600))],
+        [
+            phase_outcome(batch, (), at=at, phase="nlp", status="failed_critically")
+            for at in (minutes(440), minutes(600))  # a success comes in between
+        ],
+    ]
+    return random.choice(courses) if random.random() < DONE_AGAIN_SHARE else []
 
 
 def _copy(random: Random, event: RecordedEvent) -> RecordedEvent:

@@ -1,6 +1,7 @@
 """The gateway's application in this process, and the commands that it has sent."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,12 +10,14 @@ from typing import Any
 
 import httpx
 from aiokafka import AIOKafkaConsumer
-from dishka import AsyncContainer
+from dishka import AsyncContainer, Provider, Scope
 from prometheus_client import CollectorRegistry
 
 from api_gateway_service.config import Settings
+from api_gateway_service.implementations.audit_log_impl import StreamAuditLog
 from api_gateway_service.implementations.kafka_publisher_impl import TOPIC
 from api_gateway_service.main import create_app
+from api_gateway_service.protocols import AuditLogProtocol
 from api_gateway_service.startup_setup import build_container
 from tests.support.gateway.tokens import SECRET, bearer
 from tests.support.pipelines import PIPELINES_FILE
@@ -30,6 +33,7 @@ class Gateway:
     client: httpx.AsyncClient
     container: AsyncContainer
     registry: CollectorRegistry
+    audited: io.StringIO
 
     async def post(
         self, batch: str, body: object = None, *, user: str = "teacher", **headers: str
@@ -73,7 +77,10 @@ def settings_of(**changes: object) -> Settings:
 async def gateway_app(**changes: object) -> AsyncIterator[Gateway]:
     """Make the application with these settings, and close what it has opened."""
     settings = settings_of(**changes)
-    container = build_container(settings)
+    audited = io.StringIO()
+    replaced = Provider(scope=Scope.APP)
+    replaced.provide(lambda: StreamAuditLog(audited), provides=AuditLogProtocol)
+    container = build_container(settings, replaced)
     app = await create_app(settings, container)
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 4711))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
@@ -81,6 +88,7 @@ async def gateway_app(**changes: object) -> AsyncIterator[Gateway]:
             client=client,
             container=container,
             registry=await container.get(CollectorRegistry),
+            audited=audited,
         )
     await container.close()
 

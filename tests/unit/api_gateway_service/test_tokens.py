@@ -5,6 +5,7 @@ import hmac
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -101,9 +102,7 @@ async def test_a_good_token_says_who_asks(key: Key, algorithm: str) -> None:
         ({"scope": ["pipelines:run"]}, "bad_claims"),
     ],
 )
-async def test_claims_that_are_not_right_are_refused(
-    changes: dict[str, object], reason: str
-) -> None:
+async def test_claims_that_are_not_right_are_refused(changes: dict[str, Any], reason: str) -> None:
     assert await reason_of(verifier_of(), token_of(**({"user": "t"} | changes))) == reason
 
 
@@ -227,7 +226,8 @@ async def test_nothing_but_a_refusal_comes_of_damage(data: st.DataObject) -> Non
 
 
 def test_a_public_key_is_read_from_a_file(tmp_path: Path) -> None:
-    for number, key in enumerate((RSA, EC)):
+    keys: tuple[RSAKey | ECKey, ...] = (RSA, EC)
+    for number, key in enumerate(keys):
         path = tmp_path / f"{number}.pem"
         path.write_bytes(key.as_pem(private=False))
         assert public_key(path).thumbprint() == key.thumbprint()

@@ -9,13 +9,12 @@ from batch_conductor_service import protocols
 from batch_conductor_service.api.pipelines import QuestionHandler
 from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.pipelines import PipelineCatalog
-from batch_conductor_service.exceptions import PipelineConfigurationError
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
 )
 from batch_conductor_service.startup_setup import build_container, check_configuration
-from service_libs.exceptions import SettingsError
+from service_libs.exceptions import PipelineConfigurationError, SettingsError
 from service_libs.health import HealthMonitor
 from service_libs.protocols import (
     BackgroundTaskProtocol,

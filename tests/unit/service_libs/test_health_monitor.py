@@ -9,6 +9,7 @@ from service_libs.exceptions import DeadLetterLimitError, StoreUnavailableError
 from service_libs.health import HealthMonitor, ProbePolicy
 from service_libs.supervisor import RestartPolicy, Supervisor
 from tests.support.tasks import ScriptedTask, SwitchableProbe
+from tests.support.waiting import eventually
 
 QUICK = ProbePolicy(interval_seconds=0.005, timeout_seconds=0.02)
 SLOW_RESTART = RestartPolicy(initial_seconds=60, max_seconds=60)
@@ -44,9 +45,8 @@ async def service() -> AsyncIterator[Service]:
 
 async def test_everything_up_is_healthy_ready_and_alive(service: Service) -> None:
     service.monitor.start()
-    await asyncio.sleep(0.01)
 
-    assert service.monitor.status == "healthy"
+    await eventually(lambda: service.monitor.status == "healthy")
     assert service.monitor.is_ready
     assert service.monitor.is_alive
     assert service.is_up("redis") == 1
@@ -107,13 +107,11 @@ async def test_a_check_that_fails_itself_tells_nothing_of_the_inside(service: Se
 async def test_a_dependency_that_comes_back_is_seen(service: Service) -> None:
     service.break_down("kafka")
     service.monitor.start()
-    await asyncio.sleep(0.01)
-    assert service.is_up("kafka") == 0
+    await eventually(lambda: service.is_up("kafka") == 0)
 
     service.probes["kafka"].error = None
-    await asyncio.sleep(0.02)
 
-    assert service.is_up("kafka") == 1
+    await eventually(lambda: service.is_up("kafka") == 1)
     assert service.monitor.status == "healthy"
 
 
@@ -127,9 +125,8 @@ async def test_a_dead_task_is_seen_and_no_reason_to_start_the_process_again(
     service = Service(error)
     service.supervisor.start()
     service.monitor.start()
-    await asyncio.sleep(0.01)
 
-    assert service.monitor.status == status
+    await eventually(lambda: service.monitor.status == status)
     assert service.monitor.is_alive is is_alive
     await service.monitor.stop()
     await service.supervisor.stop(timeout_seconds=1)

@@ -58,9 +58,10 @@ async def test_the_death_of_one_task_does_not_touch_another(registry: CollectorR
 
     supervisor.start()
     await living.is_running.wait()
-    await asyncio.sleep(0.01)
 
-    assert supervisor.statuses() == {"consumer": "restarting", "worker": "running"}
+    await eventually(
+        lambda: supervisor.statuses() == {"consumer": "restarting", "worker": "running"}
+    )
     assert living.runs == 1
     await supervisor.stop(timeout_seconds=1)
 
@@ -73,10 +74,9 @@ async def test_what_a_person_has_to_look_at_halts_a_task_for_good(
     supervisor = supervise(registry, task)
 
     supervisor.start()
-    await asyncio.sleep(0.02)
 
+    await eventually(lambda: supervisor.statuses() == {"consumer": "halted"})
     assert task.runs == 1
-    assert supervisor.statuses() == {"consumer": "halted"}
     assert registry.get_sample_value("bcs_task_up", {"task": "consumer"}) == 0
     assert await supervisor.stop(timeout_seconds=1)
 
@@ -193,7 +193,7 @@ async def test_stopping_does_not_wait_for_the_next_start(registry: CollectorRegi
     task = ScriptedTask("consumer", [TransientError()])
     supervisor = supervise(registry, task, policy=SLOW)
     supervisor.start()
-    await asyncio.sleep(0.01)
+    await eventually(lambda: supervisor.statuses() == {"consumer": "restarting"})
 
     assert await asyncio.wait_for(supervisor.stop(timeout_seconds=5), timeout=1)
 

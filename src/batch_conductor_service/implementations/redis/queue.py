@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.batch_hash import SUMMARY, decode_summary
 from batch_conductor_service.models import BatchId, BatchUpdate
 from batch_conductor_service.persisting.codec import ForeignPayloadError, decode_update
 from batch_conductor_service.port_values import QueueBacklog, QueueEntry, Watermark
@@ -27,7 +28,11 @@ from service_libs.redis.connections import (
     script_text,
     translated,
 )
-from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisCommand
+from service_libs.redis.transactions import (
+    AtomicRedisClientProtocol,
+    RedisCommand,
+    RedisReaderProtocol,
+)
 
 ENTRIES_PER_LOOK = 20  # when looking for what waits of a batch
 
@@ -234,7 +239,17 @@ class RedisUnarchivedBatches:
         return [BatchId(batch_id) for batch_id in reading.replies[0]]
 
     async def forget(self, batch_ids: Sequence[BatchId]) -> None:
-        await self._redis.read([("SREM", keys.UNARCHIVED, *batch_ids)])
+        async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
+            reading = await reader.read([("HGET", keys.batch(one), SUMMARY) for one in batch_ids])
+            kept = map(decode_summary, batch_ids, reading.replies)
+            settled = [
+                batch_id
+                for batch_id, summary in zip(batch_ids, kept, strict=True)
+                if summary is None or summary.server_run  # else it was written without an archive
+            ]
+            return [("SREM", keys.UNARCHIVED, *settled)] if settled else []
+
+        await self._redis.transact([keys.batch(one) for one in batch_ids], compose)
 
 
 def generation_of(server_run: str, epoch: str | None) -> str:

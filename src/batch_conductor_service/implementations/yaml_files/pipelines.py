@@ -1,20 +1,15 @@
-"""The pipelines, from their YAML file. Every fault of the file is named at once."""
+"""The pipelines, as BCS knows them, from their YAML file."""
 
 from pathlib import Path
 
 import structlog
 
-from batch_conductor_service.domain.pipelines import PipelineCatalog
-from batch_conductor_service.exceptions import PipelineConfigurationError
-from batch_conductor_service.implementations.yaml_files.documents import (
-    UnreadableDocumentError,
-    read_document,
-)
-from batch_conductor_service.implementations.yaml_files.graph_faults import find_graph_faults
-from batch_conductor_service.implementations.yaml_files.schema import read_file
+from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
 from batch_conductor_service.metrics import Metrics
-
-MAX_FILE_BYTES = 1024 * 1024
+from batch_conductor_service.models import StepName
+from service_libs.exceptions import PipelineConfigurationError
+from service_libs.pipeline_file.reading import read_pipelines
+from service_libs.pipeline_file.schema import StepModel
 
 logger = structlog.get_logger(__name__)
 
@@ -49,31 +44,23 @@ def read_catalog(path: Path) -> PipelineCatalog:
     Raises:
         PipelineConfigurationError: it cannot be read, or has faults; all of them are named.
     """
-    try:
-        document = read_document(_read_text(path))
-    except UnreadableDocumentError as exc:
-        raise _refuse(path, *map(str, sorted(exc.faults))) from None
-    file, faults = read_file(document)
-    faults = sorted({*document.faults, *faults, *find_graph_faults(document)})
-    if file is None or faults:
-        raise _refuse(path, *map(str, faults))
-    return PipelineCatalog(file.to_pipelines())
+    return PipelineCatalog(
+        {
+            name: Pipeline(
+                name=name,
+                description=pipeline.description,
+                steps=tuple(_to_step(step) for step in pipeline.steps),
+            )
+            for name, pipeline in read_pipelines(path).pipelines.items()
+        }
+    )
 
 
-def _read_text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as exc:
-        raise _refuse(path, f"the file cannot be read: {exc.strerror}") from exc
-    if len(content) > MAX_FILE_BYTES:
-        raise _refuse(path, f"the file has more than {MAX_FILE_BYTES} bytes")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as exc:
-        line = content.count(b"\n", 0, exc.start) + 1
-        raise _refuse(path, f"line {line}: the file is not UTF-8") from exc
-
-
-def _refuse(path: Path, *faults: str) -> PipelineConfigurationError:
-    return PipelineConfigurationError(str(path), list(faults))
+def _to_step(step: StepModel) -> PipelineStep:
+    return PipelineStep(
+        name=StepName(step.name),
+        service_name=step.service_name,
+        event_type=step.event_type,
+        event_data_model=step.event_data_model,
+        depends_on=tuple(StepName(name) for name in step.depends_on),
+    )

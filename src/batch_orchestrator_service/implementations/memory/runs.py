@@ -9,10 +9,11 @@ from datetime import datetime
 from uuid import UUID
 
 from batch_orchestrator_service.domain.models import Batch, BatchState, Run
-from batch_orchestrator_service.domain.states import PhaseStatus, RunState
+from batch_orchestrator_service.domain.states import PhaseStatus
 from batch_orchestrator_service.events.messages import OutgoingMessage
 from batch_orchestrator_service.exceptions import RequestIdTakenError
-from batch_orchestrator_service.protocols import AuditEntry, Backlog, StalledPhase
+from batch_orchestrator_service.protocols import AuditEntry, Backlog, StalledPhase, UnusedOutcome
+from batch_orchestrator_service.signals import Signals
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class MemoryRuns:
         self.states: dict[str, BatchState] = {}
         self.kept: dict[UUID, _Kept] = {}
         self.audit: list[AuditEntry] = []
+        self.unused: list[UnusedOutcome] = []
         self.stalled: set[tuple[UUID, str]] = set()
 
 
@@ -39,12 +41,14 @@ class MemoryBatchTransaction:
         self.state = state
         self.messages: list[OutgoingMessage] = []
         self.audit: list[AuditEntry] = []
+        self.unused: list[UnusedOutcome] = []
 
     async def save(
         self,
         state: BatchState,
         messages: Sequence[OutgoingMessage] = (),
         audit: Sequence[AuditEntry] = (),
+        unused: Sequence[UnusedOutcome] = (),
     ) -> None:
         for other in self._runs.states.values():
             if other.batch_id != state.batch_id and other.fingerprints.keys() & state.fingerprints:
@@ -52,13 +56,15 @@ class MemoryBatchTransaction:
         self.state = state
         self.messages += messages
         self.audit += audit
+        self.unused += unused
 
 
 class MemoryRunStore:
     """`RunStoreProtocol`."""
 
-    def __init__(self, runs: MemoryRuns) -> None:
+    def __init__(self, runs: MemoryRuns, signals: Signals | None = None) -> None:
         self._runs = runs
+        self._signals = signals or Signals()
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @asynccontextmanager
@@ -70,10 +76,12 @@ class MemoryRunStore:
             yield transaction
             self._runs.states[batch_id] = transaction.state
             self._runs.audit += transaction.audit
+            self._runs.unused += transaction.unused
             for message in transaction.messages:
                 number = len(self._runs.kept) + 1
                 kept = _Kept(replace(message, number=number))
                 self._runs.kept.setdefault(message.message_id, kept)
+        self._signals.tell_saved(transaction.state, has_messages=bool(transaction.messages))
 
     async def find_state(self, batch_id: str) -> BatchState | None:
         return self._runs.states.get(batch_id)
@@ -83,7 +91,6 @@ class MemoryRunStore:
             (min(times), batch_id)
             for batch_id, state in self._runs.states.items()
             if (times := [r.next_try_at for r in state.runs if _is_due(r, now) and r.next_try_at])
-            and not any(run.state is RunState.RUNNING for run in state.runs)
         ]
         return [batch_id for _, batch_id in sorted(due)][:count]
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ARRAY, Uuid, any_, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from batch_orchestrator_service.domain.states import PhaseStatus
@@ -46,9 +46,11 @@ class PostgresOutboxLease:
         ]
 
     async def mark_sent(self, message_ids: Sequence[UUID], now: datetime) -> None:
+        # An array, for the statement is the same then, however many they are.
+        ids = cast(list(message_ids), ARRAY(Uuid))
         sent = (
             update(OutboxRow)
-            .where(OutboxRow.message_id.in_(message_ids))
+            .where(OutboxRow.message_id == any_(ids))
             .values(sent_at=now)
             .returning(OutboxRow.run_id, OutboxRow.phase)
             .cte("sent")

@@ -6,20 +6,22 @@ A step writes the state and what is to be sent, or neither.
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Table, and_, delete, exists, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, delete, func, inspect, select, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.orm import aliased
 
 from batch_orchestrator_service.domain.models import BatchState, Run
 from batch_orchestrator_service.events.messages import OutgoingMessage
 from batch_orchestrator_service.exceptions import RequestIdTakenError
 from batch_orchestrator_service.implementations.postgres import rows
+from batch_orchestrator_service.implementations.postgres.reading import list_open_runs, read_batch
 from batch_orchestrator_service.implementations.postgres.tables import (
     AuditRow,
+    Base,
     BatchRow,
     EssayRow,
     OutboxRow,
@@ -27,10 +29,18 @@ from batch_orchestrator_service.implementations.postgres.tables import (
     PhaseRow,
     RequestRow,
     RunRow,
+    UnusedOutcomeRow,
 )
-from batch_orchestrator_service.protocols import AuditEntry, StalledPhase
+from batch_orchestrator_service.protocols import AuditEntry, StalledPhase, UnusedOutcome
+from batch_orchestrator_service.signals import Signals
+from service_libs.exceptions import StoreUnavailableError
 from service_libs.postgres.errors import translated_errors
 from service_libs.protocols import ClockProtocol
+
+LOCK_BATCH = (
+    select(BatchRow.batch_id).where(BatchRow.batch_id == bindparam("batch_id")).with_for_update()
+)
+ADD_BATCH = insert(BatchRow).values(batch_id=bindparam("batch_id")).on_conflict_do_nothing()
 
 
 class PostgresBatchTransaction:
@@ -42,26 +52,32 @@ class PostgresBatchTransaction:
         self._connection = connection
         self._clock = clock
         self.state = state
+        self.has_messages = False
 
     async def save(
         self,
         state: BatchState,
         messages: Sequence[OutgoingMessage] = (),
         audit: Sequence[AuditEntry] = (),
+        unused: Sequence[UnusedOutcome] = (),
     ) -> None:
         with translated_errors():
             await self._save_batch(state)
             await self._save_runs(state)
             await self._save_messages(state, messages)
             await self._save_audit(audit)
+            await self._save_unused(state, unused)
         self.state = state
+        self.has_messages = self.has_messages or bool(messages)
 
     async def _save_batch(self, state: BatchState) -> None:
         known = self.state
         values = rows.batch_values(state)
         if values != rows.batch_values(known):
             await self._connection.execute(
-                update(BatchRow).where(BatchRow.batch_id == state.batch_id).values(values)
+                update(BatchRow)
+                .where(BatchRow.batch_id == state.batch_id)
+                .values(**values, said_at=func.now())
             )
         await self._upsert(EssayRow, rows.essay_values(state, known.batch.texts))
         await self._upsert(OutputRow, rows.output_values(state, known))
@@ -78,7 +94,8 @@ class PostgresBatchTransaction:
                 continue
             await self._upsert(RunRow, [rows.run_values(state.batch_id, run)])
             await self._upsert(PhaseRow, rows.phase_values(run, before))
-            await self._insert_requests(rows.request_values(state, run, before))
+            now = self._clock.now()
+            await self._insert_requests(rows.request_values(state, run, before, now))
 
     async def _insert_requests(self, values: Sequence[rows.Values]) -> None:
         if not values:
@@ -102,8 +119,7 @@ class PostgresBatchTransaction:
             for message in messages
         ]
         if values:
-            statement = insert(OutboxRow).values(values)
-            await self._connection.execute(statement.on_conflict_do_nothing())
+            await self._connection.execute(insert(OutboxRow).on_conflict_do_nothing(), values)
 
     async def _save_audit(self, audit: Sequence[AuditEntry]) -> None:
         values = [
@@ -119,59 +135,66 @@ class PostgresBatchTransaction:
             for entry in audit
         ]
         if values:
-            await self._connection.execute(insert(AuditRow).values(values))
+            await self._connection.execute(insert(AuditRow), values)
 
-    async def _upsert(self, table: type[Any], values: Sequence[rows.Values]) -> None:
-        if not values:
-            return
-        mapped: Table = table.__table__
-        statement = insert(table).values(values)
-        keys = [column.name for column in mapped.primary_key]
-        others = {name: statement.excluded[name] for name in values[0] if name not in keys}
-        await self._connection.execute(
-            statement.on_conflict_do_update(index_elements=keys, set_=others)
-        )
+    async def _save_unused(self, state: BatchState, unused: Sequence[UnusedOutcome]) -> None:
+        values = [
+            {
+                "at": self._clock.now(),
+                "batch_id": state.batch_id,
+                "correlation_id": one.outcome.correlation_id,
+                "phase": one.outcome.phase,
+                "status": one.outcome.status,
+                "effect": one.effect.value,
+            }
+            for one in unused
+        ]
+        if values:
+            await self._connection.execute(insert(UnusedOutcomeRow), values)
+
+    async def _upsert(self, table: type[Base], values: Sequence[rows.Values]) -> None:
+        if values:
+            await self._connection.execute(_upsert_into(table, tuple(values[0])), values)
 
 
 class PostgresRunStore:
     """`RunStoreProtocol`."""
 
-    def __init__(self, engine: AsyncEngine, clock: ClockProtocol) -> None:
+    def __init__(
+        self, engine: AsyncEngine, clock: ClockProtocol, signals: Signals | None = None
+    ) -> None:
         self._engine = engine
         self._clock = clock
+        self._signals = signals or Signals()
 
     @asynccontextmanager
     async def lock(self, batch_id: str) -> AsyncIterator[PostgresBatchTransaction]:
         with translated_errors():
             async with self._engine.begin() as connection:
-                # A batch that nobody has heard of has no row to lock yet.
-                row = insert(BatchRow).values(batch_id=batch_id)
-                await connection.execute(row.on_conflict_do_nothing())
-                locked = select(BatchRow.batch_id).where(BatchRow.batch_id == batch_id)
-                await connection.execute(locked.with_for_update())
-                state = await _load(connection, batch_id)
-                if state is None:
-                    raise LookupError(batch_id)  # its row is locked, so it is there
-                yield PostgresBatchTransaction(connection, state, self._clock)
+                named = {"batch_id": batch_id}
+                if await connection.scalar(LOCK_BATCH, named) is None:
+                    # A batch that nobody has heard of has no row to lock yet.
+                    await connection.execute(ADD_BATCH, named)
+                    await connection.execute(LOCK_BATCH, named)
+                # By a statement of its own, which sees what was committed before the lock was had.
+                state = await read_batch(connection, batch_id)
+                if state is None:  # deleted, for it was old, before the lock was there
+                    raise StoreUnavailableError(f"Batch {batch_id} was deleted just now.")
+                transaction = PostgresBatchTransaction(connection, state, self._clock)
+                yield transaction
+        self._signals.tell_saved(transaction.state, has_messages=transaction.has_messages)
 
     async def find_state(self, batch_id: str) -> BatchState | None:
         with translated_errors():
             async with self._engine.connect() as connection:
-                seeing_one_moment = await connection.execution_options(
-                    isolation_level="REPEATABLE READ"
-                )
-                return await _load(seeing_one_moment, batch_id)
+                return await read_batch(connection, batch_id)
 
     async def find_due(self, now: datetime, count: int) -> Sequence[str]:
-        running = aliased(RunRow)
-        is_busy = exists().where(
-            and_(running.batch_id == RunRow.batch_id, running.state == "running")
-        )
+        # Only the run that is next in its batch has such a time.
         statement = (
             select(RunRow.batch_id)
-            .where(RunRow.next_try_at <= now, ~is_busy)
-            .group_by(RunRow.batch_id)
-            .order_by(func.min(RunRow.next_try_at))
+            .where(RunRow.next_try_at <= now)
+            .order_by(RunRow.next_try_at)
             .limit(count)
         )
         with translated_errors():
@@ -185,16 +208,9 @@ class PostgresRunStore:
                 return (await connection.execute(statement)).scalar_one_or_none()
 
     async def list_open(self, count: int) -> Sequence[tuple[str, Run]]:
-        statement = (
-            select(RunRow.__table__)
-            .where(RunRow.ended_at.is_(None))
-            .order_by(RunRow.number)
-            .limit(count)
-        )
         with translated_errors():
             async with self._engine.connect() as connection:
-                found = (await connection.execute(statement)).all()
-        return [(row.batch_id, rows.to_run(row, (), ())) for row in found]
+                return await list_open_runs(connection, count)
 
     async def report_stalled(self, now: datetime) -> Sequence[StalledPhase]:
         statement = (
@@ -224,32 +240,10 @@ def _is_overdue(now: datetime) -> tuple[Any, ...]:
     return (PhaseRow.deadline_at <= now, PhaseRow.ended_at.is_(None))
 
 
-async def _load(connection: AsyncConnection, batch_id: str) -> BatchState | None:
-    async def fetch(statement: Select[Any]) -> Sequence[Any]:
-        found: Sequence[Any] = (await connection.execute(statement)).all()
-        return found
-
-    found = await fetch(select(BatchRow.__table__).where(BatchRow.batch_id == batch_id))
-    if not found:
-        return None
-    of_batch = select(RunRow.run_id).where(RunRow.batch_id == batch_id)
-    return rows.to_state(
-        rows.BatchRows(
-            batch=found[0],
-            essays=await fetch(select(EssayRow.__table__).where(EssayRow.batch_id == batch_id)),
-            runs=await fetch(
-                select(RunRow.__table__).where(RunRow.batch_id == batch_id).order_by(RunRow.number)
-            ),
-            requests=await fetch(
-                select(RequestRow.__table__)
-                .where(RequestRow.batch_id == batch_id)
-                .order_by(RequestRow.run_id, RequestRow.position)
-            ),
-            phases=await fetch(
-                select(PhaseRow.__table__)
-                .where(PhaseRow.run_id.in_(of_batch))
-                .order_by(PhaseRow.run_id, PhaseRow.position)
-            ),
-            outputs=await fetch(select(OutputRow.__table__).where(OutputRow.batch_id == batch_id)),
-        )
-    )
+@cache
+def _upsert_into(table: type[Base], names: tuple[str, ...]) -> Insert:
+    """Return the statement for one row; it takes any number of them, and is compiled once."""
+    statement = insert(table)
+    keys = [column.name for column in inspect(table).primary_key]
+    others = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=others)

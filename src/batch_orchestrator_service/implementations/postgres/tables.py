@@ -37,6 +37,7 @@ class BatchRow(Base):
     """A batch. One that was only asked for has no owner yet."""
 
     __tablename__ = "batches"
+    __table_args__ = (Index("ix_batches_said_at", "said_at"),)
 
     batch_id: Mapped[str] = mapped_column(primary_key=True)
     user_id: Mapped[str | None]
@@ -47,6 +48,7 @@ class BatchRow(Base):
     has_ready_essays: Mapped[bool] = mapped_column(server_default=text("false"))
     is_provisioned: Mapped[bool] = mapped_column(server_default=text("false"))
     outcome_at: Mapped[datetime | None]
+    said_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 
 class EssayRow(Base):
@@ -77,6 +79,12 @@ class RunRow(Base):
             "next_try_at",
             postgresql_where=text("next_try_at IS NOT NULL"),
         ),
+        Index("ix_pipeline_runs_not_ended", "number", postgresql_where=text("ended_at IS NULL")),
+        Index(
+            "ix_pipeline_runs_ended_at",
+            "ended_at",
+            postgresql_where=text("ended_at IS NOT NULL"),
+        ),
     )
 
     run_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -95,6 +103,7 @@ class RunRow(Base):
     pipeline_version: Mapped[str | None]
     accepted_at: Mapped[datetime]
     tried_at: Mapped[datetime | None]
+    degraded_at: Mapped[datetime | None]
     next_try_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -107,9 +116,11 @@ class RequestRow(Base):
 
     request_id: Mapped[UUID] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(ForeignKey(BatchRow.batch_id), index=True)
-    run_id: Mapped[UUID] = mapped_column(ForeignKey(RunRow.run_id, ondelete="CASCADE"))
+    run_id: Mapped[UUID] = mapped_column(ForeignKey(RunRow.run_id, ondelete="CASCADE"), index=True)
+    user_id: Mapped[str]
     fingerprint: Mapped[str]
     position: Mapped[int]
+    taken_at: Mapped[datetime]
 
 
 class PhaseRow(Base):
@@ -138,6 +149,7 @@ class PhaseRow(Base):
     dispatched: Mapped[list[str]]
     left_out: Mapped[list[str]]
     processed: Mapped[list[str]]
+    outcome: Mapped[str | None]
     dispatched_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -188,3 +200,17 @@ class AuditRow(Base):
     request_id: Mapped[UUID | None]
     run_id: Mapped[UUID | None]
     decision: Mapped[str]
+
+
+class UnusedOutcomeRow(Base):
+    """An outcome that moved nothing, and why: what a person looks for when a run stands still."""
+
+    __tablename__ = "unused_outcomes"
+
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime]
+    batch_id: Mapped[str] = mapped_column(index=True)
+    correlation_id: Mapped[UUID | None]
+    phase: Mapped[str]
+    status: Mapped[str]
+    effect: Mapped[str]

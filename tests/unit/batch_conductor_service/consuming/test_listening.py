@@ -1,16 +1,27 @@
 """What answers are worth while a consumer does not get on."""
 
 import asyncio
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
+from common_core.records import Partition
+from common_core.topics import consumed_topics
+from service_libs.kafka.policy import SourcePolicy
 from service_libs.memory.broker import MemoryBroker
 from tests.support.builders import RecordedEvent, registered, spellchecked
 from tests.support.consuming import ControlledQueue, ControlledRepository
 from tests.support.listening import Replica
-from tests.support.loops import SPELLCHECK, create_consumed_topics, garbage, produce, until
+from tests.support.loops import (
+    SPELLCHECK,
+    create_consumed_topics,
+    garbage,
+    produce,
+    quick_policy,
+    until,
+)
 
 OLDEST = "bcs_kafka_oldest_unread_record_age_seconds"
 COMPLETED = [
@@ -24,6 +35,20 @@ def failed(batch: str = "b1", essay: str = "e2") -> RecordedEvent:
     """Return a failure that is later than all that was completed."""
     later = datetime.now(UTC) + timedelta(seconds=1)
     return spellchecked(batch, essay, status="failed", at=later)
+
+
+class Squatter:
+    """A member of the group that is given partitions, and reads none of them."""
+
+    policy: SourcePolicy = quick_policy()
+    topics: Sequence[str] = consumed_topics()
+    is_closed = False
+
+    async def give_up(self) -> None:
+        """It has nothing to finish."""
+
+    def take(self, partitions: Collection[Partition]) -> None:
+        """Nobody reads them."""
 
 
 class Cluster:
@@ -102,6 +127,21 @@ class TestAFailureThatWaitsInKafka:
 
             cluster.repository.may_answer.set()
             await second.until_judged("b1", "failed_essays")
+
+    async def test_without_partitions(self, cluster: Cluster) -> None:
+        replica = cluster.replica()
+        async with replica.listening():
+            cluster.produce(*COMPLETED)
+            await replica.until_skipped("b1")
+
+            group = cluster.broker.group("group")
+            group.members = [*(Squatter() for _ in cluster.broker.logs), *group.members]
+            group.rebalance()
+            await until(lambda: replica.sample("bcs_consumer_state", state="standby") == 1)
+            cluster.produce(failed())
+
+            await replica.until_doubted("b1")
+            await replica.until_caused("No partitions are assigned")
 
     async def test_a_replica_that_died_over_two(self, cluster: Cluster) -> None:
         """What the dead one had promised ages, and for half of the topics nobody promises more."""

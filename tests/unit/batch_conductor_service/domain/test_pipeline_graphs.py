@@ -12,11 +12,11 @@ from batch_conductor_service.domain.pipelines import (
     Pipeline,
     PipelineCatalog,
     PipelineStep,
-    find_cycles,
     sub_graph,
     topological_order,
 )
 from batch_conductor_service.models import StepName
+from service_libs.pipeline_file.cycles import find_cycles
 from tests.support.pipelines import (
     acyclic_graphs,
     graphs,
@@ -26,8 +26,8 @@ from tests.support.pipelines import (
 )
 
 
-def cycles_of(needs: Mapping[str, Sequence[str]]) -> list[list[StepName]]:
-    return find_cycles({StepName(n): [StepName(d) for d in ds] for n, ds in needs.items()})
+def cycles_of(needs: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    return find_cycles(needs)
 
 
 def names(steps: Sequence[PipelineStep]) -> list[str]:

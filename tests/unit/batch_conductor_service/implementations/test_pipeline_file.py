@@ -11,18 +11,13 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from batch_conductor_service.domain.pipelines import PipelineCatalog
-from batch_conductor_service.exceptions import PipelineConfigurationError
-from batch_conductor_service.implementations.yaml_files.documents import (
-    UnreadableDocumentError,
-    read_document,
-)
-from batch_conductor_service.implementations.yaml_files.pipelines import (
-    MAX_FILE_BYTES,
-    DefaultPipelineGenerator,
-)
+from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchCompletionSummary, BatchId
 from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineRules
+from service_libs.exceptions import PipelineConfigurationError
+from service_libs.pipeline_file.documents import UnreadableDocumentError, read_document
+from service_libs.pipeline_file.reading import MAX_FILE_BYTES
 from tests.support.pipelines import layered, service_catalog
 
 STEP = "{name: %s, service_name: s, event_type: e, event_data_model: m, depends_on: [%s]}"

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
@@ -7,18 +8,28 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.config import Settings
+from batch_conductor_service.consuming.broker_watch import BrokerWatch
+from batch_conductor_service.consuming.group_freshness import GroupFreshness
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.operating.progress import ConsumerProgress, QueueProgress
+from batch_conductor_service.operating.progress import (
+    ConsumerProgress,
+    FreshnessProgress,
+    QueueProgress,
+    TopicProgress,
+)
 from batch_conductor_service.port_values import QueueBacklog
 from batch_conductor_service.providers.policies import consumer_policy
+from common_core.topics import consumed_topics
 from local_stack.ports import find_free_port
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.health import HealthMonitor
+from service_libs.memory.broker import MemoryBroker
 from service_libs.protocols import ClockProtocol, ProgressProtocol
 from service_libs.supervisor import Supervisor
 from tests.support.builders import NOON
 from tests.support.consuming import ControlledQueue, ControlledRepository
+from tests.support.loops import MemoryBrokerLook
 from tests.support.membership import consumer_with
 from tests.support.waiting import eventually
 
@@ -73,6 +84,56 @@ async def test_a_consumer_that_finds_no_broker_for_a_while_degrades_the_service(
         assert monitor.progress == {
             "consumer": {"state": "connecting", "since": NOON.isoformat(), "last_progress_at": None}
         }
+
+
+@pytest.fixture(params=[(29, "healthy"), (31, "degraded")], ids=["29-seconds", "31-seconds"])
+def passed(request: pytest.FixtureRequest) -> tuple[float, str]:
+    """How many seconds something has lasted, and how the service is to be then."""
+    seconds, status = request.param
+    return seconds, status
+
+
+def let_pass(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic
+    monkeypatch.setattr("time.monotonic", lambda: now() + seconds)
+
+
+async def test_thirty_seconds_without_consuming_degrade_the_service(
+    passed: tuple[float, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with consumer_without_a_broker(SettableClock()) as consumer:
+        monitor = monitor_of(ConsumerProgress(consumer))
+
+        let_pass(passed[0], monkeypatch)
+
+        assert monitor.status == passed[1]
+
+
+async def test_thirty_seconds_without_a_topic_degrade_the_service(
+    passed: tuple[float, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = MemoryBrokerLook(MemoryBroker(), "group", SettableClock())
+    metrics = Metrics(CollectorRegistry())
+    watch = BrokerWatch(look, metrics, SettableClock(), lambda _: None)
+    monitor = monitor_of(TopicProgress(watch))
+    await watch.look_once()
+
+    let_pass(passed[0], monkeypatch)
+
+    assert monitor.status == passed[1]
+    absent = [f"The topic {topic} does not exist." for topic in sorted(consumed_topics())]
+    assert monitor.causes == (absent if passed[1] == "degraded" else [])
+
+
+async def test_thirty_seconds_in_which_nobody_knows_degrade_the_service(
+    passed: tuple[float, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freshness = GroupFreshness(SettableClock(), max_staleness_seconds=30)
+    monitor = monitor_of(FreshnessProgress(freshness))
+
+    let_pass(passed[0], monkeypatch)
+
+    assert monitor.status == passed[1]
 
 
 async def test_a_clock_that_jumps_makes_no_consumer_late() -> None:

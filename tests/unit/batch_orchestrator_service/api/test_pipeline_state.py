@@ -7,7 +7,7 @@ import pytest
 from dishka import Provider, Scope
 from quart import typing as quart_typing
 
-from batch_orchestrator_service.api.conversion import batch_status
+from batch_orchestrator_service.api.conversion import MAX_RUNS, batch_status, to_pipeline_state
 from batch_orchestrator_service.app import create_app
 from batch_orchestrator_service.config import Settings
 from batch_orchestrator_service.implementations.memory.runs import MemoryRuns, MemoryRunStore
@@ -153,7 +153,13 @@ async def test_health_and_metrics_are_those_of_the_service() -> None:
 
     assert health["service"] == "batch_orchestrator_service"
     assert set(health["dependencies"]) == {"postgresql", "kafka"}
-    assert set(health["tasks"]) == {"consumer", "resolver", "relay", "overdue_watch"}
+    assert set(health["tasks"]) == {
+        "consumer",
+        "resolver",
+        "retention",
+        "overdue_watch",
+        "relay",
+    }
     for name in (
         "bos_requests_total",
         "bos_phase_outcomes_total",
@@ -187,3 +193,32 @@ def test_the_batch_has_the_status_of_its_newest_run_that_was_not_rejected() -> N
         "processing_pipelines",
         "completed_successfully",
     ]
+
+
+def test_refused_clicks_crowd_out_neither_what_runs_nor_what_waits() -> None:
+    bench = Bench.ready("e1")
+    run = bench.run_to("nlp")
+    bench.click(request("second", "cj_assessment"))
+    for number in range(2 * MAX_RUNS):
+        bench.click(request("nlp", "nlp", body=f"another {number}"))  # rejected
+
+    shown = to_pipeline_state(bench.state, NOON)
+
+    assert len(shown.runs) == MAX_RUNS
+    assert [one.state for one in shown.runs[-2:]] == ["accepted", "running"]
+    assert shown.runs[-1].run_id == run.run_id
+    assert shown.runs[0].run_id == bench.state.runs[-1].run_id
+
+
+def test_the_run_whose_status_is_the_batchs_is_always_shown() -> None:
+    bench = Bench.ready("e1")
+    run = bench.run_to("nlp")
+    bench.report(run, "spellcheck", "e1")
+    bench.report(run, "nlp", "e1")
+    for number in range(2 * MAX_RUNS):
+        bench.click(request("nlp", "nlp", body=f"another {number}"))  # rejected
+
+    shown = to_pipeline_state(bench.state, NOON)
+
+    assert shown.batch_status == "completed_successfully"
+    assert shown.runs[-1].run_id == run.run_id

@@ -4,10 +4,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
-from batch_orchestrator_service import kafka_consumer
 from batch_orchestrator_service.consuming.handling import PollHandler
 from batch_orchestrator_service.events.decoding import consumed_topics
 from batch_orchestrator_service.kafka_consumer import EventConsumer
@@ -15,7 +15,8 @@ from common_core.topics import EventName, topic_name
 from service_libs.clock import SystemClock
 from service_libs.exceptions import HaltError, StoreUnavailableError
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
-from service_libs.kafka.policy import DeadLetterLimit, SourcePolicy
+from service_libs.kafka.consumer import LoopPolicy
+from service_libs.kafka.policy import DeadLetterLimit
 from service_libs.memory.broker import MemoryBroker
 from service_libs.memory.record_source import MemoryRecordSource
 from service_libs.protocols import OnRevoked
@@ -39,7 +40,7 @@ class Loop:
         self.dlq = ControlledDlq()
         self.condition = ConditionRecorder(SystemClock())
         self.sources: list[MemoryRecordSource] = []
-        self.policy = SourcePolicy(
+        self.policy = LoopPolicy(
             bootstrap_servers="",
             group_id="group",
             client_id="test",
@@ -48,6 +49,9 @@ class Loop:
             request_timeout_seconds=0.01,
             session_timeout_seconds=0.015,
             rebalance_timeout_seconds=0.2,
+            max_backoff_seconds=0.01,
+            drain_timeout_seconds=0.2,
+            close_timeout_seconds=0.2,
         )
 
     def consumer(self) -> EventConsumer:
@@ -60,7 +64,7 @@ class Loop:
             group_id="group",
             limit=DeadLetterLimit(min_invalid_records=3),
         )
-        return EventConsumer(self._connect, handler, self.condition)
+        return EventConsumer(self.policy, self._connect, handler, self.condition)
 
     def request(self, name: str) -> None:
         """Have a client ask for a pipeline."""
@@ -108,12 +112,6 @@ async def running(consumer: EventConsumer) -> AsyncIterator[None]:
     finally:
         consumer.stop()
         await asyncio.wait_for(task, 10)
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_consumer, "MAX_BACKOFF_SECONDS", 0.01)
-    monkeypatch.setattr(kafka_consumer, "GRACE_SECONDS", 0.2)
 
 
 async def test_what_is_handled_is_committed() -> None:
@@ -216,11 +214,9 @@ async def test_what_is_invalid_is_dead_lettered_and_passed() -> None:
     assert loop.pipelines == ["nlp"]
 
 
-async def test_a_source_that_reads_nothing_though_there_is_something_is_made_anew(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(kafka_consumer, "STUCK_SECONDS", 0.05)
+async def test_a_source_that_reads_nothing_though_there_is_something_is_made_anew() -> None:
     loop = Loop()
+    loop.policy = replace(loop.policy, stuck_timeout_seconds=0.05)
     async with running(loop.consumer()):
         await until(lambda: bool(loop.sources) and loop.sources[-1].has_partitions)
         loop.sources[-1].stall()

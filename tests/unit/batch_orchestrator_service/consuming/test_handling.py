@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from batch_orchestrator_service.consuming.handling import PollHandler
+from batch_orchestrator_service.domain.advancing import Effect
 from batch_orchestrator_service.domain.states import RunState
 from batch_orchestrator_service.events.decoding import consumed_topics
 from batch_orchestrator_service.protocols import AuditEntry
@@ -303,3 +304,71 @@ async def test_a_strangers_request_is_audited_and_kept_nowhere_else() -> None:
     [entry] = handled.one.runs.audit
     assert isinstance(entry, AuditEntry)
     assert (entry.decision.value, entry.request.user_id) == ("not_found", "stranger")
+
+
+async def test_an_essay_in_both_lists_has_failed() -> None:
+    handled = Handled()
+    ready = READY | {
+        "ready_essays": [{"essay_id": one, "text_storage_id": "t"} for one in ("e1", "e2")]
+    }
+    await handled.handle(
+        handled.record(EventName.BATCH_ESSAYS_REGISTERED, REGISTERED),
+        handled.record(EventName.BATCH_ESSAYS_READY, ready),
+        handled.request(),
+    )
+    await handled.one.resolver.resolve("batch-1")
+    both = [{"essay_id": one, "text_storage_id": f"c-{one}"} for one in ("e1", "e2")]
+    outcome = OUTCOME | {"processed_essays": both, "failed_essay_ids": ["e2"]}
+
+    await handled.handle(handled.record(EventName.ELS_BATCH_PHASE_OUTCOME, outcome))
+
+    spellcheck, nlp = handled.one.run.phases
+    assert (spellcheck.processed, spellcheck.failed) == (("e1",), ("e2",))
+    assert spellcheck.outcome == "completed_successfully"
+    assert (nlp.dispatched, nlp.left_out) == (("e1",), ("e2",))
+
+
+async def test_an_outcome_that_moves_nothing_is_noted_with_the_reason() -> None:
+    handled = Handled()
+
+    await handled.handle(handled.record(EventName.ELS_BATCH_PHASE_OUTCOME, OUTCOME))
+
+    [unused] = handled.one.runs.unused
+    assert (unused.effect, unused.outcome.phase) == (Effect.FOREIGN, "spellcheck")
+    assert unused.outcome.correlation_id == named("client")
+    assert handled.one.sample("bos_phase_outcomes_total", effect="foreign") == 1
+
+
+async def test_a_class_without_a_name_is_a_guests_batch() -> None:
+    handled = Handled()
+
+    registered = REGISTERED | {"class_id": ""}
+    await handled.handle(handled.record(EventName.BATCH_ESSAYS_REGISTERED, registered))
+
+    assert handled.one.state.batch.is_guest
+
+
+@pytest.mark.parametrize("is_registered_first", [False, True])
+async def test_the_prompt_may_come_with_the_essays(*, is_registered_first: bool) -> None:
+    handled = Handled()
+    prompt = {"storage_id": "prompt-1"}
+    records = [
+        handled.record(EventName.BATCH_ESSAYS_REGISTERED, REGISTERED),
+        handled.record(EventName.BATCH_ESSAYS_READY, READY | {"student_prompt_ref": prompt}),
+    ]
+
+    await handled.handle(*(records if is_registered_first else reversed(records)))
+
+    assert handled.one.state.batch.prompt_ref == prompt
+
+
+async def test_a_refused_click_is_counted_as_a_run_that_ended() -> None:
+    handled = Handled()
+    click = str(named("click"))
+
+    await handled.handle(
+        handled.request(request_id=click),
+        handled.request(request_id=click, requested_pipeline="cj_assessment"),
+    )
+
+    assert handled.one.sample("bos_runs_ended_total", state="rejected") == 1

@@ -1,5 +1,7 @@
 """A click finds its run, always the same one; a stranger's finds nothing."""
 
+from datetime import timedelta
+
 import pytest
 
 from batch_orchestrator_service.domain import resolving
@@ -65,6 +67,7 @@ def test_another_pipeline_waits_its_turn() -> None:
     assert other.decision is Decision.NEW_RUN
     assert other.run is not None
     assert other.run.reason is WaitReason.EARLIER_RUN_OPEN
+    assert other.run.next_try_at is None  # nobody looks at it before its turn
     assert bench.begin() is None
 
 
@@ -211,3 +214,63 @@ def test_a_run_that_bcs_does_not_answer_waits_and_is_rejected_in_the_end() -> No
     bench.state = resolving.postpone(bench.state, again, bench.now, bench.now)
 
     assert bench.run_of(run).reason is RejectionReason.RESOLUTION_UNAVAILABLE
+
+
+def test_bcs_has_its_own_ten_minutes_after_those_of_the_batch() -> None:
+    bench = Bench()
+    bench.register("e1")
+    bench.click(request())
+    assert bench.begin() is None
+    bench.now += resolving.PATIENCE - timedelta(seconds=1)
+    bench.make_ready("e1")
+
+    run = bench.begin()
+    assert run is not None
+    assert run.reason is None
+    bench.now += timedelta(seconds=2)
+    bench.state = resolving.postpone(bench.state, run, bench.now, bench.now)
+
+    assert bench.run_of(run).reason is WaitReason.RESOLUTION_UNAVAILABLE
+
+
+def test_each_run_that_is_rejected_has_the_next_one_looked_at() -> None:
+    bench = Bench()
+    bench.click(request("first", "nlp"))
+    bench.click(request("second", "cj_assessment"))
+    assert bench.begin() is None
+    bench.now += resolving.PATIENCE
+
+    assert bench.begin() is None
+
+    first, second = bench.state.runs
+    assert first.reason is RejectionReason.BATCH_NOT_READY
+    assert (second.state, second.next_try_at) == (RunState.ACCEPTED, bench.now)
+
+
+def test_an_answer_that_doubts_is_waited_out_from_the_first_of_them_in_a_row() -> None:
+    bench = Bench.ready("e1")
+    bench.click(request())
+    run = bench.begin()
+    assert run is not None
+    obeyed = []
+    for is_degraded, seconds in ((True, 50), (False, 50), (True, 50), (True, 10)):
+        bench.state = resolving.postpone(
+            bench.state, run, bench.now, bench.now, is_degraded=is_degraded
+        )
+        bench.now += timedelta(seconds=seconds)
+        begun = bench.begin()
+        assert begun is not None
+        run = begun
+        obeyed.append(resolving.is_degraded_answer_obeyed(run, bench.now))
+
+    assert obeyed == [False, False, False, True]
+
+
+def test_an_answer_that_doubts_is_obeyed_before_the_run_is_rejected() -> None:
+    bench = Bench.ready("e1")
+    bench.click(request())
+    run = bench.begin()
+    assert run is not None
+
+    assert not resolving.is_degraded_answer_obeyed(run, bench.now)
+    assert resolving.is_degraded_answer_obeyed(run, bench.now + resolving.PATIENCE)

@@ -112,6 +112,16 @@ class AnyOrder(RuleBasedStateMachine):
         assert len(awaited) == (1 if opened and opened[0].state is RunState.RUNNING else 0)
 
     @invariant()
+    def only_the_run_that_is_next_is_looked_at_and_there_always_is_one(self) -> None:
+        state = self.bench.state
+        timed = [run for run in state.runs if run.next_try_at is not None]
+        opened = state.open_run
+        if opened is None:
+            assert timed == state.waiting[:1]
+        else:
+            assert timed == ([opened] if opened.state is RunState.RESOLVING else [])
+
+    @invariant()
     def nothing_moves_back(self) -> None:
         for run in self.bench.state.runs:
             before = self.seen.get(run.run_id, RunState.ACCEPTED)

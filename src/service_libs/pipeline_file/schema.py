@@ -5,10 +5,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from batch_conductor_service.domain.pipelines import Pipeline, PipelineStep
-from batch_conductor_service.implementations.yaml_files.documents import Document, Fault, Path
-from batch_conductor_service.models import StepName
 from common_core.identifiers import is_identifier
+from service_libs.pipeline_file.documents import Document, Fault, Path
 
 MAX_NAME_LENGTH = 100  # characters; what `requested_pipeline` may have
 
@@ -38,16 +36,6 @@ class StepModel(_Model):
     event_data_model: NonEmpty
     depends_on: list[Name] = []
 
-    def to_step(self) -> PipelineStep:
-        """Return the step as the domain knows it."""
-        return PipelineStep(
-            name=StepName(self.name),
-            service_name=self.service_name,
-            event_type=self.event_type,
-            event_data_model=self.event_data_model,
-            depends_on=tuple(StepName(name) for name in self.depends_on),
-        )
-
 
 class PipelineModel(_Model):
     """One pipeline."""
@@ -61,16 +49,15 @@ class FileModel(_Model):
 
     pipelines: Annotated[dict[Name, PipelineModel], Field(min_length=1)]
 
-    def to_pipelines(self) -> dict[str, Pipeline]:
-        """Return the pipelines as the domain knows them; they must be free of faults."""
-        return {
-            name: Pipeline(
-                name=name,
-                description=pipeline.description,
-                steps=tuple(step.to_step() for step in pipeline.steps),
-            )
-            for name, pipeline in self.pipelines.items()
-        }
+    @property
+    def steps(self) -> dict[str, StepModel]:
+        """Every step by its name; it is the same in every pipeline that has it."""
+        return {step.name: step for one in self.pipelines.values() for step in one.steps}
+
+    @property
+    def names(self) -> list[str]:
+        """Every name that may be asked for: pipelines first, then the steps."""
+        return list(dict.fromkeys([*self.pipelines, *self.steps]))
 
 
 def read_file(document: Document) -> tuple[FileModel | None, list[Fault]]:

@@ -3,18 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from batch_conductor_service.domain.pipelines import find_cycles
-from batch_conductor_service.implementations.yaml_files.documents import Document, Fault
-from batch_conductor_service.models import StepName
+from service_libs.pipeline_file.cycles import find_cycles
+from service_libs.pipeline_file.documents import Document, Fault
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
     """As much of a step as its place in the graph needs."""
 
-    name: StepName
+    name: str
     line: int
-    needs: dict[StepName, int]  # each dependency with its line
+    needs: dict[str, int]  # each dependency with its line
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +47,15 @@ def _steps(document: Document, pipeline: str, steps: list[object]) -> Iterator[_
             needed = step.get("depends_on")
             places = enumerate(needed) if isinstance(needed, list) else ()
             needs = {
-                StepName(name): document.line_of((*path, "depends_on", place))
+                name: document.line_of((*path, "depends_on", place))
                 for place, name in places
                 if isinstance(name, str)
             }
-            yield _Step(StepName(step["name"]), document.line_of((*path, "name")), needs)
+            yield _Step(step["name"], document.line_of((*path, "name")), needs)
 
 
 def _faults_within(graph: _Graph) -> Iterator[Fault]:
-    first: dict[StepName, _Step] = {}
+    first: dict[str, _Step] = {}
     for step in graph.steps:
         known = first.setdefault(step.name, step)
         if known is not step:
@@ -74,7 +73,7 @@ def _faults_within(graph: _Graph) -> Iterator[Fault]:
 
 
 def _disagreements(graphs: Sequence[_Graph]) -> Iterator[Fault]:
-    first: dict[StepName, tuple[_Step, str]] = {}
+    first: dict[str, tuple[_Step, str]] = {}
     for graph in graphs:
         for step in graph.steps:
             known, pipeline = first.setdefault(step.name, (step, graph.pipeline))
