@@ -44,6 +44,7 @@ export function showBatch(status) {
   find("status").className = `badge ${tone}`;
   find("status").textContent = text;
   const { phases, requests } = status.details;
+  find("phases-title").textContent = titleOf(status);
   find("phases").replaceChildren(...phases.map(phaseItem));
   find("requests").replaceChildren(...requests.map(requestItem));
   if (!requests.length) find("requests").append(make("li", "hint", "None yet."));
@@ -51,33 +52,49 @@ export function showBatch(status) {
 }
 
 /** @param {BatchStatus} status */
-function summaryOf({ details }) {
-  const newest = details.requests.find((request) => request.state !== "rejected");
+const newestOf = ({ details }) => details.requests.find(({ state }) => state !== "rejected");
+
+/** @param {BatchStatus} status */
+function titleOf(status) {
+  const newest = newestOf(status);
+  return newest ? `Phases of ${words.nameOf(newest.pipeline)}` : "Phases";
+}
+
+/** @param {BatchStatus} status */
+function summaryOf(status) {
+  const newest = newestOf(status);
   if (newest?.state === "nothing_to_do") {
     return `Nothing to do: all that ${words.nameOf(newest.pipeline)} makes is there already.`;
   }
-  if (details.phases.length) return "";
+  if (status.details.phases.length) return "";
   if (newest) return words.requestState(newest).words;
   return "Nothing has run yet. Choose a pipeline, and run it.";
 }
 
 /** @param {PhaseState} phase */
 function phaseItem(phase) {
-  const { words: text, tone } = words.phaseStatus(phase);
+  const { words: text, tone, more } = words.phaseStatus(phase);
   const isSkipped = phase.skip_reason !== null;
   const isWorking = tone === "busy";
-  const counts = isSkipped ? "" : words.phaseCounts(phase);
+  const done = phase.completed + phase.failed;
   const about = make("div", "", make("strong", "", words.nameOf(phase.name)));
-  about.append(make("span", "what", text), make("span", "hint", counts && ` · ${counts}`));
-  if (isWorking && phase.completed + phase.failed > 0) {
-    const bar = document.createElement("progress");
-    bar.max = phase.total;
-    bar.value = phase.completed + phase.failed;
-    bar.setAttribute("aria-label", `${words.nameOf(phase.name)}: ${counts}`);
-    about.append(bar);
-  }
+  about.append(make("span", "what", text), make("span", "hint", more && ` · ${more}`));
+  if (isWorking && done) about.append(barOf(done, phase.total, words.nameOf(phase.name)));
   const mark = markOf(MARKS[isSkipped ? "skipped" : tone], isWorking);
   return make("li", `${tone}${isSkipped ? " skipped" : ""}`, mark, about);
+}
+
+/**
+ * @param {number} value
+ * @param {number} max
+ * @param {string} name
+ */
+function barOf(value, max, name) {
+  const bar = document.createElement("progress");
+  bar.max = max;
+  bar.value = value;
+  bar.ariaLabel = name;
+  return bar;
 }
 
 /**
@@ -107,6 +124,7 @@ function requestItem(request) {
 export function showConnection({ kind, error }) {
   const how = { live: "Live", reconnecting: "Connecting again …", polling: "Asking every few seconds" };
   const why = error ? ` – ${words.errorWords(error).title.toLowerCase()}` : "";
+  find("connection").dataset.kind = kind;
   find("connection").textContent = how[kind] + why;
 }
 
@@ -145,7 +163,10 @@ export function announce(before, now) {
   const told = new Map(before?.details.phases.map((phase) => [phase.name, phase.status]));
   const news = now.details.phases
     .filter((phase) => told.get(phase.name) !== phase.status)
-    .map((phase) => `${words.nameOf(phase.name)}: ${words.phaseStatus(phase).words}.`);
+    .map((phase) => {
+      const { words: text, more } = words.phaseStatus(phase);
+      return `${words.nameOf(phase.name)}: ${text}${more && `, ${more}`}.`;
+    });
   if (before && before.status !== now.status) news.push(`${words.batchStatus(now.status).words}.`);
   if (news.length) find("announcement").textContent = news.join(" ");
 }

@@ -32,7 +32,7 @@ const PHASE_STATUSES = {
   dispatch_initiated: ["Working", "busy"],
   in_progress: ["Working", "busy"],
   completed_successfully: ["Completed", "good"],
-  completed_with_partial_success: ["Completed, with failures", "bad"],
+  completed_with_partial_success: ["Completed in part", "bad"],
   failed: ["Failed", "bad"],
   skipped_due_to_dependency_failure: ["Not done: what it needs has failed", "bad"],
   skipped_by_user_config: ["Skipped", "still"],
@@ -70,7 +70,7 @@ const REASONS = {
 
 /** @type {Record<string, [string, string]>} */
 const PROBLEMS = {
-  unauthorized: ["You are not signed in any more", "Paste a new token: this one has ended or is not a good one."],
+  unauthorized: ["This token is not taken", "It has ended, or was never a good one. Paste another."],
   insufficient_scope: ["Your token does not allow this", "Ask for one with the scopes pipelines:run and batches:read."],
   unknown_batch: ["There is no such batch, or it is not yours", "Look at the name of the batch again."],
   invalid_fields: ["Something in this request cannot be right", ""],
@@ -101,16 +101,21 @@ export const nameOf = (name) => NAMES[name] ?? name.replaceAll("_", " ");
 /** @param {string} status of a batch */
 export const batchStatus = (status) => look(BATCH_STATUSES, status);
 
-/** @param {PhaseState} phase */
+/**
+ * Return what became of a phase, and what there is to add.
+ *
+ * @param {PhaseState} phase
+ * @returns {{words: string, tone: Tone, more: string}}
+ */
 export function phaseStatus(phase) {
-  const { words, tone } = look(PHASE_STATUSES, phase.status);
-  if (phase.stalled) return { words: "Stuck: no word of it for a long time", tone: /** @type {Tone} */ ("bad") };
-  const reason = phase.skip_reason && (SKIP_REASONS[phase.skip_reason] ?? phase.skip_reason);
-  return { words: reason ? `${words}: ${reason}` : words, tone };
+  if (phase.stalled) return { words: "Stuck", tone: "bad", more: "no word of it for a long time" };
+  const { skip_reason: reason } = phase;
+  const more = reason ? (SKIP_REASONS[reason] ?? reason.replaceAll("_", " ")) : countsOf(phase);
+  return { ...look(PHASE_STATUSES, phase.status), more };
 }
 
 /** @param {PhaseState} phase */
-export function phaseCounts({ completed, failed, total }) {
+function countsOf({ completed, failed, total }) {
   if (!total) return "";
   const essays = total === 1 ? "essay" : "essays";
   if (!completed && !failed) return `${total} ${essays}`;
