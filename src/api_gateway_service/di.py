@@ -11,43 +11,32 @@ from api_gateway_service.config import AuthMode, Settings
 from api_gateway_service.implementations.audit_log_impl import StreamAuditLog
 from api_gateway_service.implementations.bos_client_impl import BosClient, BosProbe
 from api_gateway_service.implementations.idempotency_impl import (
-    FallbackIdempotencyStore,
     ProcessIdempotencyStore,
-    RedisIdempotencyStore,
 )
 from api_gateway_service.implementations.kafka_publisher_impl import KafkaPublisherImpl
 from api_gateway_service.implementations.key_rings_impl import (
     JwksKeyRing,
-    KeyRing,
-    SettingsKeyRing,
-    public_key,
-    secret_key,
 )
 from api_gateway_service.implementations.pipeline_names_impl import load_pipeline_names
 from api_gateway_service.implementations.rate_limiter_impl import (
-    FallbackRateLimiter,
     ProcessRateLimiter,
-    RedisRateLimiter,
-)
-from api_gateway_service.implementations.redis_connection_impl import (
-    GatewayRedis,
-    GatewayRedisProbe,
-)
-from api_gateway_service.implementations.token_verifier_impl import (
-    FixedUserVerifier,
-    JoseTokenVerifier,
 )
 from api_gateway_service.metrics import Metrics
-from api_gateway_service.models.values import Principal
 from api_gateway_service.protocols import (
     AuditLogProtocol,
     BatchStatesProtocol,
     CommandPublisherProtocol,
-    IdempotencyStoreProtocol,
-    RateLimiterProtocol,
-    TokenVerifierProtocol,
 )
-from api_gateway_service.routing import PIPELINES, STATUS, ScopeName
+from api_gateway_service.providers import (
+    FixedUserProvider,
+    JwksProvider,
+    ProcessProvider,
+    RedisProvider,
+    SettingsKeyProvider,
+    VerifierProvider,
+    in_flight_seconds,
+)
+from api_gateway_service.routing import PIPELINES, STATUS
 from api_gateway_service.services.batch_access import BatchAccess
 from api_gateway_service.services.limits import RouteLimits, burst, minute
 from api_gateway_service.services.pipeline_requests import PipelineNames, PipelineRequests
@@ -65,8 +54,6 @@ from service_libs.protocols import (
 from service_libs.supervisor import Supervisor
 
 CLIENT_ID = "api-gateway-service"
-DEVELOPER = "developer"  # who asks where nobody has to say who he is
-IN_FLIGHT_MARGIN_SECONDS = 1  # beyond a send's own time
 MAX_BOS_CONNECTIONS = 100
 
 
@@ -205,102 +192,8 @@ class ServicesProvider(Provider):
 
     @provide
     def own_requests(self, settings: Settings) -> ProcessIdempotencyStore:
-        return ProcessIdempotencyStore(in_flight_seconds=_in_flight_seconds(settings))
+        return ProcessIdempotencyStore(in_flight_seconds=in_flight_seconds(settings))
 
     @provide
     def own_limits(self) -> ProcessRateLimiter:
         return ProcessRateLimiter()
-
-
-class RedisProvider(Provider):
-    """Limits and keys for all replicas, and for this process while Redis is away."""
-
-    scope = Scope.APP
-
-    probe = provide(GatewayRedisProbe, provides=HealthProbeProtocol)
-
-    @provide
-    async def redis(self, settings: Settings, metrics: Metrics) -> AsyncIterator[GatewayRedis]:
-        redis = GatewayRedis(settings.redis_url.get_secret_value(), metrics.limiter_fallback)
-        yield redis
-        await redis.close()
-
-    @provide
-    def limiter(self, redis: GatewayRedis, own: ProcessRateLimiter) -> RateLimiterProtocol:
-        return FallbackRateLimiter(RedisRateLimiter(redis), own)
-
-    @provide
-    def requests(
-        self, settings: Settings, redis: GatewayRedis, own: ProcessIdempotencyStore
-    ) -> IdempotencyStoreProtocol:
-        shared = RedisIdempotencyStore(redis, in_flight_seconds=_in_flight_seconds(settings))
-        return FallbackIdempotencyStore(shared, own)
-
-
-class ProcessProvider(Provider):
-    """Limits and keys for this process alone."""
-
-    scope = Scope.APP
-
-    requests = alias(ProcessIdempotencyStore, provides=IdempotencyStoreProtocol)
-
-    @provide
-    def limiter(self, own: ProcessRateLimiter, metrics: Metrics) -> RateLimiterProtocol:
-        metrics.limiter_fallback.set(1)
-        return own
-
-
-class VerifierProvider(Provider):
-    """Tokens that are checked."""
-
-    scope = Scope.APP
-
-    @provide
-    def verifier(self, settings: Settings, keys: KeyRing) -> TokenVerifierProtocol:
-        return JoseTokenVerifier(
-            keys,
-            algorithms=settings.jwt_algorithms,
-            issuer=settings.jwt_issuer,
-            audience=settings.jwt_audience,
-        )
-
-
-class JwksProvider(Provider):
-    """Keys from a URL."""
-
-    scope = Scope.APP
-
-    @provide
-    async def ring(
-        self, settings: Settings
-    ) -> AsyncIterator[AnyOf[JwksKeyRing, KeyRing, BackgroundTaskProtocol]]:
-        async with httpx.AsyncClient(trust_env=False) as http:
-            yield JwksKeyRing(http, settings.jwt_jwks_url)
-
-
-class SettingsKeyProvider(Provider):
-    """The one key of the settings."""
-
-    scope = Scope.APP
-
-    @provide
-    def ring(self, settings: Settings) -> KeyRing:
-        if settings.jwt_secret is not None:
-            return SettingsKeyRing(secret_key(settings.jwt_secret))
-        if settings.jwt_public_key_file is None:
-            raise ValueError("the settings have let through that there is no key")
-        return SettingsKeyRing(public_key(settings.jwt_public_key_file))
-
-
-class FixedUserProvider(Provider):
-    """One user, in development."""
-
-    scope = Scope.APP
-
-    @provide
-    def verifier(self) -> TokenVerifierProtocol:
-        return FixedUserVerifier(Principal(user_id=DEVELOPER, scopes=frozenset(ScopeName)))
-
-
-def _in_flight_seconds(settings: Settings) -> float:
-    return settings.kafka_send_timeout_seconds + IN_FLIGHT_MARGIN_SECONDS

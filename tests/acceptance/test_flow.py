@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
@@ -13,6 +14,10 @@ from alembic import command
 from tests.support.bos_database import bos_config
 from tests.support.flow import TOPICS, Neighbours, bos_process, get_state, neighbours_of
 from tests.support.flow_oracle import judge
+from tests.support.gateway.app import pipelines_path, status_path
+from tests.support.gateway.process import gateway_process
+from tests.support.gateway.streams import listening
+from tests.support.gateway.tokens import bearer
 from tests.support.servers import serve_kafka
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
@@ -95,6 +100,56 @@ async def test_a_second_pipeline_skips_spellcheck_and_hands_out_corrected_texts(
         ("cj_assessment", "completed_successfully", None),
     ]
     assert judge(journal, {batch: state}) == []
+
+
+async def test_a_person_clicks_at_the_gateway_watches_and_clicks_again(
+    flow: Flow, stack: Stack
+) -> None:
+    """Cases 1 and 11, from the client's end."""
+    neighbours, batch = flow.neighbours, flow.batch
+    servers = stack.kafka_bootstrap_servers
+    await neighbours.register(batch, ESSAYS)
+    with gateway_process(BOS_URL=flow.address, KAFKA_BOOTSTRAP_SERVERS=servers) as (_, gateway):
+        async with httpx.AsyncClient(base_url=gateway, headers=bearer(), timeout=20) as client:
+
+            async def is_known() -> bool:
+                return (await client.get(status_path(batch))).is_success
+
+            async def click(pipeline: str) -> list[str]:
+                body, key = {"requested_pipeline": pipeline}, {"Idempotency-Key": pipeline}
+                path = pipelines_path(batch)
+                twice = [await client.post(path, json=body, headers=key) for _ in range(2)]
+                return [answer.json()["request_id"] for answer in twice]
+
+            await eventually(is_known, timeout_seconds=30, what="the batch's registration")
+            async with listening(gateway, batch, bearer()) as stream:
+                first = await click("nlp")
+                await flow.until_ended(1)
+                second = await click("cj_assessment")
+                await flow.until_ended(2)
+
+                async def has_heard() -> bool:
+                    return len(stream.events[-1]["details"]["requests"]) == 2 and (
+                        stream.events[-1]["status"] == "completed_successfully"
+                    )
+
+                await eventually(has_heard, timeout_seconds=30, what="the end of both runs")
+            foreign = await client.get(status_path(batch), headers=bearer("somebody else"))
+
+    last = stream.events[-1]["details"]
+    assert len({*first, *second}) == 2
+    assert [one["request_id"] for one in last["requests"]] == [second[0], first[0]]
+    assert [(one["name"], one["skip_reason"]) for one in last["phases"]] == [
+        ("spellcheck", "already_completed"),
+        ("cj_assessment", None),
+    ]
+    assert [phase for phase, _ in neighbours.journal.commands(batch)] == [
+        "spellcheck",
+        "nlp",
+        "cj_assessment",
+    ]
+    assert stream.events[0]["status"] == "ready"
+    assert foreign.status_code == 404
 
 
 async def test_a_request_before_its_batch_waits_and_then_runs(flow: Flow) -> None:

@@ -22,6 +22,7 @@ from service_libs.redis.connections import RedisPolicy, connect, script_text, tr
 from service_libs.redis.refusals import RedisNames
 
 TIMEOUT_SECONDS = 0.25
+ROUND_TRIP_SECONDS = 2 * TIMEOUT_SECONDS  # for all answers together, however slowly they drip
 OPEN_SECONDS = 2.0  # of the breaker
 MAX_CONNECTIONS = 32
 MAX_TOGETHER = 200  # calls in one round trip
@@ -113,7 +114,7 @@ class GatewayRedis:
     async def _run_together(self, calls: Sequence[_Call]) -> None:
         try:
             with self._breaker.asking():
-                async with translated(NAMES):
+                async with translated(NAMES), asyncio.timeout(ROUND_TRIP_SECONDS):
                     answers = await self._exchange(calls)
         except StoreUnavailableError as exc:
             self._show(is_away=True, reason=str(exc))

@@ -1,5 +1,6 @@
 """The documentation, for people, with nothing from outside: it works where there is no internet."""
 
+from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
 
@@ -39,6 +40,7 @@ async def swagger() -> Response:
         swagger_js_url=_asset("swagger-ui-bundle.js"),
         swagger_css_url=_asset("swagger-ui.css"),
         swagger_favicon_url=_asset("favicon.png"),
+        swagger_ui_parameters={"validatorUrl": None},  # it would ask a site on the internet
     )
     return _guarded(page)
 
@@ -62,15 +64,19 @@ async def asset(name: str) -> Response:
     media_type = ASSET_TYPES.get(name)
     if media_type is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
-    content = files("fastapi_offline").joinpath("static", name).read_bytes()
     headers = {"Cache-Control": ASSET_AGE, "X-Content-Type-Options": "nosniff"}
-    return Response(content, headers=headers, media_type=media_type)
+    return Response(_read(name), headers=headers, media_type=media_type)
 
 
 @router.get(OPENAPI_URL)
 async def openapi(request: Request) -> Response:
     """Show how to call the routes."""
     return JSONResponse(request.app.openapi())
+
+
+@cache
+def _read(name: str) -> bytes:
+    return files("fastapi_offline").joinpath("static", name).read_bytes()
 
 
 def _asset(name: str) -> str:

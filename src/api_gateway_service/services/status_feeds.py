@@ -79,6 +79,14 @@ class _Feed:
         self._asking.cancel()
 
     async def _ask(self) -> None:
+        """Ask again and again; should that ever end, whoever listens is to ask for a new stream."""
+        try:
+            await self._ask_for_ever()
+        finally:
+            for listener in self.listeners:
+                listener.end()
+
+    async def _ask_for_ever(self) -> None:
         backoff = Backoff(MAX_BACKOFF_SECONDS)
         while True:
             try:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api_gateway_service.implementations.bos_client_impl import BosClient
 from api_gateway_service.models.values import Principal
 from api_gateway_service.routers import event_stream
 from api_gateway_service.routers.event_stream import EventStream
@@ -229,6 +230,20 @@ async def test_what_begins_while_the_service_stops_ends_at_once(feeds: StatusFee
     await asyncio.wait_for(stream_of(feeds)({}, played.receive, played.send), 1)
 
     assert played.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+async def test_a_feed_that_fails_leaves_nobody_waiting(
+    feeds: StatusFeeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_arguments: object, **_options: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(BosClient, "find_state", fail)
+    principal = Principal(user_id="teacher", scopes=frozenset())
+
+    with feeds.listening("batch-1", principal) as listener:
+        assert await asyncio.wait_for(listener.next_view(), 1) is None
+        assert listener.is_over
 
 
 async def test_who_reads_slowly_gets_the_latest_and_not_all_that_was(
