@@ -131,7 +131,7 @@ async def test_a_wire_that_went_silent_is_noticed(cut: Cut, web: Web, batch_id: 
     working(web, batch_id, "in_progress")
 
     await asyncio.sleep(2)  # the news is held back
-    await cut.demo.see_phases("SpellcheckTo come")
+    await cut.demo.see_phases("SpellcheckTo come · 3 essays")
     await cut.demo.page.clock.fast_forward(41_000)
     cut.proxy.heal()
 
@@ -150,5 +150,5 @@ async def test_an_orchestrator_that_is_away_is_said_and_found_again(
 
     web.broken = None
 
-    await demo.see_phases("SpellcheckTo come")
+    await demo.see_phases("SpellcheckTo come · 3 essays")
     await demo.see_connection("Live")

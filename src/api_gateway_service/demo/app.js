@@ -2,7 +2,8 @@
  * The page: sign in with a token, open a batch, follow it, run pipelines over it. All that is known
  * of the API stands in `client.js` and `live.js`, as a React application would have it.
  *
- * @import { BatchStatus } from "./client.js"
+ * @import { BatchStatus, PipelineRequest } from "./client.js"
+ * @import { SentRequest } from "./view.js"
  */
 import { GatewayClient, GatewayError, PipelineButton } from "./client.js";
 import { followBatch } from "./live.js";
@@ -24,6 +25,8 @@ class Session {
     this.batchId = "";
     /** @type {BatchStatus | null} */
     this.status = null;
+    /** @type {SentRequest[]} */
+    this.sent = [];
     this.following = new AbortController();
   }
 
@@ -37,6 +40,7 @@ class Session {
     this.following = new AbortController();
     this.batchId = batchId;
     this.status = null;
+    this.sent = [];
     find("work").hidden = true;
     showAlert(null);
     const listener = {
@@ -50,7 +54,9 @@ class Session {
   show(status) {
     announce(this.status, status);
     this.status = status;
-    showBatch(status);
+    const known = new Set(status.details.requests.map((request) => request.request_id));
+    this.sent = this.sent.filter((request) => !known.has(request.request_id));
+    showBatch(status, this.sent);
     find("batch-title").textContent = this.batchId;
     find("work").hidden = false;
     retryButton.hidden = !["completed_with_failures", "failed"].includes(status.status);
@@ -58,26 +64,45 @@ class Session {
 
   /** @param {boolean} isRetry */
   async run(isRetry) {
-    if (runButton.getAttribute("aria-disabled") === "true") return;
+    if (runButton.ariaDisabled === "true" || !this.status) return;
     showAlert(null);
     find("run").ariaBusy = "true";
     try {
-      const newest = this.status?.details.requests.find(({ state }) => state !== "rejected");
-      const request = isRetry
-        ? {
-            requested_pipeline: newest?.pipeline ?? pipeline.value,
-            is_retry: true,
-            retry_reason: "Asked for on the page.",
-          }
-        : { requested_pipeline: pipeline.value };
-      await this.button.press(this.batchId, request);
-      find("announcement").textContent = "The request was accepted.";
+      await this.ask(isRetry ? retryOf(this.status) : { requested_pipeline: pipeline.value });
     } catch (error) {
       fail(error);
     } finally {
       find("run").ariaBusy = null;
     }
   }
+
+  /** @param {PipelineRequest} request */
+  async ask(request) {
+    const { batchId } = this;
+    const { request_id, accepted_at } = await this.button.press(batchId, request);
+    if (batchId !== this.batchId || !this.status) return; // another batch was opened meanwhile
+    find("announcement").textContent = "The request was accepted.";
+    const sent = { request_id, accepted_at, reason: null };
+    if (!this.sent.some((one) => one.request_id === request_id)) {
+      this.sent.unshift({ ...sent, pipeline: request.requested_pipeline, state: "sent" });
+    }
+    this.show(this.status);
+  }
+}
+
+/**
+ * Return the request that does again what failed in the newest run.
+ *
+ * @param {BatchStatus} status
+ * @returns {PipelineRequest}
+ */
+function retryOf({ details }) {
+  const newest = details.requests.find(({ state }) => state !== "rejected");
+  return {
+    requested_pipeline: newest?.pipeline ?? pipeline.value,
+    is_retry: true,
+    retry_reason: "Asked for on the page.",
+  };
 }
 
 /** @type {Session | null} */

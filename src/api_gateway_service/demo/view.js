@@ -4,6 +4,7 @@
  *
  * @import { BatchStatus, Exchange, GatewayError, PhaseState, RequestState } from "./client.js"
  * @import { Connection } from "./live.js"
+ * @typedef {Pick<RequestState, "request_id" | "pipeline" | "state" | "reason" | "accepted_at">} SentRequest
  */
 import * as words from "./words.js";
 
@@ -38,16 +39,19 @@ export function find(id) {
   return element;
 }
 
-/** @param {BatchStatus} status */
-export function showBatch(status) {
+/**
+ * @param {BatchStatus} status
+ * @param {SentRequest[]} sent what was accepted, and stands in no status yet
+ */
+export function showBatch(status, sent) {
   const { words: text, tone } = words.batchStatus(status.status);
   find("status").className = `badge ${tone}`;
   find("status").textContent = text;
   const { phases, requests } = status.details;
   find("phases-title").textContent = titleOf(status);
   find("phases").replaceChildren(...phases.map(phaseItem));
-  find("requests").replaceChildren(...requests.map(requestItem));
-  if (!requests.length) find("requests").append(make("li", "hint", "None yet."));
+  find("requests").replaceChildren(...[...sent, ...requests].map(requestItem));
+  if (!sent.length && !requests.length) find("requests").append(make("li", "hint", "None yet."));
   find("summary").textContent = summaryOf(status);
 }
 
@@ -111,7 +115,7 @@ function markOf(path, isTurning) {
   return make("span", "mark", svg);
 }
 
-/** @param {RequestState} request */
+/** @param {SentRequest} request */
 function requestItem(request) {
   const { words: text, tone } = words.requestState(request);
   const name = make("strong", "", words.nameOf(request.pipeline));

@@ -46,6 +46,7 @@ const SKIP_REASONS = {
 
 /** @type {Record<string, [string, Tone]>} */
 const REQUEST_STATES = {
+  sent: ["Accepted", "busy"],
   accepted: ["Waiting", "still"],
   resolving: ["Planning", "busy"],
   running: ["Working", "busy"],
@@ -122,7 +123,7 @@ function countsOf({ completed, failed, total }) {
   return `${completed} of ${total} ${essays}` + (failed ? `, ${failed} failed` : "");
 }
 
-/** @param {RequestState} request */
+/** @param {Pick<RequestState, "state" | "reason">} request */
 export function requestState(request) {
   const { words, tone } = look(REQUEST_STATES, request.state);
   return { words: request.reason ? `${words}: ${REASONS[request.reason] ?? request.reason}` : words, tone };
