@@ -796,18 +796,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["GatewayProblem"];
                 };
             };
-            /** @description Request Timeout */
-            408: {
-                headers: {
-                    "X-Correlation-ID": components["headers"]["X-Correlation-ID"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["GatewayProblem"];
-                };
-            };
             /** @description Request Entity Too Large */
             413: {
                 headers: {
@@ -946,18 +934,6 @@ export interface operations {
                 headers: {
                     "X-Correlation-ID": components["headers"]["X-Correlation-ID"];
                     Allow: components["headers"]["Allow"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["GatewayProblem"];
-                };
-            };
-            /** @description Request Timeout */
-            408: {
-                headers: {
-                    "X-Correlation-ID": components["headers"]["X-Correlation-ID"];
                     RateLimit: components["headers"]["RateLimit"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;

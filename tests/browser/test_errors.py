@@ -70,7 +70,7 @@ async def test_a_batch_that_cannot_be_one_says_which_field(demo: DemoPage) -> No
     await demo.sign_in()
 
     await demo.see_alert("Something in this request cannot be right")
-    await demo.see_alert("batch_id: String should match pattern")
+    await demo.see_alert("The name of a batch has letters, digits and")
 
 
 async def test_too_many_presses_say_when_to_press_again(

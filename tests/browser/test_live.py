@@ -77,7 +77,7 @@ async def test_a_gateway_that_is_away_is_said_and_found_again(
     await cut.demo.enter(batch_id)
     cut.proxy.is_refusing = True
     cut.reset()
-    await cut.demo.see_connection("Asking every few seconds – the gateway cannot be reached")
+    await cut.demo.see_connection("Asking every few seconds: the gateway cannot be reached")
 
     working(web, batch_id, "in_progress")
     cut.proxy.heal()

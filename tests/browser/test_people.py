@@ -73,9 +73,7 @@ async def see_no_fault(demo: DemoPage) -> None:
     assert width == 0
 
 
-async def test_everything_can_be_done_by_keyboard(
-    demo: DemoPage, web: Web, batch_id: str
-) -> None:
+async def test_everything_can_be_done_by_keyboard(demo: DemoPage, web: Web, batch_id: str) -> None:
     web.put(batch(batch_id, "teacher", "completed_with_failures", run(phases=[phase("nlp")])))
     keyboard = demo.page.keyboard
     await demo.load(batch_id)

@@ -52,7 +52,7 @@ export function showBatch(status, sent) {
   find("phases").replaceChildren(...phases.map(phaseItem));
   find("requests").replaceChildren(...[...sent, ...requests].map(requestItem));
   if (!sent.length && !requests.length) find("requests").append(make("li", "hint", "None yet."));
-  find("summary").textContent = summaryOf(status);
+  find("summary").textContent = summaryOf(status, sent);
 }
 
 /** @param {BatchStatus} status */
@@ -64,15 +64,20 @@ function titleOf(status) {
   return newest ? `Phases of ${words.nameOf(newest.pipeline)}` : "Phases";
 }
 
-/** @param {BatchStatus} status */
-function summaryOf(status) {
+/**
+ * @param {BatchStatus} status
+ * @param {SentRequest[]} sent
+ */
+function summaryOf(status, sent) {
   const newest = newestOf(status);
+  if (sent.length) return "Your request was accepted, and begins in a moment.";
   if (newest?.state === "nothing_to_do") {
     return `Nothing to do: all that ${words.nameOf(newest.pipeline)} makes is there already.`;
   }
   if (status.details.phases.length) return "";
-  if (newest) return words.requestState(newest).words;
-  return "Nothing has run yet. Choose a pipeline, and run it.";
+  if (!newest) return "Nothing has run yet. Choose a pipeline, and run it.";
+  const { words: text, more } = words.requestState(newest);
+  return more ? `${text}: ${more}.` : `${text}.`;
 }
 
 /** @param {PhaseState} phase */
@@ -117,17 +122,17 @@ function markOf(path, isTurning) {
 
 /** @param {SentRequest} request */
 function requestItem(request) {
-  const { words: text, tone } = words.requestState(request);
+  const { words: text, tone, more } = words.requestState(request);
   const name = make("strong", "", words.nameOf(request.pipeline));
   const title = make("div", "title", name, make("span", `badge ${tone}`, text));
-  const when = new Date(request.accepted_at).toLocaleTimeString();
-  return make("li", "", title, make("span", "hint", `asked at ${when}`));
+  const when = `asked at ${new Date(request.accepted_at).toLocaleTimeString()}`;
+  return make("li", "", title, make("span", "hint", more ? `${when} · ${more}` : when));
 }
 
 /** @param {Connection} connection */
 export function showConnection({ kind, error }) {
   const how = { live: "Live", reconnecting: "Connecting again …", polling: "Asking every few seconds" };
-  const why = error ? ` – ${words.errorWords(error).title.toLowerCase()}` : "";
+  const why = error ? `: ${words.errorWords(error).title.toLowerCase()}` : "";
   find("connection").dataset.kind = kind;
   find("connection").textContent = how[kind] + why;
 }
@@ -139,13 +144,14 @@ export function showAlert(error) {
   const notice = make("div", "notice bad", make("strong", "", title), advice);
   const faults = error.problem.errors ?? [];
   if (faults.length) {
-    const items = faults.map(({ field, message }) => make("li", "", `${field}: ${message}`));
+    const items = faults.map((fault) => make("li", "", words.faultWords(fault)));
     notice.append(make("ul", "", ...items));
   }
   const { correlation_id: id, code, status } = error.problem;
   const number = id && `, number ${id}`;
   if (status) notice.append(make("div", "hint", `Code ${code} (${status})${number}`));
   find("alert").replaceChildren(notice);
+  notice.scrollIntoView({ block: "nearest" }); // on a phone the button may be far below
 }
 
 /** @param {Exchange} exchange */

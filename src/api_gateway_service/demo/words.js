@@ -69,6 +69,11 @@ const REASONS = {
   request_id_reused: "its key was used for another request",
 };
 
+/** @type {Record<string, string>} */
+const FIELDS = {
+  batch_id: "The name of a batch has letters, digits and . _ ~ @ + = - only.",
+};
+
 /** @type {Record<string, [string, string]>} */
 const PROBLEMS = {
   unauthorized: ["This token is not taken", "It has ended, or was never a good one. Paste another."],
@@ -123,11 +128,19 @@ function countsOf({ completed, failed, total }) {
   return `${completed} of ${total} ${essays}` + (failed ? `, ${failed} failed` : "");
 }
 
-/** @param {Pick<RequestState, "state" | "reason">} request */
-export function requestState(request) {
-  const { words, tone } = look(REQUEST_STATES, request.state);
-  return { words: request.reason ? `${words}: ${REASONS[request.reason] ?? request.reason}` : words, tone };
+/**
+ * Return what became of a request, and why.
+ *
+ * @param {Pick<RequestState, "state" | "reason">} request
+ * @returns {{words: string, tone: Tone, more: string}}
+ */
+export function requestState({ state, reason }) {
+  const more = reason ? (REASONS[reason] ?? reason.replaceAll("_", " ")) : "";
+  return { ...look(REQUEST_STATES, state), more };
 }
+
+/** @param {{field: string, message: string}} fault */
+export const faultWords = ({ field, message }) => FIELDS[field] ?? `${field}: ${message}`;
 
 /** @param {GatewayError} error */
 export function errorWords({ problem, retryAfter }) {

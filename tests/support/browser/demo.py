@@ -30,8 +30,8 @@ class DemoPage:
         self.requests: list[Request] = []
         self.answers: list[Response] = []
         self.faults: list[str] = []
-        page.on("request", lambda request: self.requests.append(request))
-        page.on("response", lambda answer: self.answers.append(answer))
+        page.on("request", self._keep_request)
+        page.on("response", self._keep_answer)
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("console", lambda message: self._hear(message.type, message.text))
 
@@ -69,15 +69,20 @@ class DemoPage:
 
     def sent(self, method: str, ending: str) -> list[Request]:
         """Return the requests of that kind."""
-        return [
-            one for one in self.requests if one.method == method and one.url.endswith(ending)
-        ]
+        return [one for one in self.requests if one.method == method and one.url.endswith(ending)]
 
     async def photograph(self, name: str) -> Path:
         """Keep a picture of the whole page."""
         path = SCREENSHOTS / f"{name}.png"
         await self.page.screenshot(path=path, full_page=True)
         return path
+
+    # Playwright marks the functions that it calls, which those of a list do not take.
+    def _keep_request(self, request: Request) -> None:
+        self.requests.append(request)
+
+    def _keep_answer(self, answer: Response) -> None:
+        self.answers.append(answer)
 
     def _hear(self, kind: str, text: str) -> None:
         # A failed request is an error to the browser; the page's own word about it is tested.
