@@ -85,23 +85,14 @@ async def test_what_a_caller_sends_stays_within_the_line_that_it_is_logged_in(
     assert not [one for one in process.log if one.get("user_id") == "admin"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"CORS_ORIGINS": '["*"]'}, "API_GATEWAY_CORS_ORIGINS"),
-        ({"AUTH_MODE": "disabled"}, "API_GATEWAY_AUTH_MODE"),
-        ({"NO_SUCH": "1"}, "API_GATEWAY_NO_SUCH"),
-    ],
-)
-def test_a_bad_setting_stops_the_start_with_a_line_that_names_it(
-    changes: dict[str, str], named: str
-) -> None:
-    process = new_gateway(ENVIRONMENT="production", **changes)
+def test_a_bad_setting_stops_the_start_with_a_line_that_names_it() -> None:
+    process = new_gateway(ENVIRONMENT="production", CORS_ORIGINS='["*"]', NO_SUCH="1")
 
     assert process.wait() == 1
     process.close()
     [line] = [line for line in process.output if line]
-    assert named in line
+    assert "API_GATEWAY_CORS_ORIGINS" in line
+    assert "API_GATEWAY_NO_SUCH" in line
 
 
 async def test_it_ends_in_order_with_requests_and_streams_open(
