@@ -65,7 +65,7 @@ class LocalRun:
         self._console.print(f"Starting local servers; data and logs in {self._directory}")
         with LocalStack(self._directory) as stack:
             with self._console.status("Starting ..."):
-                stack.start(self._tell_ready)
+                stack.start(self._report_ready)
             try:
                 yield stack
             finally:
@@ -77,12 +77,12 @@ class LocalRun:
         service = ServiceProcess("bcs", self._directory / "bcs", stack.settings(), port=port)
         with self._console.status("Migrating ..."):
             service.migrate()
-        self._tell_ready("The database has the newest schema")
+        self._report_ready("The database has the newest schema")
         try:
             with self._console.status("Starting the service ..."):
                 asyncio.run(Neighbours.create_topics(stack.kafka.bootstrap_servers))
                 service.start()
-            self._tell_ready(f"The service on {service.client.url}")
+            self._report_ready(f"The service on {service.client.url}")
             yield service
         finally:
             self._console.print("Ending the service ...")
@@ -96,7 +96,7 @@ class LocalRun:
         with self._console.status("Starting the orchestrator ..."):
             orchestrator.migrate()
             orchestrator.start()
-        self._tell_ready(f"The orchestrator on {orchestrator.client.url}")
+        self._report_ready(f"The orchestrator on {orchestrator.client.url}")
         try:
             yield orchestrator
         finally:
@@ -127,7 +127,7 @@ class LocalRun:
         [ended, *_] = [service for service in services if not service.is_running]
         raise LocalServerError(f"A service ended by itself; its log is {ended.log_path}.")
 
-    def _tell_ready(self, what: str) -> None:
+    def _report_ready(self, what: str) -> None:
         self._console.print(f"  [green]✓[/] {what}")
 
 

@@ -49,7 +49,7 @@ class ServiceProcess:
         """Bring the database to the newest schema.
 
         Raises:
-            LocalServerError: it did not work; what was said about it is told.
+            LocalServerError: it did not work; the error has what was said about it.
         """
         done = subprocess.run(
             [*self._command, "migrate"],

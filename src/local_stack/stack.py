@@ -45,17 +45,17 @@ class LocalStack:
     ) -> None:
         self._ending.close()
 
-    def start(self, tell: Callable[[str], None]) -> None:
-        """Start the servers one after the other, telling which is ready and where."""
+    def start(self, report: Callable[[str], None]) -> None:
+        """Start the servers one after the other, reporting which is ready and where."""
         self._ending.callback(self.valkey.stop)
         self.valkey.start()
-        tell(f"Valkey (Redis's protocol) on port {self.valkey.port}")
+        report(f"Valkey (Redis's protocol) on port {self.valkey.port}")
         self._ending.callback(self.postgres.stop)
         self.postgres.start()
-        tell(f"PostgreSQL on port {self.postgres.port}")
+        report(f"PostgreSQL on port {self.postgres.port}")
         self._ending.callback(self.kafka.stop)
         self.kafka.start()
-        tell(f"Kafka's protocol on port {self.kafka.port}")
+        report(f"Kafka's protocol on port {self.kafka.port}")
 
     def settings(self) -> dict[str, str]:
         """Return the environment in which the services find the servers."""

@@ -13,7 +13,6 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from service_libs.backoff import Backoff
 from service_libs.exceptions import BrokerUnavailableError, HaltError, TransientError
 from service_libs.kafka.bad_records import UnreadablePollError, UnreadableRecords
 from service_libs.kafka.condition import ConditionRecorder, ConsumerCondition, ConsumerState
@@ -22,6 +21,7 @@ from service_libs.kafka.policy import SourcePolicy
 from service_libs.kafka.reading_progress import ReadingProgress
 from service_libs.kafka.records import PartitionsLostError, Poll
 from service_libs.protocols import Connect, RecordSourceProtocol
+from service_libs.timing import Backoff
 
 logger = structlog.get_logger(__name__)
 

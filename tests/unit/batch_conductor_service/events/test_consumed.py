@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_conductor_service.events.subjects import RecordSubject, find_subject
-from common_core.identifiers import is_identifier
+from batch_conductor_service.events.consumed import RecordSubject, find_subject
+from common_core.fields import is_identifier
 from common_core.topics import EventName, consumed_topics, topic_name
 from tests.support.builders import (
     RecordedEvent,

@@ -1,4 +1,4 @@
-"""The SQL. The rules of `domain.merging`, stated over sets of rows, and the counts for people.
+"""The SQL. The rules of `domain.statements`, stated over sets of rows, and the counts for people.
 
 The merges take each column as an array: one statement for any number of rows, sorted by key, and a
 key only once.
@@ -95,7 +95,7 @@ MERGE_REGISTRATIONS = text("""
         OR EXCLUDED.repeated_at > COALESCE(known.repeated_at, known.occurred_at)
 """)
 
-# The rules of `domain.standing` and `domain.batch_state` once more, for people who read the counts.
+# The rules of `domain.counting` and `domain.batch_state` once more, for people who read the counts.
 # `strongest` holds at most one statement of a kind of an essay in a step, so that `min` in
 # `essay_step` picks, and does not compare. Membership is asked with IN over a set that does not
 # depend on the row: Postgres hashes it, where a join with few rows expected would loop. `effective`

@@ -1,7 +1,7 @@
-"""What a record that cannot be read is about, as far as that can be seen all the same.
+"""The events that BCS consumes, and what a record is about that cannot be read.
 
-It may have been a failure, so what it is about must run again. Read past every rule but that of
-identifiers.
+Such a record may have been a failure, so what it is about must run again. It is read past every
+rule but that of identifiers.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,24 @@ from typing import Any
 
 import orjson
 
-from common_core.identifiers import is_identifier
+from common_core.events import (
+    BatchEssaysRegistered,
+    CJAssessmentCompletedV1,
+    ELSBatchPhaseOutcomeV1,
+    EventData,
+    SpellcheckPhaseCompletedV1,
+)
+from common_core.fields import is_identifier
 from common_core.topics import EventName, find_event
+from service_libs.decoding import Decoded
+
+DATA_MODELS: Mapping[EventName, type[EventData]] = {
+    EventName.SPELLCHECK_PHASE_COMPLETED: SpellcheckPhaseCompletedV1,
+    EventName.CJ_ASSESSMENT_COMPLETED: CJAssessmentCompletedV1,
+    EventName.ELS_BATCH_PHASE_OUTCOME: ELSBatchPhaseOutcomeV1,
+    EventName.BATCH_ESSAYS_REGISTERED: BatchEssaysRegistered,
+}
+DecodedEvent = Decoded[EventData]
 
 _BATCH_FIELDS: Mapping[EventName, str] = {
     EventName.SPELLCHECK_PHASE_COMPLETED: "batch_id",
