@@ -1,5 +1,6 @@
 """Whoever uses the page, and whatever on: by keyboard, by ear, in the dark, on a phone."""
 
+import json
 from typing import Any
 
 import pytest
@@ -96,7 +97,7 @@ async def test_everything_can_be_done_by_keyboard(demo: DemoPage, web: Web, batc
     assert await focused(demo) == "Try again what failed"
     await keyboard.press("Space")
     await expect(demo.page.locator("#requests > li")).to_have_count(3)
-    sent = [one.post_data_json for one in demo.sent("POST", "/pipelines")]
+    sent = [json.loads(one.post_data or "") for one in demo.sent("POST", "/pipelines")]
     assert [one["requested_pipeline"] for one in sent] == ["cj_assessment", "nlp"]
     assert [one.get("is_retry", False) for one in sent] == [False, True]
 
