@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,7 @@ async def test_every_command_has_its_answer(
     command, _, answer = example.partition("\n")
     words = shlex.split(command.removeprefix("$ ").replace("$TOKEN", token_of()))
     [url] = [word for word in words if word.startswith(PLACE)]
-    headers = dict(
-        after.split(": ", 1) for word, after in zip(words, words[1:], strict=False) if word == "-H"
-    )
+    headers = dict(after.split(": ", 1) for word, after in pairwise(words) if word == "-H")
     body = words[words.index("-d") + 1] if "-d" in words else None
     url = address + url.removeprefix(PLACE)
 

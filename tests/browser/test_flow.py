@@ -10,11 +10,12 @@ from playwright.async_api import Browser, expect
 from alembic import command
 from tests.support.bos_database import bos_config
 from tests.support.browser.demo import DemoPage, demo_page
-from tests.support.flow import TOPICS, Neighbours, bos_process, neighbours_of
+from tests.support.flow import TOPICS, Neighbours, bos_process, get_state, neighbours_of
 from tests.support.flow_waiting import ESSAYS, until_commanded
 from tests.support.gateway.process import gateway_process
 from tests.support.stack import Stack, stack
 from tests.support.topics import ensure_topics
+from tests.support.waiting import eventually
 
 __all__ = ["stack"]
 
@@ -28,6 +29,16 @@ class Flow:
     demo: DemoPage
     neighbours: Neighbours
     batch: str
+    bos: str
+
+    async def register(self) -> None:
+        """Have the batch registered, and wait until BOS has heard of it."""
+        await self.neighbours.register(self.batch, ESSAYS)
+
+        async def is_known() -> bool:
+            return (await get_state(self.bos, self.batch)).get("batch_id") == self.batch
+
+        await eventually(is_known, timeout_seconds=60, what="the registration")
 
     async def answer(self) -> None:
         """Have the neighbours do what they were last commanded."""
@@ -52,13 +63,13 @@ async def flow(browser: Browser, stack: Stack, batch_id: str) -> AsyncIterator[F
             neighbours_of(stack) as neighbours,
             demo_page(browser, address) as demo,
         ):
-            yield Flow(demo=demo, neighbours=neighbours, batch=batch_id)
+            yield Flow(demo=demo, neighbours=neighbours, batch=batch_id, bos=bos)
 
 
 async def test_the_button_runs_what_is_left_and_the_page_shows_it(flow: Flow) -> None:
     demo, neighbours, batch = flow.demo, flow.neighbours, flow.batch
     neighbours.silent = {"spellcheck", "nlp", "cj_assessment"}
-    await neighbours.register(batch, ESSAYS)
+    await flow.register()
     await demo.load(batch)
     await demo.photograph("sign-in")
     await demo.sign_in()
@@ -96,7 +107,7 @@ async def test_the_button_runs_what_is_left_and_the_page_shows_it(flow: Flow) ->
 
 
 async def test_a_double_click_is_one_run(flow: Flow) -> None:
-    await flow.neighbours.register(flow.batch, ESSAYS)
+    await flow.register()
     await flow.demo.enter(flow.batch)
 
     await flow.demo.page.get_by_role("button", name="Run").dblclick()
@@ -110,7 +121,7 @@ async def test_a_double_click_is_one_run(flow: Flow) -> None:
 async def test_what_failed_is_tried_again_at_a_press(flow: Flow) -> None:
     demo, neighbours = flow.demo, flow.neighbours
     neighbours.failing = {"spellcheck": frozenset({"e2"})}
-    await neighbours.register(flow.batch, ESSAYS)
+    await flow.register()
     await demo.enter(flow.batch)
     await demo.run("NLP")
     await demo.see_phases(
