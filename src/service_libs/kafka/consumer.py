@@ -144,7 +144,7 @@ class PollConsumer(ABC):
         except TransientError as exc:
             self._condition.enter(ConsumerState.CONNECTING)
             self._condition.note_trouble(str(exc))
-            # By the cause's type one tells a broker that is away from a setting that it refuses.
+            # The cause's type distinguishes a broker that is away from a setting that it refuses.
             cause = type(exc.__cause__).__name__ if exc.__cause__ else None
             logger.warning("kafka_connection_lost", error=type(exc).__name__, cause=cause)
         finally:
