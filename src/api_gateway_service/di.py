@@ -34,7 +34,6 @@ from api_gateway_service.services.batch_access import BatchAccess
 from api_gateway_service.services.limits import RouteLimits, burst, minute
 from api_gateway_service.services.pipeline_requests import PipelineNames, PipelineRequests
 from api_gateway_service.services.status_feeds import StatusFeeds
-from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor
 from service_libs.health_report import AboutService
 from service_libs.kafka.producer import GRACE_SECONDS, KafkaProbe, KafkaProducerClient
@@ -46,6 +45,7 @@ from service_libs.protocols import (
     HealthProbeProtocol,
 )
 from service_libs.supervisor import Supervisor
+from service_libs.timing import SystemClock
 
 CLIENT_ID = "api-gateway-service"
 MAX_BOS_CONNECTIONS = 100

@@ -28,9 +28,9 @@ from batch_conductor_client.outcomes import (
 from common_core.define import BatchResponse, DefineRequest, DefineResponse
 from common_core.problem import Problem
 from common_core.verdicts import Verdict
-from service_libs.backoff import Backoff
 from service_libs.breakers import Breaker
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.timing import Backoff
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024  # the outputs of a batch of 100,000 essays
 MAX_BACKOFF_SECONDS = 2
@@ -231,5 +231,5 @@ def _validated(model: type[Model], response: httpx.Response) -> Model:
 
 def _retry_after(response: httpx.Response) -> float:
     """Return the seconds that a 503 asks for; a date, or nothing, is as good as none."""
-    told = response.headers.get("Retry-After", "")
-    return float(told) if told.isdecimal() and len(told) < 6 else 0.0  # noqa: PLR2004 - no wait is longer than a day
+    seconds = response.headers.get("Retry-After", "")
+    return float(seconds) if seconds.isdecimal() and len(seconds) < 6 else 0.0  # noqa: PLR2004 - no wait is longer than a day

@@ -30,6 +30,7 @@ COMPOSITION_NAMES = frozenset(
         "BCS_KAFKA_PORT",
         "BCS_PORT",
         "BCS_POSTGRES_PORT",
+        "BCS_PROMETHEUS_PORT",
         "BCS_REDIS_PORT",
     }
 )
@@ -93,7 +94,7 @@ class Settings(BaseSettings):
         1, "Time between looks at what Postgres holds, in seconds."
     )
     stuck_consumer_timeout_seconds: Seconds = setting(
-        60, "Lag without progress after which the consumer is made anew, in seconds."
+        60, "Lag without progress after which the consumer connects again, in seconds."
     )
     dlq_max_invalid_ratio: float = setting(
         0.5, "Share of invalid records that stops consumption; 1 never does.", gt=0, le=1

@@ -9,22 +9,17 @@ from prometheus_client import CollectorRegistry
 from batch_conductor_service.api.pipelines import QuestionHandler
 from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.pipelines import PipelineCatalog, StepDependencies
-from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
 from batch_conductor_service.implementations.yaml_files.pipelines import DefaultPipelineGenerator
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.operating.drift_sampling import RecentBatches
 from batch_conductor_service.protocols import (
-    AnnouncementDropsProtocol,
     PipelineGeneratorProtocol,
-    PipelineResolutionServiceProtocol,
-    PipelineRulesProtocol,
     ResolutionAnnouncerProtocol,
     SkipEventPublisherProtocol,
 )
-from batch_conductor_service.providers.listening import ListeningProvider
-from batch_conductor_service.providers.messaging import (
+from batch_conductor_service.providers.kafka import (
     ConsumingProvider,
     KafkaProvider,
+    ListeningProvider,
     NoKafkaProvider,
 )
 from batch_conductor_service.providers.metric_labels import show_pipelines
@@ -45,10 +40,10 @@ from batch_conductor_service.resolving.pipeline_resolution import (
     DefaultPipelineRules,
 )
 from service_libs.breakers import CircuitBreakers
-from service_libs.clock import SystemClock
 from service_libs.health import HealthMonitor, ProbePolicy
 from service_libs.health_report import AboutService
-from service_libs.http.limits import BodyReader, RequestGate
+from service_libs.http.intake import BodyReader
+from service_libs.http.middleware import RequestGate
 from service_libs.metrics import ServiceMetrics
 from service_libs.protocols import (
     BackgroundTaskProtocol,
@@ -59,6 +54,7 @@ from service_libs.protocols import (
 )
 from service_libs.settings import Environment
 from service_libs.supervisor import RestartPolicy, Supervisor
+from service_libs.timing import SystemClock
 
 
 def make_providers(settings: Settings) -> Sequence[Provider]:
@@ -113,10 +109,6 @@ class InfrastructureProvider(Provider):
         }
         return CircuitBreakers(metrics, timeouts)
 
-    @provide
-    def recent(self) -> RecentBatches:
-        return RecentBatches()
-
     @provide(provides=AnyOf[RestartPolicy | None, ProbePolicy | None])
     def no_other_policy(self) -> None:
         return None
@@ -127,8 +119,8 @@ class ServiceProvider(Provider):
 
     scope = Scope.APP
 
-    rules = provide(DefaultPipelineRules, provides=PipelineRulesProtocol)
-    service = provide(DefaultPipelineResolutionService, provides=PipelineResolutionServiceProtocol)
+    rules = provide(DefaultPipelineRules)
+    service = provide(DefaultPipelineResolutionService)
 
     @provide
     def generator(self, settings: Settings, metrics: Metrics) -> PipelineGeneratorProtocol:
@@ -173,8 +165,6 @@ class AnnouncingProvider(Provider):
 
     scope = Scope.APP
 
-    drops = provide(AnnouncementDrops, provides=AnnouncementDropsProtocol)
-
     @provide(
         provides=AnyOf[ResolutionAnnouncer, ResolutionAnnouncerProtocol, BackgroundTaskProtocol]
     )
@@ -182,11 +172,10 @@ class AnnouncingProvider(Provider):
         self,
         skips: SkipEventPublisherProtocol,
         dlq: DlqProducerProtocol,
-        drops: AnnouncementDropsProtocol,
-        clock: ClockProtocol,
         metrics: Metrics,
+        clock: ClockProtocol,
     ) -> ResolutionAnnouncer:
-        announcer = ResolutionAnnouncer(skips, dlq, drops, clock)
+        announcer = ResolutionAnnouncer(skips, dlq, metrics, clock)
         metrics.skip_events_waiting.set_function(lambda: announcer.waiting_skips)
         metrics.oldest_skip_event_age.set_function(lambda: announcer.oldest_skip_age_seconds)
         return announcer

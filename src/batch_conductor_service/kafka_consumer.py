@@ -36,7 +36,7 @@ class EventConsumer(PollConsumer):
         self._checkpoints = checkpoints
         self._checkpoint_due = 0.0  # monotonic seconds
 
-    def tell_freshness(self) -> dict[Partition, PartitionFreshness]:
+    def promises(self) -> dict[Partition, PartitionFreshness]:
         """Return up to when all that its partitions held is applied, of those that it reads."""
         if self._progress is None:
             return {}

@@ -18,16 +18,15 @@ from batch_conductor_service.domain.freshness import (
     PartitionLag,
     TopicLook,
 )
-from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
-from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
-from batch_conductor_service.events.phase_skipped import OutgoingEvent
+from batch_conductor_service.domain.pipelines import PipelineCatalog
+from batch_conductor_service.domain.resolution import (
+    Resolution,
+    ResolutionRequest,
+    SkippedPhase,
+)
 from batch_conductor_service.models import (
-    BatchCompletionSummary,
     BatchId,
     BatchUpdate,
-    StepName,
-)
-from batch_conductor_service.port_values import (
     IdleBatch,
     QueueBacklog,
     QueueEntry,
@@ -76,7 +75,7 @@ class PersistenceStoreProtocol(BatchStateRepositoryProtocol, Protocol):
     """Where the queue is emptied into."""
 
     async def check_schema(self) -> None:
-        """Return if rows that are beyond doubt are taken.
+        """Return if rows that nothing is wrong with are taken.
 
         Raises:
             StoreUnavailableError: they are not: what is refused is not the fault of a row.
@@ -115,24 +114,12 @@ class PersistenceQueueProtocol(Protocol):
 class SkipEventPublisherProtocol(Protocol):
     """Where neighbours hear that a phase was skipped."""
 
-    async def publish_skips(self, events: Sequence[OutgoingEvent]) -> Mapping[UUID, TransientError]:
+    async def publish_skips(self, events: Sequence[SkippedPhase]) -> Mapping[UUID, TransientError]:
         """Publish the events together, and await all acknowledgements.
 
         Returns, by event id, why events were not acknowledged in time; they may yet arrive. An
         event that the topic will never take is counted, logged, and not among them.
         """
-        ...
-
-
-class AnnouncementDropsProtocol(Protocol):
-    """Who counts what is given up without an acknowledgement."""
-
-    def count_skips(self, steps: Sequence[StepName]) -> None:
-        """Count the skip events of these steps."""
-        ...
-
-    def count_failure(self, reason: str) -> None:
-        """Count one dead letter of failed resolutions."""
         ...
 
 
@@ -148,47 +135,8 @@ class PipelineGeneratorProtocol(Protocol):
         ...
 
 
-class PipelineRulesProtocol(Protocol):
-    """What of a pipeline is still to run; no state, no I/O."""
-
-    def resolve_pipeline_dependencies(self, pipeline: Pipeline) -> Sequence[PipelineStep]:
-        """Return the steps with dependencies first, then in the order of the file."""
-        ...
-
-    def prune_completed_steps(
-        self,
-        steps: Sequence[PipelineStep],
-        summary: BatchCompletionSummary,
-        essays_total: int | None = None,
-    ) -> Sequence[PhaseDecision]:
-        """Judge the ordered steps; skip what is proven complete with all it depends on."""
-        ...
-
-    def validate_pipeline_prerequisites(self, phases: Sequence[PhaseDecision]) -> None:
-        """Check that whatever runs has its dependencies complete or running before it.
-
-        Raises:
-            PrerequisiteMissingError: it has not.
-        """
-        ...
-
-
-class PipelineResolutionServiceProtocol(Protocol):
-    """The one question."""
-
-    async def resolve(self, request: ResolutionRequest) -> Resolution:
-        """Return which steps run and which are skipped.
-
-        Raises:
-            UnknownPipelineError: neither a pipeline nor a step has the name.
-            PrerequisiteMissingError: see the rules.
-            StoreUnavailableError: no store could be read.
-        """
-        ...
-
-
 class ResolutionAnnouncerProtocol(Protocol):
-    """What is told to others beside the answer, never before it. Neither method waits or raises."""
+    """What others hear beside the answer, never before it. Neither method waits or raises."""
 
     def announce(self, resolution: Resolution) -> None:
         """Have the skip events of the resolution published."""
@@ -225,23 +173,15 @@ class BrokerLookProtocol(Protocol):
     async def measure_lag(
         self, partitions: Collection[Partition]
     ) -> Mapping[Partition, PartitionLag]:
-        """Return how far the group is behind, for each partition that the broker tells of."""
-        ...
-
-
-class FreshnessSourceProtocol(Protocol):
-    """Who reads partitions."""
-
-    def tell_freshness(self) -> Mapping[Partition, PartitionFreshness]:
-        """Return what is promised of each of its partitions, where anything is."""
+        """Return how far the group is behind, for each partition that the broker answers for."""
         ...
 
 
 class FreshnessBoardProtocol(Protocol):
-    """Where the replicas tell each other what they promise of their partitions."""
+    """Where the replicas show each other what they promise of their partitions."""
 
     async def exchange(self, own: Mapping[Partition, PartitionFreshness]) -> GroupPromises:
-        """Tell our promises; return those of all replicas, in the same round trip.
+        """Show our promises; return those of all replicas, in the same round trip.
 
         Only what was written since this process began, and what is not lost with a queue, counts.
         """
@@ -269,7 +209,7 @@ class PassingBatchesProtocol(Protocol):
     """What is on its way to where batches are kept, and what was read of them."""
 
     async def is_waiting(self, batch_id: BatchId) -> bool:
-        """Whether something of the batch waits to be written; in doubt it does."""
+        """Whether something of the batch waits to be written; also where that is not known."""
         ...
 
     async def forget(self, batch_id: BatchId) -> None:
@@ -309,7 +249,7 @@ class BatchRecordsProtocol(Protocol):
         ...
 
     async def recount(self, batch_ids: Sequence[BatchId]) -> None:
-        """Count the batches anew from their evidence."""
+        """Count the batches again from their evidence."""
         ...
 
 

@@ -87,6 +87,10 @@ class RunStoreProtocol(Protocol):
         """Return what is known of the batch, without a lock; None where nothing is."""
         ...
 
+    async def find_overview(self, batch_id: str) -> BatchState | None:
+        """Return the same without the essays and their texts, of which there may be thousands."""
+        ...
+
     async def find_due(self, now: datetime, count: int) -> Sequence[str]:
         """Return batches with a run that is to be looked at by now, the longest overdue first."""
         ...

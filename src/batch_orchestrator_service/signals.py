@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from batch_orchestrator_service.domain.models import BatchState
 from batch_orchestrator_service.domain.states import RunState
-from service_libs.wakeups import Wakeups
+from service_libs.timing import Wakeups
 
 
 @dataclass(frozen=True, slots=True)

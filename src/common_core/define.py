@@ -6,59 +6,12 @@ Unknown fields are ignored: a caller may be newer than the service, and the othe
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from common_core.identifiers import ID_PATTERN, MAX_CORRELATION_LENGTH, MAX_ID_LENGTH, is_identifier
-from common_core.printable import PRINTABLE_PATTERN, is_printable
-from common_core.times import parse_time
+from common_core.fields import AskedIdentifier, AskedMoment, CorrelationId
 from common_core.verdicts import Reason, Verdict
 
-MAX_ESSAYS = 2**31 - 1  # as many as an event can name
 ESSAYS = "essays"  # what a question may include
-
-
-def _read_moment(value: object) -> datetime:
-    try:
-        return parse_time(str(value))
-    except (ValueError, OverflowError) as exc:
-        raise ValueError("must be a date with a time, such as 2026-01-31T12:00:00Z") from exc
-
-
-def _check_identifier(text: str) -> str:
-    if not is_identifier(text):
-        raise ValueError("must be made of letters, digits and . _ ~ @ + = -")
-    return text
-
-
-Identifier = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_ID_LENGTH),
-    AfterValidator(_check_identifier),
-    Field(json_schema_extra={"pattern": ID_PATTERN}),
-]
-
-
-def _check_printable(text: str) -> str:
-    if not is_printable(text):
-        raise ValueError("must have no control characters and none that change direction")
-    return text
-
-
-CorrelationId = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=MAX_CORRELATION_LENGTH),
-    AfterValidator(_check_printable),
-    Field(json_schema_extra={"pattern": PRINTABLE_PATTERN}),
-]
-Moment = Annotated[datetime, BeforeValidator(_read_moment)]
 
 
 class BatchMetadata(BaseModel):
@@ -76,24 +29,17 @@ class BatchMetadata(BaseModel):
         ),
     ] = None
 
-    @property
-    def usable_total(self) -> int | None:
-        """The number of essays, if it is one."""
-        total = self.essays_total
-        is_number = isinstance(total, int) and not isinstance(total, bool)
-        return total if is_number and 1 <= total <= MAX_ESSAYS else None
-
 
 class DefineRequest(BaseModel):
     """The one question."""
 
     model_config = ConfigDict(extra="ignore")
 
-    batch_id: Identifier
+    batch_id: AskedIdentifier
     requested_pipeline: Annotated[str, StringConstraints(min_length=1, max_length=100)]
     correlation_id: CorrelationId | None = None
     batch_metadata: BatchMetadata | None = None
-    not_before: Moment | None = Field(
+    not_before: AskedMoment | None = Field(
         default=None,
         description=(
             "The caller knows of something that happened then: the answer waits, at most 5 s, until"
@@ -110,22 +56,11 @@ class DefineRequest(BaseModel):
         ),
     )
 
-    @property
-    def includes_essays(self) -> bool:
-        """Whether the essays that still need each phase are asked for."""
-        return ESSAYS in self.include
-
-    @property
-    def has_unusable_total(self) -> bool:
-        """Whether a number of essays was sent that is none."""
-        metadata = self.batch_metadata or BatchMetadata()
-        return metadata.essays_total is not None and metadata.usable_total is None
-
 
 class BatchPath(BaseModel):
     """Which batch a caller asks for."""
 
-    batch_id: Identifier
+    batch_id: AskedIdentifier
 
 
 class Evidence(BaseModel):

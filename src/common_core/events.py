@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from common_core.envelope import Count, EventModel, Identifier, Moment, OptionalText, Text
+from common_core.envelope import EventModel
+from common_core.fields import Count, Identifier, Moment, OptionalText, Text
 
 
 class SpellcheckPhaseCompletedV1(EventModel):

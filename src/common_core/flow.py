@@ -9,7 +9,8 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from common_core.envelope import Count, EventModel, Identifier, OptionalText, Text
+from common_core.envelope import EventModel
+from common_core.fields import Count, Identifier, OptionalText, Text
 
 MAX_REFERENCE_LENGTH = 100  # characters, of pipelines and assignments
 MAX_REASON_LENGTH = 500  # characters

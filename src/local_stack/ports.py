@@ -7,7 +7,7 @@ LOCALHOST = "127.0.0.1"
 
 
 def find_free_port() -> int:
-    """Return a port that nobody listens on, and that nobody is given while this process lives.
+    """Return a port that nobody listens on, and that nobody is given while this process runs.
 
     It stays bound without listening: connections are refused, and a server may listen on it and
     come back to it after a kill. All servers allow that, by SO_REUSEADDR; Linux alone does.
@@ -17,7 +17,7 @@ def find_free_port() -> int:
     holder.bind((LOCALHOST, 0))
     port: int = holder.getsockname()[1]
     if sys.platform == "linux":
-        holder.detach()  # open for as long as the process lives
+        holder.detach()  # open for as long as the process runs
     else:
         holder.close()
     return port

@@ -1,6 +1,6 @@
 """A server as a child process: started, waited for, stopped, killed.
 
-A child lives in a session of its own, so that Ctrl-C at the terminal reaches only its parent, and
+A child has a session of its own, so that Ctrl-C at the terminal reaches only its parent, and
 ends with its parent however that dies.
 """
 
@@ -89,7 +89,7 @@ class ServerProcess:
         """Return when the server answers.
 
         Raises:
-            LocalServerError: it ended, or did not answer in time; its last words are told.
+            LocalServerError: it ended, or did not answer in time; the error has its last words.
         """
         deadline = time.monotonic() + timeout
         while not is_ready():
@@ -130,7 +130,7 @@ class ServerProcess:
 
 
 def _children_of(pid: int) -> list[int]:
-    """Return the children's ids; none where the system does not tell."""
+    """Return the children's ids; none where the system does not say."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except FileNotFoundError:

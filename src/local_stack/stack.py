@@ -1,4 +1,4 @@
-"""The three servers that the service needs, with their data in one directory."""
+"""The three servers that the services need, with their data in one directory."""
 
 import fcntl
 import shutil
@@ -45,17 +45,17 @@ class LocalStack:
     ) -> None:
         self._ending.close()
 
-    def start(self, tell: Callable[[str], None]) -> None:
-        """Start the servers one after the other, telling which is ready and where."""
+    def start(self, report: Callable[[str], None]) -> None:
+        """Start the servers one after the other, reporting which is ready and where."""
         self._ending.callback(self.valkey.stop)
         self.valkey.start()
-        tell(f"Valkey (Redis's protocol) on port {self.valkey.port}")
+        report(f"Valkey (Redis's protocol) on port {self.valkey.port}")
         self._ending.callback(self.postgres.stop)
         self.postgres.start()
-        tell(f"PostgreSQL on port {self.postgres.port}")
+        report(f"PostgreSQL on port {self.postgres.port}")
         self._ending.callback(self.kafka.stop)
         self.kafka.start()
-        tell(f"Kafka's protocol on port {self.kafka.port}")
+        report(f"Kafka's protocol on port {self.kafka.port}")
 
     def settings(self) -> dict[str, str]:
         """Return the environment in which the services find the servers."""
@@ -67,6 +67,8 @@ class LocalStack:
             "BOS_DATABASE_URL": self.postgres.url,
             "BOS_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "BOS_KAFKA_ENABLE_IDEMPOTENCE": "false",
+            "API_GATEWAY_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "API_GATEWAY_KAFKA_ENABLE_IDEMPOTENCE": "false",
         }
 
     def _lock(self, ending: ExitStack) -> None:

@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from common_core.envelope import BAD_IDENTIFIER, UNSTORABLE_TEXT, EventEnvelope
+from common_core.envelope import EventEnvelope
+from common_core.fields import BAD_IDENTIFIER, UNSTORABLE_TEXT
 from common_core.topics import EventName, find_event, topic_name
 from service_libs.exceptions import InvalidMessageError
 

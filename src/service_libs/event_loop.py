@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 class ConnectedTransport:
     """The transport of a connection; what is written to one that is closing goes nowhere.
 
-    So it is with Python's own loop, and libraries rely on it: the next read tells them that the
+    So it is with Python's own loop, and libraries rely on it: the next read says that the
     connection is lost, as an `OSError` or the end. uvloop raises a `RuntimeError` at the write,
     which redis-py and aiokafka take for a fault of their own
     (https://github.com/aio-libs/aiokafka/issues/1038).

@@ -66,7 +66,7 @@ class RecordSourceProtocol(Protocol):
     `assignment` counts what was given away: records polled under an older one are stale, for they
     may be another member's by now. `committed` has what was committed since. `progress` is kept
     current: what is handed out is in hand until whoever has applied it says so there. Before
-    partitions are given away whoever made the source is told, and the whole group waits for that.
+    partitions are given away whoever made the source is called, and the whole group waits for that.
 
     Every method may raise `BrokerUnavailableError`, and `PartitionsLostError` when a rebalance
     came in between.

@@ -55,7 +55,7 @@ def take_options(
     return options
 
 
-def tell_passed_over(setting: str, names: Sequence[str]) -> None:
+def log_passed_over(setting: str, names: Sequence[str]) -> None:
     """Log that these options of the URL have no effect."""
     if names:
         logger.warning("url_options_passed_over", setting=setting, options=list(names))

@@ -22,7 +22,7 @@ from batch_orchestrator_service.implementations.postgres.outbox import PostgresO
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
 from batch_orchestrator_service.protocols import OutboxProtocol, RunStoreProtocol
 from batch_orchestrator_service.signals import Signals
-from service_libs.clock import SystemClock
+from service_libs.timing import SystemClock
 from tests.support.bos_database import bos_database_url, bos_engine
 from tests.support.orchestrating import NOON, Bench, named, planned, request
 
@@ -256,3 +256,22 @@ async def test_who_waits_for_work_is_woken_by_what_is_saved(
 
     async with asyncio.timeout(5):
         await signals.unsent.rest()
+
+
+async def test_an_overview_has_all_but_the_texts(store: RunStoreProtocol) -> None:
+    bench = Bench.ready("e1", "e2")
+    run = bench.run_to("nlp")
+    bench.report(run, "spellcheck", "e1")
+    await keep(store, bench)
+
+    overview = await store.find_overview("batch-1")
+
+    assert overview is not None
+    assert (overview.batch.texts, overview.outputs) == ({}, {})
+    whole = await store.find_state("batch-1")
+    assert whole == replace(
+        overview,
+        batch=replace(overview.batch, texts=bench.state.batch.texts),
+        outputs=bench.state.outputs,
+    )
+    assert await store.find_overview("nobody's") is None

@@ -14,19 +14,18 @@ from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.phase_tracking import to_update
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.completeness import judge_step
-from batch_conductor_service.events.decoding import decode_event
-from batch_conductor_service.events.subjects import find_subject
+from batch_conductor_service.domain.resolution import judge_step
+from batch_conductor_service.events.consumed import find_subject
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from batch_conductor_service.persisting.codec import decode_update, encode_update
 from common_core.records import RecordPosition
 from common_core.topics import consumed_topics
-from service_libs.clock import SystemClock
 from service_libs.decoding import InvalidReason
 from service_libs.exceptions import InvalidMessageError
 from service_libs.kafka.policy import DeadLetterLimit
 from service_libs.kafka.records import ConsumedRecord, Record
+from service_libs.timing import SystemClock
 from tests.support.builders import (
     RecordedEvent,
     assessed,
@@ -35,6 +34,7 @@ from tests.support.builders import (
     spellchecked,
 )
 from tests.support.consuming import ControlledDlq, ControlledRepository
+from tests.support.decoding import decode_event
 from tests.support.fuzzing import STRANGE_JSON, json_values, mutated_json, tries
 from tests.support.letters import LETTERS
 from tests.support.pipelines import DEPENDENCIES

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 from uuid import UUID
 
-from batch_conductor_service.events.phase_skipped import OutgoingEvent
-from batch_conductor_service.models import StepName
+from prometheus_client import CollectorRegistry, Counter
+
+from batch_conductor_service.domain.resolution import SkippedPhase
+from batch_conductor_service.metrics import Metrics
 from service_libs.exceptions import BrokerUnavailableError, TransientError
 
 END_SECONDS = 10
@@ -17,8 +19,8 @@ class ControlledSkips:
     """Keeps the events of each call; some steps fail, or all the next calls, or it breaks."""
 
     def __init__(self) -> None:
-        self.calls: list[list[OutgoingEvent]] = []
-        self.published: list[OutgoingEvent] = []
+        self.calls: list[list[SkippedPhase]] = []
+        self.published: list[SkippedPhase] = []
         self.failures = 0
         self.failing_steps: set[str] = set()
         self.fault: Exception | None = None
@@ -28,9 +30,9 @@ class ControlledSkips:
     @property
     def batches(self) -> list[str]:
         """The batches of the published events, in order."""
-        return [event.key.decode() for event in self.published]
+        return [event.batch_id for event in self.published]
 
-    async def publish_skips(self, events: Sequence[OutgoingEvent]) -> Mapping[UUID, TransientError]:
+    async def publish_skips(self, events: Sequence[SkippedPhase]) -> Mapping[UUID, TransientError]:
         """Answer as told."""
         self.calls.append(list(events))
         await self.may_answer.wait()
@@ -43,19 +45,30 @@ class ControlledSkips:
 
 
 class CountedDrops:
-    """Keeps what was dropped."""
+    """What was dropped, as the metrics say: each as often as it was counted, by name."""
 
     def __init__(self) -> None:
-        self.steps: list[StepName] = []
-        self.reasons: list[str] = []
+        self.metrics = Metrics(CollectorRegistry())
 
-    def count_skips(self, steps: Sequence[StepName]) -> None:
-        """Keep them."""
-        self.steps.extend(steps)
+    @property
+    def steps(self) -> list[str]:
+        """The steps of the dropped skip events."""
+        return _dropped(self.metrics.phase_skipped_events, "step")
 
-    def count_failure(self, reason: str) -> None:
-        """Keep it."""
-        self.reasons.append(reason)
+    @property
+    def reasons(self) -> list[str]:
+        """The reasons of the dropped letters."""
+        return _dropped(self.metrics.dlq_messages, "reason")
+
+
+def _dropped(counter: Counter, label: str) -> list[str]:
+    samples = [sample for metric in counter.collect() for sample in metric.samples]
+    return sorted(
+        sample.labels[label]
+        for sample in samples
+        if sample.name.endswith("_total") and sample.labels["outcome"] == "dropped"
+        for _ in range(int(sample.value))
+    )
 
 
 class Stoppable(Protocol):

@@ -12,8 +12,7 @@ from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
-from batch_conductor_service.models import BatchId
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.models import BatchId, SummaryReading
 from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
     ResolutionAnnouncerProtocol,

@@ -10,8 +10,8 @@ from batch_conductor_service.models import (
     BatchId,
     BatchUpdate,
     StepName,
+    SummaryReading,
 )
-from batch_conductor_service.port_values import SummaryReading
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.pipelines import DEPENDENCIES
 

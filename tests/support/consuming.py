@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
-from batch_conductor_service.models import BatchId, BatchUpdate
-from batch_conductor_service.port_values import QueueBacklog, QueueEntry, Watermark
+from batch_conductor_service.models import BatchId, BatchUpdate, QueueBacklog, QueueEntry, Watermark
 from common_core.records import RecordPosition
 from service_libs.exceptions import (
     BrokerUnavailableError,

@@ -97,6 +97,7 @@ def kafka_container() -> ContainerServer:
         KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR="1",
         KAFKA_TRANSACTION_STATE_LOG_MIN_ISR="1",
         KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS="0",
+        KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS="100",  # the tests lose members quickly
         KAFKA_HEAP_OPTS="-Xms128m -Xmx384m",
     )
     return server

@@ -33,9 +33,27 @@ TOPICS = (*COMMANDS, COMPLETED, OUTCOMES, READY, REGISTERED, REQUESTS, SPELLCHEC
 
 @contextmanager
 def bos_process(
-    stack: Stack, bcs_address: str, *, is_killed: bool = False, **changes: object
+    stack: Stack, bcs_address: str, **changes: object
 ) -> Iterator[tuple[ServiceProcess, str]]:
-    """Run `bos serve` on the stack's servers, asking that BCS; end it in order unless it dies."""
+    """Run `bos serve` on the stack's servers, asking that BCS; end it in order."""
+    process = _start_bos(stack, bcs_address, changes)
+    with ended_in_order(process):
+        yield process, address_of(process)
+
+
+@contextmanager
+def dying_bos_process(
+    stack: Stack, bcs_address: str, **changes: object
+) -> Iterator[ServiceProcess]:
+    """Run one that dies, perhaps before it serves."""
+    process = _start_bos(stack, bcs_address, changes)
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+def _start_bos(stack: Stack, bcs_address: str, changes: Mapping[str, object]) -> ServiceProcess:
     settings: dict[str, object] = {
         "ENVIRONMENT": "production",
         "DATABASE_URL": stack.postgres.url,
@@ -47,15 +65,7 @@ def bos_process(
         "BCS_TIMEOUT": 3,
         "KAFKA_SESSION_TIMEOUT_SECONDS": 6,
     }
-    process = ServiceProcess(settings | changes, program="bos")
-    if is_killed:
-        try:
-            yield process, address_of(process)
-        finally:
-            process.close()
-        return
-    with ended_in_order(process):
-        yield process, address_of(process)
+    return ServiceProcess(settings | dict(changes), program="bos")
 
 
 @dataclass

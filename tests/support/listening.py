@@ -23,13 +23,13 @@ from batch_conductor_service.resolving.pipeline_resolution import (
     DefaultPipelineResolutionService,
     DefaultPipelineRules,
 )
-from service_libs.clock import SystemClock
 from service_libs.exceptions import HaltError
 from service_libs.health import HealthMonitor
 from service_libs.kafka.policy import DeadLetterLimit
 from service_libs.memory.broker import MemoryBroker
 from service_libs.protocols import BackgroundTaskProtocol
 from service_libs.supervisor import Supervisor
+from service_libs.timing import SystemClock
 from tests.support.consuming import ControlledQueue, ControlledRepository
 from tests.support.loops import MemoryBrokerLook, memory_connect, quick_policy, until
 from tests.support.membership import consumer_with, policy_for
@@ -84,7 +84,7 @@ class Replica:
             WatchPolicy(look_seconds=0.2 * pace, measure_seconds=0.5 * pace, forget_seconds=4),
         )
         self.exchange = FreshnessExchange(
-            self.consumer,
+            self.consumer.promises,
             board,
             self.freshness,
             metrics.freshness_age.set,

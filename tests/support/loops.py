@@ -26,11 +26,11 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import PersistenceQueueProtocol
 from common_core.records import Partition
 from common_core.topics import EventName, consumed_topics, topic_name
-from service_libs.clock import SystemClock
 from service_libs.kafka.policy import SourcePolicy
 from service_libs.memory.broker import MemoryBroker
 from service_libs.memory.record_source import MemoryRecordSource
 from service_libs.protocols import BackgroundTaskProtocol, ClockProtocol, OnRevoked
+from service_libs.timing import SystemClock
 from tests.support.builders import RecordedEvent, spellchecked
 from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
 from tests.support.membership import consumer_with

@@ -4,7 +4,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.completeness import essays_total
+from batch_conductor_service.domain.resolution import essays_total
 from tests.support.pipelines import DEPENDENCIES
 
 Rows = dict[str, tuple[object, ...]]  # by step: completed, failed, total, last observed

@@ -17,8 +17,8 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
-    PipelineResolutionServiceProtocol,
 )
+from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
 from batch_conductor_service.startup_setup import build_container
 from service_libs.kafka.policy import DeadLetterLimit
 from service_libs.kafka.records import ConsumedRecord, Record
@@ -58,7 +58,7 @@ class Listener:
         self,
         now: datetime,
         repository: BatchStateRepositoryProtocol,
-        answers: PipelineResolutionServiceProtocol,
+        answers: DefaultPipelineResolutionService,
     ) -> None:
         self.clock = SettableClock(now)
         self._answers = answers
@@ -170,6 +170,6 @@ async def telling() -> AsyncIterator[Story]:
     settings = Settings(environment=Environment.TESTING, pipeline_config_path=PIPELINES_FILE)
     container = build_container(settings)
     repository = await container.get(BatchStateRepositoryProtocol)
-    answers = await container.get(PipelineResolutionServiceProtocol)
+    answers = await container.get(DefaultPipelineResolutionService)
     yield Story(Listener(minutes(0), repository, answers))
     await container.close()

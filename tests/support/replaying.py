@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from batch_conductor_service.port_values import ReplayRequest
+from batch_conductor_service.models import ReplayRequest
 from common_core.records import Partition
 from service_libs.exceptions import StoreUnavailableError
 
@@ -28,8 +28,8 @@ class MemoryReplayRequests:
             raise StoreUnavailableError
         if self.request and self.request.request_id == request_id:
             left = {p: o for p, o in self.request.offsets.items() if p not in partitions}
-            obeyed = self.request.obeyed | set(partitions)
-            self.request = replace(self.request, offsets=left, obeyed=obeyed)
+            settled = self.request.settled | set(partitions)
+            self.request = replace(self.request, offsets=left, settled=settled)
 
     @property
     def waiting(self) -> set[Partition]:

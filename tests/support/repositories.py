@@ -1,5 +1,6 @@
 """The repositories that keep the contract, opened by name."""
 
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from batch_conductor_service.implementations.redis.batch_state import (
 from batch_conductor_service.implementations.redis.planning import WritePlanner
 from batch_conductor_service.implementations.redis.queue import WaitingEntries
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchId
 from batch_conductor_service.protocols import BatchStateArchiveProtocol
 from service_libs.breakers import CircuitBreakers
-from service_libs.clock import SystemClock
-from service_libs.redis.client import RedisClient
 from service_libs.redis.connections import RedisPolicy
 from service_libs.redis.health import RedisProbe
+from service_libs.redis.transactions import RedisClient
+from service_libs.timing import SystemClock
 from tests.support.pipelines import DEPENDENCIES
 
 
@@ -30,6 +32,7 @@ class RedisSetup:
     repository: RedisCachedBatchStateRepositoryImpl
     client: RedisClient
     metrics: Metrics
+    recent: deque[BatchId]
 
 
 @asynccontextmanager
@@ -47,11 +50,12 @@ async def redis_repository(
     client = RedisClient(url, policy or RedisPolicy(), keys.NAMES, metrics)
     breakers = CircuitBreakers(metrics)
     planner = WritePlanner(archive, breakers, SystemClock(), dependencies, ttl_seconds)
+    recent: deque[BatchId] = deque()
     repository = RedisCachedBatchStateRepositoryImpl(
-        client, planner, breakers, waiting or WaitingEntries()
+        client, planner, breakers, waiting or WaitingEntries(), recent
     )
     try:
-        yield RedisSetup(repository=repository, client=client, metrics=metrics)
+        yield RedisSetup(repository=repository, client=client, metrics=metrics, recent=recent)
     finally:  # uvloop does not end while a connection is open, so neither would a test that fails
         await client.close()
 

@@ -7,13 +7,13 @@ from typing import Protocol
 from aiokafka import AIOKafkaProducer
 
 from local_stack.ports import find_free_port
-from service_libs.clock import SystemClock
 from service_libs.kafka.policy import SourcePolicy
 from service_libs.kafka.record_source import KafkaRecordSource
 from service_libs.kafka.records import ConsumedRecord
 from service_libs.memory.broker import MemoryBroker
 from service_libs.memory.record_source import MemoryRecordSource
 from service_libs.protocols import OnRevoked, RecordSourceProtocol
+from service_libs.timing import SystemClock
 from tests.support.kafka import create_topics, unique
 
 PARTITIONS = 2

@@ -18,9 +18,8 @@ from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, RSAKey
 from pydantic import SecretStr
 
 from api_gateway_service.exceptions import KeysUnavailableError
-from service_libs.backoff import Backoff
 from service_libs.exceptions import SettingsError
-from service_libs.wakeups import Wakeups
+from service_libs.timing import Backoff, Wakeups
 
 FETCH_SECONDS = 5  # for an answer of the URL
 REFRESH_SECONDS = 300  # between looks for new keys

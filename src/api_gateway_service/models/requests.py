@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from common_core.fields import ID_PATTERN, MAX_ID_LENGTH
 from common_core.flow import MAX_REASON_LENGTH, MAX_REFERENCE_LENGTH
-from common_core.identifiers import ID_PATTERN, MAX_ID_LENGTH
 
 MAX_DEPTH = 16  # of a reference: nobody has a reason to nest more, and readers recurse
 

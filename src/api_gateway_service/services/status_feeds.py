@@ -16,7 +16,7 @@ from api_gateway_service.models.values import Principal
 from api_gateway_service.protocols import BatchStatesProtocol
 from api_gateway_service.services.status_views import StatusView, to_view
 from common_core.pipeline_state import PipelineState
-from service_libs.backoff import Backoff, spread
+from service_libs.timing import Backoff, spread
 
 POLL_SECONDS = 1.0  # between questions about a batch
 MAX_BACKOFF_SECONDS = 10  # while BOS is away

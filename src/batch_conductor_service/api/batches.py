@@ -6,17 +6,20 @@ from dishka import FromDishka
 from quart import Blueprint, Response
 from quart_dishka import inject
 
-from batch_conductor_service.domain.completeness import essays_total, judge_step
+from batch_conductor_service.domain.counting import judge_essay
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.domain.standing import judge_essay
+from batch_conductor_service.domain.resolution import essays_total, judge_step
 from batch_conductor_service.exceptions import UnknownBatchError
-from batch_conductor_service.models import BatchCompletionSummary, BatchId, EssayProcessingState
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.models import (
+    BatchCompletionSummary,
+    BatchId,
+    EssayProcessingState,
+    SummaryReading,
+)
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
 from common_core.define import BatchPath, BatchResponse, BatchStep
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.http.limits import RequestGate, within_deadline
-from service_libs.http.problems import refusing_invalid_fields
+from service_libs.http.middleware import RequestGate, refusing_invalid_fields, within_deadline
 
 blueprint = Blueprint("batches", __name__, url_prefix="/internal/v1/batches")
 
@@ -63,7 +66,8 @@ def _to_batch(
     """Return the batch as callers see it."""
     summary = reading.summary
     judged = {
-        name: judge_step(summary, name, depends_on=dependencies.of(name)) for name in summary.steps
+        name: judge_step(summary, name, depends_on=dependencies.depends_on.get(name, ()))
+        for name in summary.steps
     }
     return BatchResponse(
         batch_id=summary.batch_id,

@@ -16,7 +16,8 @@ from service_libs.exceptions import (
     ServiceError,
     StoreUnavailableError,
 )
-from service_libs.http.problems import CODE_BY_STATUS, OUR_FAULT, InvalidRequestError, status_of
+from service_libs.http.middleware import InvalidRequestError
+from service_libs.http.problems import CODE_BY_STATUS, OUR_FAULT, status_of
 
 JsonObject = dict[str, Any]
 

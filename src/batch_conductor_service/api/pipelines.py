@@ -16,15 +16,22 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.protocols import (
     FreshnessProtocol,
-    PipelineResolutionServiceProtocol,
     ResolutionAnnouncerProtocol,
 )
-from common_core.define import BatchMetadata, DefineRequest, DefineResponse, Evidence, Phase
+from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
+from common_core.define import ESSAYS, DefineRequest, DefineResponse, Evidence, Phase
+from common_core.fields import MAX_COUNT
 from common_core.verdicts import Verdict
 from service_libs.exceptions import OverloadedError
-from service_libs.http.limits import BodyReader, RequestGate, remaining_seconds, within_deadline
-from service_libs.http.middleware import adopt_correlation, correlation_id
-from service_libs.http.problems import refusing_invalid_fields
+from service_libs.http.intake import BodyReader
+from service_libs.http.middleware import (
+    RequestGate,
+    adopt_correlation,
+    correlation_id,
+    refusing_invalid_fields,
+    remaining_seconds,
+    within_deadline,
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -46,7 +53,7 @@ class QuestionHandler:
 
     def __init__(
         self,
-        service: PipelineResolutionServiceProtocol,
+        service: DefaultPipelineResolutionService,
         announcer: ResolutionAnnouncerProtocol,
         catalog: PipelineCatalog,
         gate: RequestGate,
@@ -149,22 +156,24 @@ async def _receive_question(handler: QuestionHandler) -> ResolutionRequest:
     if question.correlation_id is not None:
         adopt_correlation(question.correlation_id)
     structlog.contextvars.bind_contextvars(batch_id=question.batch_id)
-    if question.has_unusable_total:
-        logger.info("unusable_essays_total_ignored")
     return to_request(question, correlation_id(), body)
 
 
 def to_request(question: DefineRequest, correlation_id: str, body: bytes) -> ResolutionRequest:
     """Return the question as the service understands it, with the body that it came in."""
-    metadata = question.batch_metadata or BatchMetadata()
+    metadata = question.batch_metadata
+    total = metadata.essays_total if metadata else None
+    is_usable = type(total) is int and 1 <= total <= MAX_COUNT
+    if total is not None and not is_usable:
+        logger.info("unusable_essays_total_ignored")
     return ResolutionRequest(
         batch_id=BatchId(question.batch_id),
         requested_pipeline=question.requested_pipeline,
         correlation_id=correlation_id,
-        essays_total=metadata.usable_total,
+        essays_total=total if is_usable else None,
         body=body if len(body) <= MAX_KEPT_BODY_BYTES else None,
         not_before=question.not_before,
-        includes_essays=question.includes_essays,
+        includes_essays=ESSAYS in question.include,
     )
 
 

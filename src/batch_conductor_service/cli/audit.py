@@ -18,7 +18,7 @@ from batch_conductor_service.config import Settings, load_settings
 from batch_conductor_service.domain.drift import BatchComparison
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.operating.auditing import AuditedPage, Auditor, Repairer
-from common_core.identifiers import is_identifier
+from common_core.fields import is_identifier
 
 if TYPE_CHECKING:
     from dishka import AsyncContainer

@@ -19,7 +19,7 @@ from common_core.topics import consumed_topics
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka.patience import unless_stopped
 from service_libs.protocols import ClockProtocol
-from service_libs.wakeups import until_set
+from service_libs.timing import until_set
 
 logger = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import takewhile
 
 from batch_conductor_service.domain.freshness import PartitionFreshness
-from batch_conductor_service.port_values import Watermark
+from batch_conductor_service.models import Watermark
 from batch_conductor_service.protocols import PersistenceQueueProtocol
 from common_core.records import Partition, RecordPosition
 from service_libs.exceptions import ServiceError

@@ -6,7 +6,7 @@ learns what they promise. An answer reads only what is in this process by then.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -24,11 +24,11 @@ from batch_conductor_service.domain.freshness import (
     is_believable,
     join_freshness,
 )
-from batch_conductor_service.protocols import FreshnessBoardProtocol, FreshnessSourceProtocol
+from batch_conductor_service.protocols import FreshnessBoardProtocol
 from common_core.records import Partition
 from service_libs.exceptions import TransientError
 from service_libs.protocols import ClockProtocol
-from service_libs.wakeups import until_set
+from service_libs.timing import until_set
 
 logger = structlog.get_logger(__name__)
 
@@ -161,14 +161,14 @@ class FreshnessExchange:
 
     def __init__(
         self,
-        source: FreshnessSourceProtocol,
+        promises: Callable[[], Mapping[Partition, PartitionFreshness]],
         board: FreshnessBoardProtocol,
         group: GroupFreshness,
         show_age: Callable[[float], None],
         *,
         interval_seconds: float = EXCHANGE_SECONDS,
     ) -> None:
-        self._source = source
+        self._own_promises = promises
         self._board = board
         self._group = group
         self._show_age = show_age
@@ -188,7 +188,7 @@ class FreshnessExchange:
         """Do it once. While the board cannot be reached, what is known stands, and ages."""
         try:
             async with asyncio.timeout(EXCHANGE_TIMEOUT_SECONDS):
-                promises = await self._board.exchange(self._source.tell_freshness())
+                promises = await self._board.exchange(self._own_promises())
         except (TransientError, TimeoutError) as exc:
             if not self._is_failing:
                 logger.warning("freshness_not_exchanged", error=type(exc).__name__)

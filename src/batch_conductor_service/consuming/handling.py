@@ -16,14 +16,14 @@ from batch_conductor_service.consuming.phase_tracking import (
 )
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.domain.statement_times import bound_in_time, bounds_of
-from batch_conductor_service.events.decoding import decode_event
-from batch_conductor_service.events.subjects import find_subject
+from batch_conductor_service.domain.statements import bound_in_time, bounds_of
+from batch_conductor_service.events.consumed import DATA_MODELS, find_subject
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchUpdate
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
 from common_core.records import RecordPosition
 from common_core.topics import find_event
+from service_libs.decoding import decode
 from service_libs.exceptions import InvalidMessageError, RefusedUpdateError, ServiceError
 from service_libs.failpoints import failpoint
 from service_libs.kafka.bad_records import InvalidRecordWindow
@@ -78,7 +78,7 @@ class PollHandler:
         self._repository = repository
         self._dlq = dlq
         self._clock = clock
-        self._steps = tuple(dependencies.steps)
+        self._steps = tuple(dependencies.depends_on)
         self._tolerance = timedelta(seconds=policy.max_clock_skew_seconds)
         self._window = InvalidRecordWindow(policy.dlq_limit)
         self._metrics = metrics
@@ -159,7 +159,7 @@ class PollHandler:
         for record in records:
             position = _position(record)
             try:
-                update = to_update(decode_event(record.topic, record.value), position)
+                update = to_update(decode(record.topic, record.value, DATA_MODELS), position)
                 poll.updates[position] = self._bound(update, record)
             except InvalidMessageError as exc:
                 poll.rejected[position] = exc

@@ -5,20 +5,19 @@ with a new event id and a new time.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import orjson
 
-from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.unreadable import (
+from batch_conductor_service.domain.batch_state import merge_by_batch
+from batch_conductor_service.domain.statements import (
     unreadable_essay,
     unreadable_outcome,
     unreadable_registration,
 )
-from batch_conductor_service.events.decoding import DecodedEvent
-from batch_conductor_service.events.subjects import RecordSubject
+from batch_conductor_service.events.consumed import DecodedEvent, RecordSubject
 from batch_conductor_service.models import (
     OWN_PREFIX,
     BatchId,
@@ -91,19 +90,17 @@ def to_unreadable_update(
     return replace(said, outcomes=outcomes)
 
 
-def group_by_batch(updates: Iterable[BatchUpdate]) -> list[BatchUpdate]:
+def group_by_batch(updates: Sequence[BatchUpdate]) -> list[BatchUpdate]:
     """Return one merged update for each batch, in the order of first appearance.
 
     A statement that another of the same batch outdoes is gone; every position is kept.
     """
-    states: dict[BatchId, BatchState] = {}
     positions: dict[BatchId, list[RecordPosition]] = {}
     for update in updates:
-        states.setdefault(update.batch_id, BatchState(update.batch_id)).merge(update)
         positions.setdefault(update.batch_id, []).extend(update.positions)
     return [
         replace(state.as_update(), positions=tuple(positions[batch_id]))
-        for batch_id, state in states.items()
+        for batch_id, state in merge_by_batch(updates).items()
     ]
 
 

@@ -8,8 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from batch_conductor_service.domain.counting import tally_all, with_counts
-from batch_conductor_service.domain.merging import merge_evidence, merge_outcome, merge_registration
 from batch_conductor_service.domain.pipelines import StepDependencies
+from batch_conductor_service.domain.statements import (
+    merge_evidence,
+    merge_outcome,
+    merge_registration,
+)
 from batch_conductor_service.models import (
     OWN_PREFIX,
     UNREADABLE,
@@ -145,6 +149,14 @@ class BatchState:
             outcome=latest_outcome(readable),
             completions=_binding_completions(name, outcomes),
         )
+
+
+def merge_by_batch(updates: Iterable[BatchUpdate]) -> dict[BatchId, BatchState]:
+    """Return what the updates say together, by batch in the order of first appearance."""
+    states: dict[BatchId, BatchState] = {}
+    for update in updates:
+        states.setdefault(update.batch_id, BatchState(update.batch_id)).merge(update)
+    return states
 
 
 def registrations_in_force(

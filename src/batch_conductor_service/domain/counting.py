@@ -1,58 +1,136 @@
-"""How the essays of a batch are counted: what each one adds to the summary, and how sums change.
+"""What holds for one essay in one step, and what all essays of a batch add to its summary.
 
-A batch is counted by adding up its essays; after an essay's own event, the difference that
-this essay makes is enough. Both use the same function, so they cannot disagree. Pure.
+The essay's own event is its word: where there is one, no outcome completes the essay. A completion
+stands until something later takes it away.
+
+A batch is counted by adding up its essays; after an essay's own event, the difference that this
+essay makes is enough. Both use the same functions, so they cannot disagree. Pure; imports only the
+standard library.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.domain.standing import (
-    Sources,
-    Standing,
-    is_part_of,
-    judge_essay,
-    latest,
-    own_word,
-)
+from batch_conductor_service.domain.statements import order
 from batch_conductor_service.models import (
+    OBSERVED,
+    UNREADABLE,
     WHOLE_BATCH_STEPS,
     BatchCompletionSummary,
     EssayStep,
+    OutcomeVerdict,
+    PhaseOutcome,
     ProcessingStepStatus,
     StepCompletionSummary,
+    StepEvidence,
     StepName,
 )
 
+Sources = Mapping[str, StepEvidence]  # what each source says of one essay in one step
 EssaySteps = Mapping[StepName, EssayStep]
 Tallies = Mapping[StepName, "Tally"]
 
 _NOTHING = StepCompletionSummary()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The status that holds.
+
+    Attributes:
+        completed_at: when it completed, if it is completed. Where there is an own event, its time:
+            an outcome that reports an earlier completion does not move it.
+        is_unreadable: whether a record that could not be read keeps it from being completed.
+    """
+
+    status: ProcessingStepStatus
+    completed_at: datetime | None = None
+    storage_id: str | None = None
+    is_unreadable: bool = False
+
+
+def judge_essay(
+    step: StepName, sources: Sources, lost_at: datetime | None = None, *, needs_own: bool = False
+) -> Standing:
+    """Return what holds; what completed no later than `lost_at` has to complete again.
+
+    An own event that could not be read may have been a failure. So then, and where `needs_own` says
+    that this may be so, nothing but an own event completes the essay.
+    """
+    own = own_word(step, sources)
+    setback = _latest_setback(step, sources)
+    if own is not None and own.status is not ProcessingStepStatus.COMPLETED:
+        holds = own if setback is None or own.occurred_at > setback.occurred_at else setback
+        return _not_completed(holds, sources)
+    reported = [e for e in sources.values() if e.status is ProcessingStepStatus.COMPLETED]
+    completions = [own] if own else [] if needs_own or UNREADABLE in sources else reported
+    since = latest(lost_at, setback.occurred_at if setback else None)
+    standing = [e for e in completions if since is None or e.occurred_at > since]
+    if standing:
+        return _completed(max(standing, key=order), reported)
+    if setback is not None and not any(e.occurred_at > setback.occurred_at for e in completions):
+        return _not_completed(setback, sources)
+    return Standing(status=ProcessingStepStatus.PENDING)
+
+
+def own_word(step: StepName, sources: Sources) -> StepEvidence | None:
+    """Return what the essay's own event says; steps over a whole batch have no such event."""
+    return None if step in WHOLE_BATCH_STEPS else sources.get(OBSERVED)
+
+
+def is_part_of(sources: Sources, completion: PhaseOutcome, lost_at: datetime | None) -> bool:
+    """Whether the essay is in the completion, and nothing has taken that away.
+
+    Versions before this one kept a completion of a whole batch as own events of its time.
+    """
+    if completion.verdict is OutcomeVerdict.PARTIAL:
+        return False
+    said = sources.get(completion.fingerprint)
+    before = sources.get(OBSERVED)
+    if said is None and before is not None and before.occurred_at == completion.occurred_at:
+        said = before
+    if said is None or said.status is not ProcessingStepStatus.COMPLETED:
+        return False
+    setbacks = (e.occurred_at for e in sources.values() if e.status is not said.status)
+    since = latest(lost_at, max(setbacks, default=None))
+    return since is None or completion.occurred_at > since
+
+
 @dataclass(slots=True)
 class Tally:
-    """What essays add to the summary of one step: sums, and times of which the latest counts."""
+    """What essays add to the summary of one step: sums, and times of which the latest counts.
+
+    The fields are those of the summary.
+    """
 
     completed: int = 0
     failed: int = 0
     outdated: int = 0
     unreadable: int = 0
     covered: int = 0
-    observed_at: datetime | None = None
-    completed_at: datetime | None = None
+    last_observed_at: datetime | None = None
+    last_completed_at: datetime | None = None
 
-    def add(self, other: "Tally") -> None:
-        """Add what another essay, or group of essays, adds."""
-        self.completed += other.completed
-        self.failed += other.failed
-        self.outdated += other.outdated
-        self.unreadable += other.unreadable
-        self.covered += other.covered
-        self.observed_at = _later(self.observed_at, other.observed_at)
-        self.completed_at = _later(self.completed_at, other.completed_at)
+    def add(self, other: "Tally", times: int = 1) -> None:
+        """Add what another essay, or group of essays, adds; -1 takes its numbers away again."""
+        self.completed += times * other.completed
+        self.failed += times * other.failed
+        self.outdated += times * other.outdated
+        self.unreadable += times * other.unreadable
+        self.covered += times * other.covered
+        if times > 0:
+            self.last_observed_at = _later(self.last_observed_at, other.last_observed_at)
+            self.last_completed_at = _later(self.last_completed_at, other.last_completed_at)
+
+
+_FIELDS = tuple(field.name for field in fields(Tally))
+
+
+def latest(*times: datetime | None) -> datetime | None:
+    """Return the latest of the times that there are."""
+    return max((time for time in times if time is not None), default=None)
 
 
 def lost_at(summary: BatchCompletionSummary, step: StepName) -> datetime | None:
@@ -117,11 +195,14 @@ def with_difference(
     for name in before.keys() | after.keys():
         was, now = before.get(name) or Tally(), after.get(name) or Tally()
         known = steps.get(name, _NOTHING)
-        if _leaves(known.last_observed_at, was.observed_at, now.observed_at) or _leaves(
-            known.last_completed_at, was.completed_at, now.completed_at
+        if _leaves(known.last_observed_at, was.last_observed_at, now.last_observed_at) or _leaves(
+            known.last_completed_at, was.last_completed_at, now.last_completed_at
         ):
             return None
-        steps[name] = _with_tally(known, _changed(known, was, now))
+        sums = Tally(*(getattr(known, name) for name in _FIELDS))
+        sums.add(was, -1)
+        sums.add(now)
+        steps[name] = _with_tally(known, sums)
     return replace(
         summary, steps=dict(sorted(steps.items())), essays_known=summary.essays_known + is_new
     )
@@ -139,12 +220,12 @@ def _tally_step(
     return Tally(
         completed=holds.status is ProcessingStepStatus.COMPLETED,
         failed=holds.status is ProcessingStepStatus.FAILED,
-        outdated=_is_outdated(holds, standings, dependencies.of(name)),
+        outdated=_is_outdated(holds, standings, dependencies.depends_on.get(name, ())),
         unreadable=holds.is_unreadable,
         covered=bool(completions)
         and all(is_part_of(sources, one, lost_at(summary, name)) for one in completions),
-        observed_at=own.occurred_at if own else None,
-        completed_at=holds.completed_at,
+        last_observed_at=own.occurred_at if own else None,
+        last_completed_at=holds.completed_at,
     )
 
 
@@ -159,28 +240,7 @@ def _is_outdated(
 
 
 def _with_tally(known: StepCompletionSummary, tally: Tally) -> StepCompletionSummary:
-    return replace(
-        known,
-        completed=tally.completed,
-        failed=tally.failed,
-        outdated=tally.outdated,
-        unreadable=tally.unreadable,
-        covered=tally.covered,
-        last_observed_at=tally.observed_at,
-        last_completed_at=tally.completed_at,
-    )
-
-
-def _changed(known: StepCompletionSummary, was: Tally, now: Tally) -> Tally:
-    return Tally(
-        completed=known.completed - was.completed + now.completed,
-        failed=known.failed - was.failed + now.failed,
-        outdated=known.outdated - was.outdated + now.outdated,
-        unreadable=known.unreadable - was.unreadable + now.unreadable,
-        covered=known.covered - was.covered + now.covered,
-        observed_at=_later(known.last_observed_at, now.observed_at),
-        completed_at=_later(known.last_completed_at, now.completed_at),
-    )
+    return replace(known, **{name: getattr(tally, name) for name in _FIELDS})
 
 
 def _leaves(latest: datetime | None, was: datetime | None, now: datetime | None) -> bool:
@@ -191,3 +251,28 @@ def _later(one: datetime | None, other: datetime | None) -> datetime | None:
     if one is None or other is None:
         return one or other
     return max(one, other)
+
+
+def _latest_setback(step: StepName, sources: Sources) -> StepEvidence | None:
+    """Return what took the essay away last; of two alike, the record that could not be read."""
+    own = own_word(step, sources)
+    reported = [
+        (source == UNREADABLE, evidence)
+        for source, evidence in sources.items()
+        if evidence is not own and evidence.status is not ProcessingStepStatus.COMPLETED
+    ]
+    last = max(reported, key=lambda said: (order(said[1]), said[0]), default=None)
+    return last[1] if last else None
+
+
+def _completed(holds: StepEvidence, completions: list[StepEvidence]) -> Standing:
+    named = [known for known in completions if known.storage_id is not None]
+    return Standing(
+        status=ProcessingStepStatus.COMPLETED,
+        completed_at=holds.occurred_at,
+        storage_id=holds.storage_id or max(named, key=order, default=holds).storage_id,
+    )
+
+
+def _not_completed(holds: StepEvidence, sources: Sources) -> Standing:
+    return Standing(status=holds.status, is_unreadable=holds is sources.get(UNREADABLE))

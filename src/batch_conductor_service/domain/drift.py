@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.completeness import essays_total
 from batch_conductor_service.domain.drift_texts import (
     Facts,
     StepCounts,
@@ -19,6 +18,7 @@ from batch_conductor_service.domain.drift_texts import (
     summary_facts,
 )
 from batch_conductor_service.domain.pipelines import StepDependencies
+from batch_conductor_service.domain.resolution import essays_total
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate, StepName
 
 

@@ -1,7 +1,7 @@
 """Which essays still need a step that runs. Pure; imports only the standard library.
 
-To leave an essay out is to prune the step for it, so the same proof is asked for: in doubt nothing
-is known, and the step runs for all.
+To leave an essay out is to prune the step for it, so the same proof is asked for: without it
+nothing is known, and the step runs for all.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,8 +44,8 @@ def with_pending(
             names = needing(phase.step.name) if len(members) == phase.progress.total else None
             pending[phase.step.name] = _join(phase, names, pending)
         found = pending.get(phase.step.name)
-        is_told = found is not None and len(found) <= MAX_PENDING
-        judged.append(replace(phase, pending=tuple(sorted(found)) if is_told and found else None))
+        is_listed = found is not None and len(found) <= MAX_PENDING
+        judged.append(replace(phase, pending=tuple(sorted(found)) if is_listed and found else None))
     return judged
 
 
@@ -64,7 +64,7 @@ def _join(
             if before is None:
                 return None
             joined |= before
-    # A step that runs though no essay needs it runs for a reason that no essay tells.
+    # A step that runs though no essay needs it runs for a reason that is of no essay.
     return joined or None
 
 

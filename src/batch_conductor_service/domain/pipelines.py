@@ -9,6 +9,7 @@ import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from types import MappingProxyType
 
 from batch_conductor_service.models import StepName
@@ -47,25 +48,15 @@ class Pipeline:
         object.__setattr__(self, "version", _version(self.steps))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepDependencies:
     """What each step is made from, over all pipelines: a step has the same ones in each of them.
 
     `version` is a hash of all of it: counts that were made by other dependencies are of no use.
     """
 
-    def __init__(self, depends_on: Mapping[StepName, Sequence[StepName]]) -> None:
-        self._depends_on = {name: tuple(some) for name, some in depends_on.items()}
-        definition = [[name, sorted(some)] for name, some in sorted(self._depends_on.items())]
-        self.version = hashlib.sha256(json.dumps(definition).encode()).hexdigest()[:16]
-
-    @property
-    def steps(self) -> Iterable[StepName]:
-        """Every step of the pipelines."""
-        return self._depends_on.keys()
-
-    def of(self, step: StepName) -> tuple[StepName, ...]:
-        """Return what the step depends on directly; nothing for a step of no pipeline."""
-        return self._depends_on.get(step, ())
+    depends_on: Mapping[StepName, tuple[StepName, ...]]
+    version: str
 
 
 class PipelineCatalog:
@@ -79,9 +70,9 @@ class PipelineCatalog:
         self.pipelines: Mapping[str, Pipeline] = MappingProxyType(dict(pipelines))
         self._first_with = _first_with_each_step(self.pipelines.values())
         self._step_pipelines: dict[StepName, Pipeline] = {}
-        self.dependencies = StepDependencies(
-            {step.name: step.depends_on for one in self.pipelines.values() for step in one.steps}
-        )
+        needs = {s.name: s.depends_on for one in self.pipelines.values() for s in one.steps}
+        ordered = [[name, sorted(some)] for name, some in sorted(needs.items())]
+        self.dependencies = StepDependencies(depends_on=needs, version=_hash_of(ordered))
 
     @property
     def names(self) -> list[str]:
@@ -126,22 +117,15 @@ def topological_order(steps: Sequence[PipelineStep]) -> tuple[PipelineStep, ...]
         ValueError: the graph has a cycle; a file with one is refused before.
     """
     place = {step.name: index for index, step in enumerate(steps)}
-    missing = [len(set(step.depends_on)) for step in steps]
-    dependants: list[list[int]] = [[] for _ in steps]
-    for index, step in enumerate(steps):
-        for dependency in set(step.depends_on):
-            dependants[place[dependency]].append(index)
-    free = [index for index, count in enumerate(missing) if count == 0]
+    sorter = TopologicalSorter({step.name: step.depends_on for step in steps})
+    sorter.prepare()
+    free: list[int] = []
     ordered: list[PipelineStep] = []
-    while free:
-        index = heapq.heappop(free)
-        ordered.append(steps[index])
-        for dependant in dependants[index]:
-            missing[dependant] -= 1
-            if missing[dependant] == 0:
-                heapq.heappush(free, dependant)
-    if len(ordered) != len(steps):
-        raise ValueError("the steps depend on each other in a cycle")
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heapq.heappush(free, place[name])
+        ordered.append(steps[heapq.heappop(free)])
+        sorter.done(ordered[-1].name)
     return tuple(ordered)
 
 
@@ -157,4 +141,8 @@ def _version(steps: Sequence[PipelineStep]) -> str:
     definition = [
         [s.name, s.service_name, s.event_type, s.event_data_model, s.depends_on] for s in steps
     ]
+    return _hash_of(definition)
+
+
+def _hash_of(definition: object) -> str:
     return hashlib.sha256(json.dumps(definition).encode()).hexdigest()[:16]

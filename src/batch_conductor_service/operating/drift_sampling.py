@@ -7,64 +7,22 @@ compare a large batch takes a tenth of a second, and as much memory as a poll.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import structlog
 
-from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.drift import BatchComparison
-from batch_conductor_service.models import BatchId, BatchUpdate
+from batch_conductor_service.models import BatchId
 from batch_conductor_service.operating.auditing import Auditor
-from batch_conductor_service.port_values import SummaryReading
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
 from service_libs.apart import run_apart
 from service_libs.exceptions import TransientError
+from service_libs.kafka.patience import unless_stopped
 
 logger = structlog.get_logger(__name__)
-
-
-class RecentBatches:
-    """The batches written lately, the latest last; forgets the oldest."""
-
-    def __init__(self, capacity: int = 1000) -> None:
-        self._capacity = capacity
-        self._batches: dict[BatchId, None] = {}
-
-    def note(self, batch_ids: Iterable[BatchId]) -> None:
-        """Note that these were written just now."""
-        for batch_id in batch_ids:
-            self._batches.pop(batch_id, None)
-            self._batches[batch_id] = None
-        while len(self._batches) > self._capacity:
-            del self._batches[next(iter(self._batches))]
-
-    def take(self, count: int) -> list[BatchId]:
-        """Return so many of the latest, and forget them, so that the others have their turn."""
-        taken = list(self._batches)[-count:]
-        for batch_id in taken:
-            del self._batches[batch_id]
-        return taken
-
-
-class NotingRepository:
-    """A repository that notes what is written to it."""
-
-    def __init__(self, repository: BatchStateRepositoryProtocol, recent: RecentBatches) -> None:
-        self._repository = repository
-        self._recent = recent
-
-    async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
-        entry_ids = await self._repository.apply(updates)
-        self._recent.note(update.batch_id for update in updates)
-        return entry_ids
-
-    async def get_summary(self, batch_id: BatchId) -> SummaryReading:
-        return await self._repository.get_summary(batch_id)
-
-    async def get_state(self, batch_id: BatchId) -> BatchState:
-        return await self._repository.get_state(batch_id)
 
 
 OpenAuditor = Callable[[], AbstractAsyncContextManager[Auditor]]
@@ -90,6 +48,9 @@ class DriftSampler:
     """The background task that audits a sample now and then, and shows how many batches differ.
 
     The auditor is opened for each sample, in the thread and the event loop that use it.
+
+    Args:
+        recent: the batches that were written lately, the latest last.
     """
 
     name = "drift_sampler"
@@ -98,7 +59,7 @@ class DriftSampler:
         self,
         open_auditor: OpenAuditor,
         repository: BatchStateRepositoryProtocol,
-        recent: RecentBatches,
+        recent: deque[BatchId],
         show: Callable[[int], None],
         policy: SamplingPolicy | None = None,
     ) -> None:
@@ -110,15 +71,8 @@ class DriftSampler:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        sampling = asyncio.create_task(self._sample_for_ever(), name="drift sampling")
-        stop = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait({sampling, stop}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stop.cancel()
-            sampling.cancel()  # it only reads, so it may be cut off anywhere
-            with suppress(asyncio.CancelledError):
-                await sampling
+        # It only reads, so it may be cut off anywhere.
+        await unless_stopped(self._stopping, self._sample_for_ever())
 
     def stop(self) -> None:
         self._stopping.set()
@@ -130,12 +84,12 @@ class DriftSampler:
 
     async def sample(self) -> None:
         """Audit a sample; while a store cannot be read, what was shown last stands."""
-        batch_ids = self._recent.take(self._policy.sample_size)
+        batch_ids = self._take()
         try:
             small = [one for one in batch_ids if await self._is_small(one)]
             found = await run_apart(lambda: self._audit(small))
         except TransientError as exc:
-            self._recent.note(batch_ids)
+            self._recent.extend(reversed(batch_ids))
             logger.warning("drift_sample_postponed", error=str(exc))
             return
         self._show(len(found))
@@ -147,6 +101,13 @@ class DriftSampler:
                 subject=one.differences[0].subject,
                 place=one.differences[0].place.value,
             )
+
+    def _take(self) -> list[BatchId]:
+        """Return some of the latest, and forget them, so that the others have their turn."""
+        taken: dict[BatchId, None] = {}
+        while self._recent and len(taken) < self._policy.sample_size:
+            taken[self._recent.pop()] = None
+        return list(taken)
 
     async def _is_small(self, batch_id: BatchId) -> bool:
         summary = (await self._repository.get_summary(batch_id)).summary

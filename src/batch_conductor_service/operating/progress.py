@@ -6,33 +6,20 @@ from datetime import datetime
 from batch_conductor_service.consuming.broker_watch import BrokerWatch
 from batch_conductor_service.consuming.group_freshness import GroupFreshness
 from batch_conductor_service.kafka_consumer import EventConsumer
-from batch_conductor_service.port_values import QueueBacklog
+from batch_conductor_service.models import QueueBacklog
 from batch_conductor_service.protocols import PersistenceQueueProtocol
-from service_libs.kafka.condition import ConsumerCondition, ConsumerState
+from service_libs.kafka import progress
+from service_libs.kafka.condition import ConsumerState
+from service_libs.kafka.progress import CONSUMER_GRACE_SECONDS
 
-CONSUMER_GRACE_SECONDS = 30  # longer than a rebalance, or than a broker that starts again
 QUEUE_GRACE_SECONDS = 300  # for the oldest change to reach Postgres
 
-_CAUSES = {
-    ConsumerState.STOPPED: "Nothing is consumed: the consumer does not run.",
-    ConsumerState.CONNECTING: "Nothing is consumed: no connection to Kafka.",
-    ConsumerState.JOINING: "Nothing is consumed: the consumer group gives no partitions out.",
-    ConsumerState.CONSUMING: "The connection to Kafka is lost again and again.",
-    ConsumerState.STANDBY: "The connection to Kafka is lost again and again.",
-    ConsumerState.WAITING: "Nothing is consumed: a store or the dead letters cannot be reached.",
-    ConsumerState.PAUSED: "Nothing is consumed: too many changes wait for Postgres.",
-    ConsumerState.HALTED: "Consumption has halted, and a person has to look.",
-}
 
+class ConsumerProgress(progress.ConsumerProgress):
+    """As every consumer's; one that stands by is a fault where nobody reads all partitions.
 
-class ConsumerProgress:
-    """The consumer is behind when it has not consumed for a while: it waits, or is paused.
-
-    One that has no partitions, because the group has more members than those, stands by. That is no
-    fault as long as the others read everything; whether they do, the freshness says.
+    Whether others read them, the freshness says.
     """
-
-    name = "consumer"
 
     def __init__(
         self,
@@ -41,33 +28,19 @@ class ConsumerProgress:
         *,
         grace_seconds: float = CONSUMER_GRACE_SECONDS,
     ) -> None:
-        self._consumer = consumer
+        super().__init__(consumer, grace_seconds=grace_seconds)
         self._freshness = freshness
-        self._grace_seconds = grace_seconds
-
-    async def refresh(self) -> None:
-        """The condition is always current."""
 
     @property
     def causes(self) -> Sequence[str]:
+        if causes := super().causes:
+            return causes
         condition = self._consumer.condition
-        if condition.state is ConsumerState.HALTED:
-            return [f"{_CAUSES[condition.state]} {condition.trouble or ''}".rstrip()]
-        if condition.unwell_seconds > self._grace_seconds:
-            return [_cause(condition)]
         is_idle = condition.state is ConsumerState.STANDBY
         is_stale = self._freshness and self._freshness.behind_seconds > self._grace_seconds
         if is_idle and is_stale and condition.age_seconds > self._grace_seconds:
             return ["No partitions are assigned to this replica, and nobody reads all of them."]
         return []
-
-    def describe(self) -> Mapping[str, str | float | None]:
-        condition = self._consumer.condition
-        return {
-            "state": condition.state.value,
-            "since": _text(condition.since),
-            "last_progress_at": _text(condition.last_progress_at),
-        }
 
 
 class TopicProgress:
@@ -139,13 +112,6 @@ class QueueProgress:
             "depth": self._backlog.depth,
             "oldest_age_seconds": self._backlog.oldest_age_seconds,
         }
-
-
-def _cause(condition: ConsumerCondition) -> str:
-    """Say what keeps the consumer from consuming; a trouble, where there was one, says it best."""
-    if condition.trouble is None or condition.state is ConsumerState.PAUSED:
-        return _CAUSES[condition.state]
-    return f"{_CAUSES[condition.state]} {condition.trouble}"
 
 
 def _text(time: datetime | None) -> str | None:

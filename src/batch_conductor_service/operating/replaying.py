@@ -126,7 +126,7 @@ class Replayer:
             request = await requests.find()
             if request is None or request.request_id != request_id:
                 raise ReplayLostError
-            waiting = partitions - request.obeyed
+            waiting = partitions - request.settled
             if not waiting or asyncio.get_running_loop().time() >= deadline:
                 return waiting
             await asyncio.sleep(LOOK_SECONDS)

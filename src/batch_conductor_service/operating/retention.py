@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import structlog
 
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.port_values import IdleBatch
+from batch_conductor_service.models import IdleBatch
 from batch_conductor_service.protocols import IdleBatchesProtocol, PassingBatchesProtocol
 from service_libs.exceptions import TransientError
-from service_libs.wakeups import Wakeups
+from service_libs.timing import Wakeups
 
 logger = structlog.get_logger(__name__)
 

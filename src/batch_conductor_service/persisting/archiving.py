@@ -14,7 +14,7 @@ from batch_conductor_service.protocols import (
     UnarchivedBatchesProtocol,
 )
 from service_libs.exceptions import TransientError
-from service_libs.wakeups import until_set
+from service_libs.timing import until_set
 
 SWEEP_SECONDS = 30.0  # between two looks: a replica without Postgres may still write
 BATCHES_PER_SWEEP = 100

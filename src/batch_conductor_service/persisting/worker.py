@@ -10,20 +10,18 @@ from dataclasses import dataclass
 
 import structlog
 
-from batch_conductor_service.domain.unreadable import as_unreadable
+from batch_conductor_service.domain.statements import as_unreadable
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.models import BatchUpdate
+from batch_conductor_service.models import BatchUpdate, QueueBacklog, QueueEntry
 from batch_conductor_service.persisting.codec import encode_update
 from batch_conductor_service.persisting.work import Piece, WorkInHand, halves
-from batch_conductor_service.port_values import QueueBacklog, QueueEntry
 from batch_conductor_service.protocols import PersistenceQueueProtocol, PersistenceStoreProtocol
 from common_core.topics import PERSISTENCE_BASE_TOPIC
-from service_libs.backoff import Backoff
 from service_libs.exceptions import RefusedUpdateError, TransientError
 from service_libs.failpoints import failpoint
 from service_libs.kafka.records import DeadLetter
 from service_libs.protocols import DlqProducerProtocol
-from service_libs.wakeups import until_set
+from service_libs.timing import Backoff, until_set
 
 logger = structlog.get_logger(__name__)
 

@@ -1,5 +1,6 @@
 """What looks after state: the audit, the repair, the regular sample, and the replay."""
 
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,11 +20,11 @@ from batch_conductor_service.implementations.redis.queue import RedisPersistence
 from batch_conductor_service.implementations.redis.replays import RedisReplayRequests
 from batch_conductor_service.implementations.redis.retention import RedisPassingBatches
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchId
 from batch_conductor_service.operating.auditing import Auditor, AuditPolicy, Repairer
 from batch_conductor_service.operating.drift_sampling import (
     DriftSampler,
     OpenAuditor,
-    RecentBatches,
     SamplingPolicy,
 )
 from batch_conductor_service.operating.replaying import Replayer
@@ -41,8 +42,8 @@ from batch_conductor_service.protocols import (
 from batch_conductor_service.providers.stores import RedisAddress
 from service_libs.kafka.group import KafkaConsumerGroup
 from service_libs.protocols import BackgroundTaskProtocol
-from service_libs.redis.client import RedisClient
 from service_libs.redis.connections import RedisPolicy
+from service_libs.redis.transactions import RedisClient
 
 
 class RedisAuditProvider(Provider):
@@ -82,7 +83,7 @@ class PostgresAuditProvider(Provider):
         self,
         open_auditor: OpenAuditor,
         repository: BatchStateRepositoryProtocol,
-        recent: RecentBatches,
+        recent: deque[BatchId],
         metrics: Metrics,
         settings: Settings,
     ) -> BackgroundTaskProtocol:

@@ -6,6 +6,7 @@ What is opened here is closed here, in reverse order.
 import os
 import secrets
 import socket
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import NewType
 
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from batch_conductor_service.config import Settings
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
-from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
+from batch_conductor_service.implementations.memory.stand_ins import MemoryFreshnessBoard
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -28,10 +29,11 @@ from batch_conductor_service.implementations.redis.freshness import RedisFreshne
 from batch_conductor_service.implementations.redis.planning import WritePlanner
 from batch_conductor_service.implementations.redis.queue import (
     RedisPersistenceQueue,
-    RedisUnarchivedBatches,
     WaitingEntries,
 )
+from batch_conductor_service.implementations.redis.retention import RedisUnarchivedBatches
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import BatchId
 from batch_conductor_service.operating.progress import QueueProgress
 from batch_conductor_service.persisting.archiving import UnarchivedSweeper
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
@@ -55,11 +57,12 @@ from service_libs.protocols import (
     ProgressProtocol,
 )
 from service_libs.redis.address import read_url
-from service_libs.redis.client import RedisClient
 from service_libs.redis.connections import RedisPolicy
 from service_libs.redis.health import RedisProbe
-from service_libs.redis.transactions import AtomicRedisClientProtocol
-from service_libs.url_options import tell_passed_over
+from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisClient
+from service_libs.url_options import log_passed_over
+
+RECENT_BATCHES = 1000  # a batch that is written often stands there more than once
 
 RedisAddress = NewType("RedisAddress", str)
 
@@ -87,6 +90,11 @@ class RedisProvider(Provider):
     repository = provide(RedisCachedBatchStateRepositoryImpl, provides=BatchStateRepositoryProtocol)
 
     @provide
+    def recent(self) -> deque[BatchId]:
+        """Return what the repository notes for the regular sample: the batches written lately."""
+        return deque(maxlen=RECENT_BATCHES)
+
+    @provide
     def policy(self, settings: Settings) -> RedisPolicy:
         return RedisPolicy(
             timeout_seconds=settings.redis_timeout_seconds,
@@ -96,7 +104,7 @@ class RedisProvider(Provider):
     @provide
     def address(self, settings: Settings) -> RedisAddress:
         url = read_url(settings.redis_url.get_secret_value(), setting=keys.NAMES.setting)
-        tell_passed_over(keys.NAMES.setting, url.passed_over)
+        log_passed_over(keys.NAMES.setting, url.passed_over)
         return RedisAddress(url.text)
 
     @provide(provides=AnyOf[RedisClient, AtomicRedisClientProtocol])
@@ -149,7 +157,7 @@ class PostgresProvider(Provider):
     @provide
     async def engine(self, settings: Settings) -> AsyncIterator[AsyncEngine]:
         engine = create_engine(settings)
-        tell_passed_over("BCS_DATABASE_URL", database_address(settings).passed_over)
+        log_passed_over("BCS_DATABASE_URL", database_address(settings).passed_over)
         yield engine
         await engine.dispose()
 

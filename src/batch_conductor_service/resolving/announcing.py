@@ -1,26 +1,29 @@
 """What others hear of a resolution: beside the answer, never before it.
 
 Announcing is best effort and bounded in memory and time. What cannot be announced is counted and
-logged.
-At the stop the broker is waited for as long as there is time.
+logged. At the stop the broker is waited for as long as there is time.
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
+import orjson
 import structlog
 
-from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
-from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
-from batch_conductor_service.protocols import AnnouncementDropsProtocol, SkipEventPublisherProtocol
+from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest, SkippedPhase
+from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.protocols import SkipEventPublisherProtocol
 from batch_conductor_service.resolving.failure_letters import FailureLetters, LetterPolicy
-from service_libs.backoff import Backoff
+from common_core.topics import EventName, topic_name
 from service_libs.protocols import ClockProtocol, DlqProducerProtocol
-from service_libs.wakeups import Wakeups
+from service_libs.timing import Backoff, Wakeups
+
+_NAMESPACE = uuid5(NAMESPACE_URL, topic_name(EventName.PHASE_SKIPPED))
 
 logger = structlog.get_logger(__name__)
 
@@ -52,13 +55,13 @@ class ResolutionAnnouncer:
         self,
         skips: SkipEventPublisherProtocol,
         dlq: DlqProducerProtocol,
-        drops: AnnouncementDropsProtocol,
+        metrics: Metrics,
         clock: ClockProtocol,
         policy: AnnouncementPolicy | None = None,
     ) -> None:
         policy = policy or AnnouncementPolicy()
-        self._skips = SkipQueue(skips, drops, policy.skips)
-        self._letters = FailureLetters(dlq, drops, policy.letters)
+        self._skips = SkipQueue(skips, metrics, policy.skips)
+        self._letters = FailureLetters(dlq, metrics, policy.letters)
         self._clock = clock
         self._is_stopping = False
 
@@ -73,7 +76,7 @@ class ResolutionAnnouncer:
         return self._skips.oldest_age_seconds
 
     def announce(self, resolution: Resolution) -> None:
-        self._skips.add(phase_skipped_events(resolution, self._clock.now()))
+        self._skips.add(skipped_phases(resolution, self._clock.now()))
 
     def announce_failure(self, request: ResolutionRequest, error: Exception) -> None:
         self._letters.add(request, error)
@@ -108,7 +111,7 @@ class ResolutionAnnouncer:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    event: OutgoingEvent
+    event: SkippedPhase
     since: float  # monotonic seconds
 
 
@@ -122,11 +125,11 @@ class SkipQueue:
     def __init__(
         self,
         publisher: SkipEventPublisherProtocol,
-        drops: AnnouncementDropsProtocol,
+        metrics: Metrics,
         policy: SkipPolicy,
     ) -> None:
         self._publisher = publisher
-        self._drops = drops
+        self._metrics = metrics
         self._policy = policy
         self._waiting: dict[UUID, _Waiting] = {}
         self._losses = _LossLog(policy.log_interval_seconds)
@@ -144,7 +147,7 @@ class SkipQueue:
         now = time.monotonic()
         return now - min((one.since for one in self._waiting.values()), default=now)
 
-    def add(self, events: Sequence[OutgoingEvent]) -> None:
+    def add(self, events: Sequence[SkippedPhase]) -> None:
         """Have the events published; never waits."""
         now = time.monotonic()
         for event in events:
@@ -153,7 +156,7 @@ class SkipQueue:
             if len(self._waiting) < self._policy.capacity:
                 self._waiting[event.event_id] = _Waiting(event, now)
             else:
-                self._drops.count_skips([event.step])
+                self._count_dropped([event])
                 self._losses.add()
         self._wakeups.wake()
 
@@ -174,11 +177,11 @@ class SkipQueue:
 
     def drop_all(self) -> int:
         """Give up all that waits, and return how much that was."""
-        steps = [one.event.step for one in self._waiting.values()]
-        self._drops.count_skips(steps)
+        events = [one.event for one in self._waiting.values()]
+        self._count_dropped(events)
         self._waiting.clear()
         self._losses.log()
-        return len(steps)
+        return len(events)
 
     async def _has_work(self) -> bool:
         """Return true as soon as something waits, false if nothing does after the stop."""
@@ -191,7 +194,7 @@ class SkipQueue:
         try:
             unpublished = await self._publisher.publish_skips([one.event for one in batch])
         except Exception:  # a fault of ours: not again with the same events
-            self._drops.count_skips([one.event.step for one in batch])
+            self._count_dropped([one.event for one in batch])
             self._remove(batch)
             raise
         self._remove(batch)
@@ -201,6 +204,10 @@ class SkipQueue:
             reason = str(unpublished[late[0].event.event_id])
             logger.warning("skip_events_delayed", waiting=self.depth, reason=reason)
         return len(late) < len(batch)
+
+    def _count_dropped(self, events: Sequence[SkippedPhase]) -> None:
+        for event in events:
+            self._metrics.phase_skipped_events.labels(event.step, "dropped").inc()
 
     def _remove(self, batch: Sequence[_Waiting]) -> None:
         for one in batch:
@@ -228,3 +235,31 @@ class _LossLog:
             logger.warning("skip_events_dropped", count=self._unlogged, reason="too many wait")
             self._unlogged = 0
             self._due = time.monotonic() + self._interval_seconds
+
+
+def skipped_phases(resolution: Resolution, now: datetime) -> list[SkippedPhase]:
+    """Return the phases that the resolution skips, in order."""
+    request = resolution.request
+    parsed = _parsed(request.correlation_id)
+    return [
+        SkippedPhase(
+            event_id=_uuid_from(request.batch_id, step, str(parsed or request.correlation_id)),
+            batch_id=request.batch_id,
+            step=step,
+            correlation_id=request.correlation_id,
+            correlation_uuid=parsed or _uuid_from(request.correlation_id),
+            skipped_at=now,
+        )
+        for step in resolution.skipped
+    ]
+
+
+def _parsed(correlation_id: str) -> UUID | None:
+    try:
+        return UUID(correlation_id)
+    except ValueError:
+        return None
+
+
+def _uuid_from(*parts: str) -> UUID:
+    return uuid5(_NAMESPACE, orjson.dumps(parts).decode())

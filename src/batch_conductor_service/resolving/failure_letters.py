@@ -12,14 +12,13 @@ from typing import NamedTuple
 
 from batch_conductor_service.domain.resolution import ResolutionRequest
 from batch_conductor_service.exceptions import UnknownPipelineError
+from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
-from batch_conductor_service.protocols import AnnouncementDropsProtocol
-from common_core.topics import RESOLUTION_BASE_TOPIC
-from service_libs.backoff import Backoff
+from common_core.topics import RESOLUTION_BASE_TOPIC, dlq_topic_name
 from service_libs.exceptions import BrokerUnavailableError, ServiceError, TransientError
 from service_libs.kafka.records import DeadLetter
 from service_libs.protocols import DlqProducerProtocol
-from service_libs.wakeups import Wakeups
+from service_libs.timing import Backoff, Wakeups
 
 UNKNOWN_PIPELINE = "unknown"  # whatever name was asked for
 
@@ -63,11 +62,9 @@ class FailureLetters:
     A letter that the broker does not take is kept, and those that come meanwhile are added to it.
     """
 
-    def __init__(
-        self, dlq: DlqProducerProtocol, drops: AnnouncementDropsProtocol, policy: LetterPolicy
-    ) -> None:
+    def __init__(self, dlq: DlqProducerProtocol, metrics: Metrics, policy: LetterPolicy) -> None:
         self._dlq = dlq
-        self._drops = drops
+        self._metrics = metrics
         self._policy = policy
         self._unreported: dict[FailureKind, _Unreported] = {}
         self._due: dict[FailureKind, float] = {}  # monotonic seconds: no next letter before
@@ -103,7 +100,7 @@ class FailureLetters:
         """Give up all letters that were not sent, and return how many these were."""
         kinds = list(self._unreported)
         for kind in kinds:
-            self._drops.count_failure(kind.reason)
+            self._count_dropped(kind.reason)
         self._unreported.clear()
         return len(kinds)
 
@@ -132,11 +129,15 @@ class FailureLetters:
             await self._wakeups.pause(self._backoff.next_delay())
             return
         except Exception:  # a fault of ours: not again with the same letter
-            self._drops.count_failure(kind.reason)
+            self._count_dropped(kind.reason)
             self._settle(kind, unreported.count)
             raise
         self._settle(kind, unreported.count)
         self._backoff.reset()
+
+    def _count_dropped(self, reason: str) -> None:
+        topic = dlq_topic_name(RESOLUTION_BASE_TOPIC)
+        self._metrics.dlq_messages.labels(topic, reason, "dropped").inc()
 
     def _settle(self, kind: FailureKind, count: int) -> None:
         """Forget so many failures of the kind; what came meanwhile waits for its minute."""

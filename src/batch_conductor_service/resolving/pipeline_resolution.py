@@ -9,23 +9,72 @@ from datetime import datetime
 
 import structlog
 
-from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.domain.freshness import Freshness
 from batch_conductor_service.domain.pending import with_pending
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineCatalog, PipelineStep
-from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
+from batch_conductor_service.domain.resolution import (
+    PhaseDecision,
+    Resolution,
+    ResolutionRequest,
+    judge_step,
+)
 from batch_conductor_service.exceptions import PrerequisiteMissingError, UnknownPipelineError
-from batch_conductor_service.models import BatchCompletionSummary, StepName
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.models import BatchCompletionSummary, StepName, SummaryReading
 from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
     FreshnessProtocol,
-    PipelineRulesProtocol,
 )
 from common_core.verdicts import Reason, Verdict
 from service_libs.exceptions import TransientError
 
 logger = structlog.get_logger(__name__)
+
+
+class DefaultPipelineRules:
+    """A step is skipped only if it and all its prerequisites need not run."""
+
+    def resolve_pipeline_dependencies(self, pipeline: Pipeline) -> Sequence[PipelineStep]:
+        """Return the steps with dependencies first, then in the order of the file."""
+        return pipeline.ordered
+
+    def prune_completed_steps(
+        self,
+        steps: Sequence[PipelineStep],
+        summary: BatchCompletionSummary,
+        essays_total: int | None = None,
+    ) -> Sequence[PhaseDecision]:
+        """Judge the ordered steps; skip what is proven complete with all it depends on."""
+        awaited = {dependency for step in steps for dependency in step.depends_on}
+        skipped: set[StepName] = set()
+        phases: list[PhaseDecision] = []
+        for step in steps:
+            progress = judge_step(summary, step.name, essays_total, step.depends_on)
+            reason = progress.reason
+            if progress.is_complete and not skipped.issuperset(step.depends_on):
+                # Its result was made from a text that is about to change.
+                reason = Reason.PREREQUISITE_RUNS
+            elif reason is Reason.NOT_STARTED and step.name not in awaited:
+                reason = Reason.REQUESTED
+            verdict = Verdict.SKIP if reason is Reason.ALREADY_COMPLETED else Verdict.RUN
+            if verdict is Verdict.SKIP:
+                skipped.add(step.name)
+            phases.append(
+                PhaseDecision(step=step, verdict=verdict, reason=reason, progress=progress)
+            )
+        return phases
+
+    def validate_pipeline_prerequisites(self, phases: Sequence[PhaseDecision]) -> None:
+        """Check that whatever runs has its dependencies complete or running before it.
+
+        Raises:
+            PrerequisiteMissingError: it has not.
+        """
+        settled: set[StepName] = set()
+        for phase in phases:
+            for prerequisite in phase.step.depends_on:
+                if prerequisite not in settled:
+                    raise PrerequisiteMissingError(phase.step.name, prerequisite)
+            settled.add(phase.step.name)
 
 
 class DefaultPipelineResolutionService:
@@ -34,7 +83,7 @@ class DefaultPipelineResolutionService:
     def __init__(
         self,
         catalog: PipelineCatalog,
-        rules: PipelineRulesProtocol,
+        rules: DefaultPipelineRules,
         repository: BatchStateRepositoryProtocol,
         freshness: FreshnessProtocol,
     ) -> None:
@@ -44,6 +93,13 @@ class DefaultPipelineResolutionService:
         self._freshness = freshness
 
     async def resolve(self, request: ResolutionRequest) -> Resolution:
+        """Return which steps run and which are skipped.
+
+        Raises:
+            UnknownPipelineError: neither a pipeline nor a step has the name.
+            PrerequisiteMissingError: something would run before what it depends on.
+            StoreUnavailableError: no store could be read.
+        """
         pipeline = self._catalog.find(request.requested_pipeline)
         if pipeline is None:
             raise UnknownPipelineError(request.requested_pipeline, self._catalog.names)
@@ -78,46 +134,6 @@ class DefaultPipelineResolutionService:
             logger.warning("pending_essays_not_read", reason=str(exc))
             return phases
         return with_pending(phases, summary, state, self._catalog.dependencies)
-
-
-class DefaultPipelineRules:
-    """A step is skipped only if it and all its prerequisites need not run."""
-
-    def resolve_pipeline_dependencies(self, pipeline: Pipeline) -> Sequence[PipelineStep]:
-        return pipeline.ordered
-
-    def prune_completed_steps(
-        self,
-        steps: Sequence[PipelineStep],
-        summary: BatchCompletionSummary,
-        essays_total: int | None = None,
-    ) -> Sequence[PhaseDecision]:
-        awaited = {dependency for step in steps for dependency in step.depends_on}
-        skipped: set[StepName] = set()
-        phases: list[PhaseDecision] = []
-        for step in steps:
-            progress = judge_step(summary, step.name, essays_total, step.depends_on)
-            reason = progress.reason
-            if progress.is_complete and not skipped.issuperset(step.depends_on):
-                # Its result was made from a text that is about to change.
-                reason = Reason.PREREQUISITE_RUNS
-            elif reason is Reason.NOT_STARTED and step.name not in awaited:
-                reason = Reason.REQUESTED
-            verdict = Verdict.SKIP if reason is Reason.ALREADY_COMPLETED else Verdict.RUN
-            if verdict is Verdict.SKIP:
-                skipped.add(step.name)
-            phases.append(
-                PhaseDecision(step=step, verdict=verdict, reason=reason, progress=progress)
-            )
-        return phases
-
-    def validate_pipeline_prerequisites(self, phases: Sequence[PhaseDecision]) -> None:
-        settled: set[StepName] = set()
-        for phase in phases:
-            for prerequisite in phase.step.depends_on:
-                if prerequisite not in settled:
-                    raise PrerequisiteMissingError(phase.step.name, prerequisite)
-            settled.add(phase.step.name)
 
 
 def _known_until(fresh: Freshness, reading: SummaryReading) -> datetime | None:

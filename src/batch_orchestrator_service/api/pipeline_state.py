@@ -10,8 +10,7 @@ from batch_orchestrator_service.api.conversion import to_pipeline_state
 from batch_orchestrator_service.exceptions import UnknownBatchError
 from batch_orchestrator_service.protocols import RunStoreProtocol
 from common_core.define import BatchPath
-from service_libs.http.limits import within_deadline
-from service_libs.http.problems import refusing_invalid_fields
+from service_libs.http.middleware import refusing_invalid_fields, within_deadline
 from service_libs.protocols import ClockProtocol
 
 NOT_MODIFIED = 304  # status
@@ -28,7 +27,7 @@ async def show(
     with refusing_invalid_fields():
         batch = BatchPath(batch_id=batch_id).batch_id
     async with within_deadline():
-        state = await store.find_state(batch)
+        state = await store.find_overview(batch)
     if state is None or state.batch.user_id is None:
         raise UnknownBatchError
     body = to_pipeline_state(state, clock.now()).model_dump_json()

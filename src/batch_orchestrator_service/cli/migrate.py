@@ -42,7 +42,7 @@ def migrate(wait_seconds: float) -> None:
         )
     settings = load_settings(refuse_unknown=True)
     place = database_address(settings).place
-    asyncio.run(wait_for_database(create_engine(settings), place, wait_seconds, tell=click.echo))
+    asyncio.run(wait_for_database(create_engine(settings), place, wait_seconds, say=click.echo))
     try:
         with translated_errors():
             upgrade(Config(ALEMBIC_FILE, ini_section=SECTION), "head")

@@ -83,7 +83,8 @@ def show(run_id: UUID, *, is_json: bool) -> None:
 @click.command()
 @run_argument
 @click.argument("phase", metavar="PHASE")
-def resend(run_id: UUID, phase: str) -> None:
+@as_json
+def resend(run_id: UUID, phase: str, *, is_json: bool) -> None:
     """Have the command of a phase sent again, as it was.
 
     Only of a phase whose outcome is awaited. Exits with 1 where it is not.
@@ -93,14 +94,16 @@ def resend(run_id: UUID, phase: str) -> None:
         from batch_orchestrator_service.operating.commands import RunCommands
 
         await (await container.get(RunCommands)).resend(run_id, phase)
-        click.echo(f"The command of {phase} will be sent again.")
+        done = {"run_id": str(run_id), "phase": phase, "resent": True}
+        click.echo(json.dumps(done) if is_json else f"The command of {phase} will be sent again.")
 
     _do(work)
 
 
 @click.command()
 @run_argument
-def cancel(run_id: UUID) -> None:
+@as_json
+def cancel(run_id: UUID, *, is_json: bool) -> None:
     """End a run: its outcome is reported as failed, and the next of its batch begins.
 
     Exits with 1 where it has ended by itself.
@@ -110,7 +113,8 @@ def cancel(run_id: UUID) -> None:
         from batch_orchestrator_service.operating.commands import RunCommands
 
         await (await container.get(RunCommands)).cancel(run_id)
-        click.echo(f"Run {run_id} is cancelled.")
+        done = {"run_id": str(run_id), "cancelled": True}
+        click.echo(json.dumps(done) if is_json else f"Run {run_id} is cancelled.")
 
     _do(work)
 

@@ -55,6 +55,13 @@ def is_degraded_answer_obeyed(run: Run, now: datetime) -> bool:
     )
 
 
+def release(state: BatchState, run: Run, now: datetime) -> BatchState:
+    """Give the run to whoever looks next: its resolver stops, and does not wait for the answer."""
+    if state.find_run(run.run_id) != run:
+        return state
+    return state.with_run(replace(run, next_try_at=now))
+
+
 def reject(state: BatchState, run: Run, reason: RejectionReason, now: datetime) -> BatchState:
     """End a run that can never be planned. Nobody is told of it but who asks for its status."""
     rejected = replace(run, state=RunState.REJECTED, reason=reason, ended_at=now, next_try_at=None)

@@ -12,7 +12,7 @@ import structlog
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.protocols import OldRecordsProtocol
 from service_libs.exceptions import TransientError
-from service_libs.wakeups import Wakeups
+from service_libs.timing import Wakeups
 
 logger = structlog.get_logger(__name__)
 

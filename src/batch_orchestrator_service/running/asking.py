@@ -4,7 +4,8 @@ BCS decides what runs; what BOS remembers never overrules "run".
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from time import perf_counter
 
 import structlog
@@ -20,7 +21,7 @@ from batch_conductor_client import (
     UnknownPipeline,
 )
 from batch_orchestrator_service.domain import texts
-from batch_orchestrator_service.domain.models import BatchState, Phase, Run
+from batch_orchestrator_service.domain.models import BatchState, Output, Phase, Run
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.running.planning import Planner
 from common_core.define import ESSAYS, BatchMetadata, DefineRequest, DefineResponse
@@ -90,6 +91,16 @@ class Questions:
             case BatchUnknown():
                 return {}
         return known
+
+
+def with_outputs(state: BatchState, said: Outputs, now: datetime) -> BatchState:
+    """Add the texts that BCS knows to those that BOS has; BOS's own stay."""
+    known = {phase: dict(made) for phase, made in state.outputs.items()}
+    for phase, essays in said.items():
+        if phase in texts.TEXT_PRODUCING:
+            for essay, text in essays.items():
+                known.setdefault(phase, {}).setdefault(essay, Output(text_id=text, made_at=now))
+    return replace(state, outputs=known)
 
 
 def _question(state: BatchState, run: Run) -> DefineRequest:

@@ -13,7 +13,6 @@ from batch_orchestrator_service.events.messages import OutgoingMessage
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.protocols import OutboxLeaseProtocol, OutboxProtocol
 from batch_orchestrator_service.signals import Signals
-from service_libs.backoff import Backoff
 from service_libs.exceptions import TransientError
 from service_libs.failpoints import failpoint
 from service_libs.kafka.producer import (
@@ -22,6 +21,7 @@ from service_libs.kafka.producer import (
     UnknownTopicError,
 )
 from service_libs.protocols import ClockProtocol
+from service_libs.timing import Backoff
 
 LOOK_SECONDS = 0.1  # between two looks for messages of other processes
 STANDBY_SECONDS = 1.0  # between two tries to become the one that sends

@@ -1,31 +1,33 @@
 """From a waiting run to its first command, as BCS says what of the pipeline is still to run."""
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
 
 from batch_conductor_client import Refused, Unavailable, UnknownPipeline
-from batch_orchestrator_service.domain import resolving, texts
-from batch_orchestrator_service.domain.advancing import Deadline, start
-from batch_orchestrator_service.domain.models import BatchState, Output, Run
+from batch_orchestrator_service.domain import resolving
+from batch_orchestrator_service.domain.advancing import Deadline, Message, start
+from batch_orchestrator_service.domain.models import Run
 from batch_orchestrator_service.domain.states import RejectionReason, RunState
 from batch_orchestrator_service.events.messages import to_outgoing
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.protocols import BatchTransactionProtocol, RunStoreProtocol
 from batch_orchestrator_service.reporting import report_step
-from batch_orchestrator_service.running.asking import Judgement, Outputs, Plan, Questions
+from batch_orchestrator_service.running.asking import Judgement, Plan, Questions, with_outputs
 from batch_orchestrator_service.signals import Signals
-from service_libs.backoff import spread
 from service_libs.exceptions import TransientError
 from service_libs.failpoints import failpoint
 from service_libs.protocols import ClockProtocol
+from service_libs.timing import spread
 
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 2.5  # so that a run starts soon after BCS is back
+STOP_SECONDS = 2.0  # for the answers that are awaited at the stop
 LOOK_SECONDS = 1.0  # between two looks for runs, where nobody wakes it
 # Why there is no answer, where waiting alone does not help: somebody has to look.
 FAULTS = frozenset({"fault", "garbled", "pipeline_files_differ"})
@@ -73,31 +75,38 @@ class Resolver:
         self._wakeups = signals.due
         self._in_hand: dict[str, asyncio.Task[None]] = {}  # by batch
         self._tries: dict[UUID, int] = {}
+        # While BCS is left alone, thousands of waiting runs need not hear of it one by one.
+        self._quiet_until = 0.0  # monotonic seconds
 
     async def run(self) -> None:
         try:
             while not self._wakeups.is_stopping:
                 self._wakeups.begin_look()
                 self._drop_ended()
-                try:
-                    # As many as are in hand may be found again, for they are not begun yet.
-                    count = 2 * self._policy.max_resolutions
-                    self._begin(await self._store.find_due(self._clock.now(), count))
-                except TransientError as exc:
-                    logger.warning("runs_not_looked_for", error=str(exc))
-                await self._wakeups.rest(LOOK_SECONDS)
-            await asyncio.gather(*self._in_hand.values())
+                quiet_seconds = self._quiet_until - time.monotonic()
+                if quiet_seconds <= 0:
+                    await self._begin_due()
+                await self._wakeups.rest(quiet_seconds if quiet_seconds > 0 else LOOK_SECONDS)
+            if self._in_hand:
+                await asyncio.wait(self._in_hand.values(), timeout=STOP_SECONDS)
         finally:
             for task in self._in_hand.values():
-                task.cancel()
+                task.cancel()  # its run is released
             await asyncio.gather(*self._in_hand.values(), return_exceptions=True)
             self._in_hand.clear()
 
     def stop(self) -> None:
         self._wakeups.stop()
 
-    def _begin(self, batch_ids: Iterable[str]) -> None:
-        for batch_id in batch_ids:
+    async def _begin_due(self) -> None:
+        # As many as are in hand may be found again, for they are not begun yet.
+        count = 2 * self._policy.max_resolutions
+        try:
+            found = await self._store.find_due(self._clock.now(), count)
+        except TransientError as exc:
+            logger.warning("runs_not_looked_for", error=str(exc))
+            return
+        for batch_id in found:
             if len(self._in_hand) >= self._policy.max_resolutions:
                 return
             if batch_id not in self._in_hand:
@@ -130,16 +139,31 @@ class Resolver:
         if run is None:
             return
         failpoint("bos.resolving")
-        judgement = await self._questions.ask(state, run)
+        try:
+            judgement = await self._questions.ask(state, run)
+        except asyncio.CancelledError:
+            await self._release(batch_id, run)
+            raise
         failpoint("bos.resolved")
+        messages: Sequence[Message] = ()
         async with self._store.lock(batch_id) as batch:
-            current = batch.state.find_run(run.run_id)
-            if current == run:  # else it was cancelled, or its lease has ended and another has it
-                await self._settle(batch, run, judgement)
+            before = batch.state
+            # Else it was cancelled, or its lease has ended and another has it.
+            if before.find_run(run.run_id) == run:
+                messages = await self._settle(batch, run, judgement)
+        report_step(self._metrics, before, batch.state, messages)
+
+    async def _release(self, batch_id: str, run: Run) -> None:
+        try:
+            async with self._store.lock(batch_id) as batch:
+                await batch.save(resolving.release(batch.state, run, self._clock.now()))
+        except TransientError as exc:  # its lease ends
+            logger.warning("run_not_released", batch_id=batch_id, error=str(exc))
 
     async def _settle(
         self, batch: BatchTransactionProtocol, run: Run, judgement: Judgement
-    ) -> None:
+    ) -> Sequence[Message]:
+        """Save what becomes of the run; return what is to be sent."""
         match judgement:
             case UnknownPipeline():
                 await self._reject(batch, run, RejectionReason.UNKNOWN_PIPELINE)
@@ -150,21 +174,31 @@ class Resolver:
                 logger.error("bcs_refuses", status=judgement.status, code=judgement.code)
                 await self._postpone(batch, run, "fault")
             case Unavailable():
-                outcome = "fault" if judgement.reason in FAULTS else "postponed"
-                if outcome == "fault":
-                    logger.error("bcs_fails", reason=judgement.reason)
-                await self._postpone(batch, run, outcome, judgement.retry_after_seconds)
+                await self._wait_for_bcs(batch, run, judgement)
             case Plan():
                 if judgement.answer.degraded and not resolving.is_degraded_answer_obeyed(
                     run, self._clock.now()
                 ):
                     await self._postpone(batch, run, "degraded")
                 else:
-                    await self._start(batch, run, judgement)
+                    return await self._start(batch, run, judgement)
+        return ()
 
-    async def _start(self, batch: BatchTransactionProtocol, run: Run, plan: Plan) -> None:
-        before, now = batch.state, self._clock.now()
-        state = _with_outputs(before, plan.outputs, now)
+    async def _wait_for_bcs(
+        self, batch: BatchTransactionProtocol, run: Run, judgement: Unavailable
+    ) -> None:
+        outcome = "fault" if judgement.reason in FAULTS else "postponed"
+        if outcome == "fault":
+            logger.error("bcs_fails", reason=judgement.reason)
+        if judgement.reason == "not_asked":
+            self._quiet_until = time.monotonic() + judgement.retry_after_seconds
+        await self._postpone(batch, run, outcome, judgement.retry_after_seconds)
+
+    async def _start(
+        self, batch: BatchTransactionProtocol, run: Run, plan: Plan
+    ) -> Sequence[Message]:
+        now = self._clock.now()
+        state = with_outputs(batch.state, plan.outputs, now)
         planned = replace(run, pipeline_version=plan.answer.pipeline_version)
         step = start(state, planned, plan.phases, now, self._policy.deadline)
         failpoint("bos.planned")
@@ -183,16 +217,14 @@ class Resolver:
             final_pipeline=plan.answer.final_pipeline,
             degraded=plan.answer.degraded,
         )
-        report_step(self._metrics, before, step.state, step.messages)
+        return step.messages
 
     async def _reject(
         self, batch: BatchTransactionProtocol, run: Run, reason: RejectionReason
     ) -> None:
-        before = batch.state
-        await batch.save(resolving.reject(before, run, reason, self._clock.now()))
+        await batch.save(resolving.reject(batch.state, run, reason, self._clock.now()))
         self._tries.pop(run.run_id, None)
         self._metrics.resolutions.labels("rejected").inc()
-        report_step(self._metrics, before, batch.state)
 
     async def _postpone(
         self,
@@ -214,14 +246,3 @@ class Resolver:
             self._tries[run.run_id] = tries
         self._metrics.resolutions.labels(outcome).inc()
         logger.warning("run_postponed", run_id=str(run.run_id), outcome=outcome, tries=tries)
-        report_step(self._metrics, before, state)
-
-
-def _with_outputs(state: BatchState, said: Outputs, now: datetime) -> BatchState:
-    """Add the texts that BCS knows to those that BOS has; BOS's own stay."""
-    known = {phase: dict(made) for phase, made in state.outputs.items()}
-    for phase, essays in said.items():
-        if phase in texts.TEXT_PRODUCING:
-            for essay, text in essays.items():
-                known.setdefault(phase, {}).setdefault(essay, Output(text_id=text, made_at=now))
-    return replace(state, outputs=known)

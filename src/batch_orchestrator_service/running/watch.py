@@ -6,7 +6,7 @@ from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.protocols import OutboxProtocol, RunStoreProtocol
 from service_libs.exceptions import TransientError
 from service_libs.protocols import ClockProtocol
-from service_libs.wakeups import Wakeups
+from service_libs.timing import Wakeups
 
 LOOK_SECONDS = 2.0
 

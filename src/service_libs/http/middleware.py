@@ -1,28 +1,84 @@
-"""What happens around every request: correlation, deadline, token, metrics, one log line.
+"""What happens around every request: correlation, deadline, place, token, metrics, one log line.
 
 The correlation id is taken from the caller, bound to every log line, and given back.
 """
 
+import asyncio
 import hmac
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from time import perf_counter
 from uuid import uuid4
 
 import structlog
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from quart import Quart, Response, current_app, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import BadRequest, MethodNotAllowed, Unauthorized
 
-from common_core.identifiers import MAX_CORRELATION_LENGTH
+from common_core.fields import MAX_CORRELATION_LENGTH
+from common_core.problem import FieldError
+from service_libs.exceptions import DeadlineExceededError, OverloadedError
 from service_libs.health import HealthMonitor
-from service_libs.http.limits import begin_deadline
+from service_libs.http.intake import current_exchange
 from service_libs.metrics import ServiceMetrics
+from service_libs.settings import CALLERS_MARGIN_SECONDS
 
 logger = structlog.get_logger(__name__)
 
 CORRELATION_HEADER = "X-Correlation-ID"
 PROTECTED_PREFIX = "/internal/"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class RequestGate:
+    """Lets so many requests in at once, and refuses the rest."""
+
+    def __init__(self, max_concurrent: int) -> None:
+        self._max_concurrent = max_concurrent
+        self.in_flight = 0
+
+    def check(self) -> None:
+        """Return if there is a place.
+
+        Raises:
+            OverloadedError: all places are taken.
+        """
+        if self.in_flight >= self._max_concurrent:
+            raise OverloadedError
+
+    def enter(self) -> None:
+        """Take a place for the current request, until its answer is sent.
+
+        Raises:
+            OverloadedError: all places are taken.
+        """
+        self.check()
+        self.in_flight += 1
+        current_exchange().at_end.callback(self._leave)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Give the place up for as long as the current request only waits, and take it again.
+
+        Those who wait are as many as there are connections, at most.
+        """
+        self.in_flight -= 1
+        try:
+            yield
+        finally:
+            self.in_flight += 1
+
+    def _leave(self) -> None:
+        self.in_flight -= 1
+
+
+class InvalidRequestError(BadRequest):
+    """The request is not JSON, or fields are missing or out of their limits."""
+
+    def __init__(self, faults: list[FieldError]) -> None:
+        super().__init__()
+        self.faults = faults
 
 
 def register_middleware(
@@ -35,7 +91,7 @@ def register_middleware(
     async def begin() -> None:
         g.started = perf_counter()
         _begin_correlation()
-        begin_deadline(callers_patience_seconds)
+        _begin_deadline(callers_patience_seconds)
         _check_framing()
         if expected is not None and request.path.startswith(PROTECTED_PREFIX):
             _check_token(expected)
@@ -61,6 +117,53 @@ def adopt_correlation(correlation_id: str) -> None:
 def correlation_id() -> str:
     """Return the id of the current request, as it is."""
     return str(g.get("correlation_id", ""))
+
+
+def remaining_seconds() -> float:
+    """Return how long it is until this request must be answered."""
+    return float(max(0.0, g.deadline - asyncio.get_running_loop().time()))
+
+
+@asynccontextmanager
+async def within_deadline() -> AsyncIterator[None]:
+    """Work on this request until its deadline.
+
+    Raises:
+        DeadlineExceededError: the time is up.
+    """
+    limit = asyncio.timeout_at(g.deadline)
+    try:
+        async with limit:
+            yield
+    except TimeoutError as exc:
+        if not limit.expired():
+            raise  # somebody else's time was up
+        raise DeadlineExceededError from exc
+
+
+@contextmanager
+def refusing_invalid_fields() -> Iterator[None]:
+    """Make what pydantic says of a caller's data the caller's fault; elsewhere it is ours.
+
+    Raises:
+        InvalidRequestError: the data is invalid.
+    """
+    try:
+        yield
+    except ValidationError as exc:
+        faults = exc.errors(include_url=False, include_context=False, include_input=False)
+        raise InvalidRequestError(
+            [
+                FieldError(field=".".join(map(str, fault["loc"])) or "body", message=fault["msg"])
+                for fault in faults
+            ]
+        ) from exc
+
+
+def _begin_deadline(callers_patience_seconds: float) -> None:
+    """Start the time in which this request must be answered."""
+    seconds = callers_patience_seconds - CALLERS_MARGIN_SECONDS
+    g.deadline = asyncio.get_running_loop().time() + seconds
 
 
 def _begin_correlation() -> None:

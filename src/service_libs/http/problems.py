@@ -4,18 +4,16 @@ No body ever has a stack trace, a driver's message, a path or a secret: the deta
 is written for callers, and every other error is only logged.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 import structlog
-from pydantic import ValidationError
 from quart import Quart, Response, g
-from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.exceptions import HTTPException
 
 from common_core.problem import PROBLEM_TYPE, FieldError, Problem
 from service_libs.exceptions import OverloadedError, ServiceError
-from service_libs.http.middleware import correlation_id
+from service_libs.http.middleware import InvalidRequestError, correlation_id
 
 logger = structlog.get_logger(__name__)
 
@@ -34,35 +32,7 @@ CODE_BY_STATUS: Mapping[int, str] = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
 }
 
-
 OUR_FAULT = "A fault of the service; its log has more under the correlation id."
-
-
-class InvalidRequestError(BadRequest):
-    """The request is not JSON, or fields are missing or out of their limits."""
-
-    def __init__(self, faults: list[FieldError]) -> None:
-        super().__init__()
-        self.faults = faults
-
-
-@contextmanager
-def refusing_invalid_fields() -> Iterator[None]:
-    """Make what pydantic says of a caller's data the caller's fault; elsewhere it is ours.
-
-    Raises:
-        InvalidRequestError: the data is invalid.
-    """
-    try:
-        yield
-    except ValidationError as exc:
-        faults = exc.errors(include_url=False, include_context=False, include_input=False)
-        raise InvalidRequestError(
-            [
-                FieldError(field=".".join(map(str, fault["loc"])) or "body", message=fault["msg"])
-                for fault in faults
-            ]
-        ) from exc
 
 
 def register_error_handlers(

@@ -87,8 +87,9 @@ def watch_fetches(
     """Have every answer noted that the consumer takes: of its own partitions, where it stands.
 
     aiokafka says when an answer was *received* (`last_poll_timestamp`), which proves nothing after
-    the process was stopped or held up: the answer may be as old as that. Nor does it tell an empty
-    answer from records that it holds back. So the requests are watched on their way.
+    the process was stopped or held up: the answer may be as old as that. Nor does it
+    distinguish an empty answer from records that it holds back. So the requests are watched on
+    their way.
     """
     client = client_of(consumer)
     send = client.send

@@ -34,8 +34,8 @@ class InvalidRecordWindow:
         latest = self._with(poll)
         invalid = {position: reason for position, reason in latest.items() if reason is not None}
         is_flood = len(invalid) > self._limit.max_invalid_ratio * len(latest)
-        is_told = any(reason is not None for reason in poll.values())
-        if is_told and len(invalid) >= self._limit.min_invalid_records and is_flood:
+        has_invalid = any(reason is not None for reason in poll.values())
+        if has_invalid and len(invalid) >= self._limit.min_invalid_records and is_flood:
             raise _limit_error(invalid, among=len(latest))
 
     def add(self, poll: Mapping[RecordPosition, str | None]) -> None:

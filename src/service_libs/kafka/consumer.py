@@ -13,7 +13,6 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from service_libs.backoff import Backoff
 from service_libs.exceptions import BrokerUnavailableError, HaltError, TransientError
 from service_libs.kafka.bad_records import UnreadablePollError, UnreadableRecords
 from service_libs.kafka.condition import ConditionRecorder, ConsumerCondition, ConsumerState
@@ -22,6 +21,7 @@ from service_libs.kafka.policy import SourcePolicy
 from service_libs.kafka.reading_progress import ReadingProgress
 from service_libs.kafka.records import PartitionsLostError, Poll
 from service_libs.protocols import Connect, RecordSourceProtocol
+from service_libs.timing import Backoff
 
 logger = structlog.get_logger(__name__)
 
@@ -144,7 +144,7 @@ class PollConsumer(ABC):
         except TransientError as exc:
             self._condition.enter(ConsumerState.CONNECTING)
             self._condition.note_trouble(str(exc))
-            # By the cause's type one tells a broker that is away from a setting that it refuses.
+            # The cause's type distinguishes a broker that is away from a setting that it refuses.
             cause = type(exc.__cause__).__name__ if exc.__cause__ else None
             logger.warning("kafka_connection_lost", error=type(exc).__name__, cause=cause)
         finally:

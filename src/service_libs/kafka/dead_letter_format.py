@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from common_core.identifiers import is_identifier
+from common_core.fields import is_identifier
 from common_core.topics import EventName, dlq_topic_name, topic_name
 from service_libs.kafka.records import DeadLetter
 

@@ -6,10 +6,9 @@ from typing import Any, TypeVar
 
 import structlog
 
-from service_libs.backoff import Backoff
 from service_libs.exceptions import TransientError
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
-from service_libs.wakeups import until_set
+from service_libs.timing import Backoff, until_set
 
 logger = structlog.get_logger(__name__)
 

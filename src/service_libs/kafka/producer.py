@@ -184,7 +184,7 @@ async def _send_together(
             if sent:
                 await asyncio.wait(sent)
     except TimeoutError:
-        pass  # those that are not done tell it
+        pass  # those that are not done show it
     finally:
         for acknowledgement in sent:
             acknowledgement.cancel()  # nothing, when it is done

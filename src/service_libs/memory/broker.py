@@ -14,7 +14,7 @@ from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka.records import ConsumedRecord
 from service_libs.memory.group import MemoryGroup
-from service_libs.wakeups import until_set
+from service_libs.timing import until_set
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ class MemoryBroker:
     def damage(
         self, partition: Partition, offset: int, *, failures: int | None = None, is_final: bool
     ) -> None:
-        """Make a record unreadable; `is_final` where the reader can tell that it stays so."""
+        """Make a record unreadable; `is_final` where the reader can see that it stays so."""
         self.logs[partition].damages[offset] = Damage(failures, is_final)
 
     async def answer(self, timeout_seconds: float) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from common_core.identifiers import is_identifier
+from common_core.fields import is_identifier
 from service_libs.pipeline_file.documents import Document, Fault, Path
 
 MAX_NAME_LENGTH = 100  # characters; what `requested_pipeline` may have

@@ -78,7 +78,7 @@ class DatabaseAddress:
     Attributes:
         url: for our driver, without options, save those that name several servers.
         arguments: what the driver is given beside the URL.
-        server_settings: what the server is told of the session; ours come before them.
+        server_settings: what the server gets to know of the session; ours come before them.
         connect_timeout_seconds: as the URL has it; None leaves it to us.
         passed_over: the names of the options that were left out.
     """
@@ -175,7 +175,7 @@ def _arguments(options: Mapping[str, str]) -> dict[str, object]:
 
 
 def _checked(url: URL) -> URL:
-    """Return the URL, if the driver can tell its servers and their ports."""
+    """Return the URL, if the driver can make out its servers and their ports."""
     try:
         _, arguments = url.get_dialect()().create_connect_args(url)
     except (ArgumentError, ValueError):

@@ -21,7 +21,7 @@ def make_engine(
     """Return a pool in which every wait has an end.
 
     The server gives up on a statement before the driver does, which would cost the connection, and
-    on a lock before it gives up on the statement, so that the error tells which of them it was.
+    on a lock before it gives up on the statement, so that the error says which of them it was.
     """
     arguments = connect_arguments(
         address,
@@ -67,7 +67,7 @@ def connect_arguments(
 
 
 async def _connect_to_utf8(**arguments: Any) -> asyncpg.Connection:  # noqa: ANN401 - as in asyncpg
-    """Return a connection; the server has told its encoding by then, so asking costs nothing.
+    """Return a connection; the server has named its encoding by then, so asking costs nothing.
 
     Any other encoding takes the schema and most rows, and refuses the first name that it cannot
     spell.

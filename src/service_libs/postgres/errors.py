@@ -1,7 +1,7 @@
 """What an error of the database means for us: the one place that knows the driver's errors.
 
-The question is only whether the same statement may ever succeed. In doubt it may: an event tried
-again too often is a nuisance, an event given up on is lost.
+The question is only whether the same statement may ever succeed. Where that is not sure it may: an
+event tried again too often is a nuisance, an event given up on is lost.
 """
 
 from collections.abc import Iterator

@@ -12,7 +12,7 @@ RETRY_SECONDS = 0.5
 
 
 async def wait_for_database(
-    engine: AsyncEngine, place: str, timeout_seconds: float, *, tell: Callable[[str], None]
+    engine: AsyncEngine, place: str, timeout_seconds: float, *, say: Callable[[str], None]
 ) -> None:
     """Return when Postgres answers; the engine is disposed of then.
 
@@ -20,7 +20,7 @@ async def wait_for_database(
         StoreUnavailableError: it did not in time; the message says why.
         UnfitStoreError: it did, and is not in UTF-8.
     """
-    is_told = False
+    is_said = False
     deadline = asyncio.get_running_loop().time() + timeout_seconds
     try:
         while True:
@@ -34,9 +34,9 @@ async def wait_for_database(
                         f"Postgres did not answer at {place} within {timeout_seconds:g} s:"
                         f" {_root_cause(exc)}"
                     ) from exc
-            if not is_told:
-                tell(f"Waiting for Postgres at {place} ...")
-                is_told = True
+            if not is_said:
+                say(f"Waiting for Postgres at {place} ...")
+                is_said = True
             await asyncio.sleep(RETRY_SECONDS)
     finally:
         await engine.dispose()

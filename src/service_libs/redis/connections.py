@@ -1,4 +1,4 @@
-"""Connections to Redis: with bounded waits, and to a primary only."""
+"""Connections to Redis: with bounded waits, to a primary only, and how they are read over."""
 
 import secrets
 import time
@@ -6,21 +6,25 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.address import read_url
 from service_libs.redis.refusals import RedisNames, describe
-from service_libs.redis.transactions import RedisCommand
 
 IS_REPLICA = "Redis is a replica, which takes no writes."
+# Longest time for which a server is taken for the same; no failover is faster.
+RECOGNISE_SECONDS = 0.1
+
+RedisCommand = tuple[str | int | bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,106 @@ class KnownConnection(AbstractConnection):
     def recognise(self, server_run: str) -> None:
         """Note whose data the server has now."""
         self.server_run, self.recognised_at = server_run, time.monotonic()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisReading:
+    """The replies to some commands, and whose data they are of.
+
+    `server_run` names the data that one run of a server has: a restart or a failover gives another
+    name, for the last that was acknowledged may be lost then.
+    """
+
+    replies: list[Any]
+    server_run: str
+
+
+class GiveWayError(Exception):
+    """Another writer has the lane: look again in a moment."""
+
+
+class RedisConnections:
+    """Lends connections to one server, and reads over them.
+
+    Commands are written to a connection together, and their replies read together. A reading says
+    whose data it saw.
+    """
+
+    def __init__(self, url: str, policy: RedisPolicy, names: RedisNames) -> None:
+        self._policy = policy
+        self._names = names
+        self._redis = connect(url, policy, names)
+        self._server_run = ""
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._redis.aclose()
+
+    async def read(self, commands: Sequence[RedisCommand]) -> RedisReading:
+        try:
+            return await self._read_once(commands)
+        except StoreUnavailableError as exc:
+            if not isinstance(exc.__cause__, RedisConnectionError):
+                raise
+        return await self._read_once(commands)  # over a connection that was not closed meanwhile
+
+    async def ask(
+        self, connection: KnownConnection, commands: Sequence[RedisCommand]
+    ) -> RedisReading:
+        """Return the replies, and whose data they are of.
+
+        Raises:
+            StoreUnavailableError: the server is a replica, or became another one meanwhile.
+        """
+        is_due = (
+            connection.server_run != self._server_run
+            or not connection.server_run
+            or time.monotonic() > connection.recognised_at + RECOGNISE_SECONDS
+        )
+        recognise: list[RedisCommand] = [recognise_command(self._names)] if is_due else []
+        replies = await exchange(connection, [*recognise, *commands])
+        if is_due:
+            await self._recognise(connection, replies.pop(0))
+        return RedisReading(replies=replies, server_run=connection.server_run)
+
+    async def _read_once(self, commands: Sequence[RedisCommand]) -> RedisReading:
+        async with translated(self._names), self._lent() as connection:
+            return await self.ask(connection, commands)
+
+    async def _recognise(self, connection: KnownConnection, server_run: str) -> None:
+        if not server_run:
+            await self._leave()
+            raise StoreUnavailableError(IS_REPLICA)
+        connection.recognise(server_run)
+        if self._server_run not in ("", server_run):
+            await self._leave()
+        self._server_run = server_run
+
+    async def _leave(self) -> None:
+        """Have every connection made again: the address may lead elsewhere by now.
+
+        One that is in use is closed only when it is returned: a transaction on it goes on where it
+        began.
+        """
+        pool = self._redis.connection_pool
+        await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call] # redis-py's gap
+        await pool.disconnect(inuse_connections=False)
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[KnownConnection]:
+        """Lend a connection; one that something went wrong on, or still watches, is closed."""
+        pool = self._redis.connection_pool
+        lent = await pool.get_connection()  # type: ignore[no-untyped-call] # redis-py's gap
+        connection = cast("KnownConnection", lent)
+        try:
+            yield connection
+        except GiveWayError:
+            raise
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
 
 
 def connect(
@@ -123,3 +227,32 @@ async def translated(names: RedisNames) -> AsyncIterator[None]:
         yield
     except (RedisError, OSError, TimeoutError) as exc:
         raise StoreUnavailableError(describe(exc, names)) from exc
+
+
+async def exchange(connection: KnownConnection, commands: Sequence[RedisCommand]) -> list[Any]:
+    """Write the commands at once and return their replies.
+
+    Raises:
+        ConnectionError: the connection is not the one that it was when it was lent.
+        ResponseError: the first refusal, after all replies are read, so that none is left over.
+    """
+    if not connection.is_connected:  # connected again in silence, it would not watch any more
+        raise RedisConnectionError("The connection was closed.")
+    packed = connection.pack_commands(commands)
+    await connection.send_packed_command(packed)
+    replies, refusal = [], None
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response())
+        except ReadOnlyError:
+            raise  # the connection is closed by now
+        except ResponseError as exc:
+            refusal = refusal or exc
+    if refusal is not None:
+        raise refusal
+    return replies
+
+
+def dict_of(reply: Any) -> dict[str, str]:  # noqa: ANN401 - a map or a list, by the protocol
+    """Return the fields of a hash, which come as a flat list over the older protocol."""
+    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))

@@ -6,9 +6,14 @@ import structlog
 from redis.exceptions import ResponseError
 
 from service_libs.exceptions import StoreUnavailableError, TransientError
-from service_libs.redis.connections import IS_REPLICA, RedisPolicy, connect, translated
+from service_libs.redis.connections import (
+    IS_REPLICA,
+    RedisCommand,
+    RedisPolicy,
+    connect,
+    translated,
+)
 from service_libs.redis.refusals import RedisNames, describe, is_refusal
-from service_libs.redis.transactions import RedisCommand
 
 logger = structlog.get_logger(__name__)
 

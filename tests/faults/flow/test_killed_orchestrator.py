@@ -14,10 +14,9 @@ from batch_orchestrator_service.events.decoding import consumed_topics
 from service_libs.failpoints import EXIT_CODE
 from tests.support.failpoints import find_failpoints
 from tests.support.faults.proxy import FaultyProxy, ProxyThread, postgres_commit
-from tests.support.flow import Neighbours, bos_process, get_state, neighbours_of
+from tests.support.flow import bos_process, dying_bos_process, get_state, neighbours_of
 from tests.support.flow_waiting import ESSAYS, judged, new_batch, until_ended, until_known
 from tests.support.stack import Stack
-from tests.support.waiting import eventually
 
 # Each with the turn at which it kills: where a run has only begun, and where it is under way.
 KILL_POINTS = (
@@ -36,12 +35,37 @@ KILL_POINTS = (
 pytestmark = pytest.mark.timeout(600)
 
 
-async def test_case_5_a_run_survives_a_death_at_any_point(flow_stack: Stack) -> None:
+async def test_case_5_runs_survive_a_death_at_any_point(flow_stack: Stack) -> None:
+    """One process after the other dies, each with a run more; the last one ends them all.
+
+    Each is of a group of its own that stands where the one before did, for the broker holds on to a
+    dead member for longer than all the rest takes.
+    """
+    servers, group = flow_stack.kafka_bootstrap_servers, f"bos-{uuid.uuid4().hex}"
+    batches = {point: new_batch() for point in KILL_POINTS}
     with flow_stack.serve() as (_, bcs):
         async with neighbours_of(flow_stack) as neighbours:
-            group = f"bos-{uuid.uuid4().hex}"
-            for point in KILL_POINTS:
-                group = await survive(flow_stack, bcs, neighbours, point, group)
+            for point, batch in batches.items():
+                changes = {"KAFKA_CONSUMER_GROUP_ID": group, "FAILPOINT": point}
+                with dying_bos_process(flow_stack, bcs, **changes) as process:
+                    await neighbours.register(batch, ESSAYS)
+                    await neighbours.request(batch, "nlp")
+                    assert await asyncio.to_thread(process.wait) == EXIT_CODE, point
+                group = await take_over(servers, group)
+            names = {"KAFKA_CONSUMER_GROUP_ID": group}
+            with bos_process(flow_stack, bcs, **names) as (_, address):
+                for batch in batches.values():
+                    await until_ended(neighbours, batch)
+                states = {batch: await get_state(address, batch) for batch in batches.values()}
+                faults = await judged(neighbours, address, *batches.values())
+
+    journal = neighbours.journal
+    assert faults == []
+    for point, batch in batches.items():
+        assert [one["state"] for one in states[batch]["runs"]] == ["completed_successfully"], point
+        commanded = dict.fromkeys(phase for phase, _ in journal.commands(batch))
+        assert list(commanded) == ["spellcheck", "nlp"], point
+        assert journal.texts(batch, "nlp") == {one: f"corrected-{one}" for one in ESSAYS}, point
 
 
 def test_every_failpoint_of_the_orchestrator_is_tried() -> None:
@@ -49,40 +73,9 @@ def test_every_failpoint_of_the_orchestrator_is_tried() -> None:
     assert {point.partition(":")[0] for point in KILL_POINTS} == of_bos
 
 
-async def survive(stack: Stack, bcs: str, neighbours: Neighbours, point: str, group: str) -> str:
-    """Kill BOS at the point, start another, and look at what became of the run.
-
-    Returns the group of the other. It is one of its own that stands where the first one's does, for
-    the broker holds on to a dead member for longer than the rest of it takes.
-    """
-    batch, journal = new_batch(), neighbours.journal
-    names = {"KAFKA_CONSUMER_GROUP_ID": group, "FAILPOINT": point}
-    with bos_process(stack, bcs, is_killed=True, **names) as (first, _):
-        await neighbours.register(batch, ESSAYS)
-        await neighbours.request(batch, "nlp")
-        assert await asyncio.to_thread(first.wait) == EXIT_CODE, point
+async def take_over(servers: str, group: str) -> str:
+    """Return a group without members that stands where this one does."""
     other = f"bos-{uuid.uuid4().hex}"
-    await copy_offsets(stack.kafka_bootstrap_servers, group, other)
-    with bos_process(stack, bcs, KAFKA_CONSUMER_GROUP_ID=other) as (_, address):
-
-        async def has_ended() -> bool:
-            return bool(journal.completions(batch))
-
-        await eventually(has_ended, timeout_seconds=90, what=f"the end after {point}")
-        state = await get_state(address, batch)
-        assert await judged(neighbours, address, batch) == [], point
-
-    assert [run["state"] for run in state["runs"]] == ["completed_successfully"], point
-    assert len({one["event_id"] for one in journal.completions(batch)}) == 1, point
-    commanded = dict.fromkeys(phase for phase, _ in journal.commands(batch))
-    assert list(commanded) == ["spellcheck", "nlp"], point
-    assert len({one["event_id"] for _, one in journal.commands(batch)}) == len(commanded), point
-    assert journal.texts(batch, "nlp") == {one: f"corrected-{one}" for one in ESSAYS}, point
-    return other
-
-
-async def copy_offsets(servers: str, group: str, other: str) -> None:
-    """Have the other group stand where this one does."""
     async with AIOKafkaConsumer(bootstrap_servers=servers, group_id=group) as consumer:
         topics = set(consumed_topics()) & await consumer.topics()
         partitions = [TopicPartition(topic, n) for topic in topics for n in range(3)]
@@ -92,6 +85,7 @@ async def copy_offsets(servers: str, group: str, other: str) -> None:
     ) as consumer:
         consumer.assign(partitions)
         await consumer.commit({one: at for one, at in points.items() if at is not None})
+    return other
 
 
 async def test_case_2_a_request_sent_twice_is_one_run_though_its_commit_was_not_heard_of(

@@ -15,7 +15,7 @@ from batch_orchestrator_service.domain.models import Run
 from batch_orchestrator_service.events.messages import to_outgoing
 from batch_orchestrator_service.implementations.postgres.outbox import PostgresOutbox
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
-from service_libs.clock import SystemClock
+from service_libs.timing import SystemClock
 from tests.support.orchestrating import NOON, Bench, request
 
 ROOT = Path(__file__).parents[3]
@@ -85,10 +85,15 @@ async def test_a_command_is_sent_again_as_it_was(
         [before] = await lease.read(10, after=0)
         await lease.mark_sent([before.message_id], NOON)
 
-    done = await bos(bos_database_url, "resend", str(run.run_id), "spellcheck")
+    done = await bos(bos_database_url, "resend", str(run.run_id), "spellcheck", "--json")
     early = await bos(bos_database_url, "resend", str(run.run_id), "nlp")
 
     assert (done.code, early.code) == (0, 1)
+    assert json.loads(done.output) == {
+        "run_id": str(run.run_id),
+        "phase": "spellcheck",
+        "resent": True,
+    }
     assert "never commanded" in early.errors
     async with outbox.lead() as lease:
         assert lease is not None
@@ -98,11 +103,12 @@ async def test_a_command_is_sent_again_as_it_was(
 async def test_a_run_is_cancelled_once_and_its_end_reported(
     bos_database_url: str, bos_engine: AsyncEngine, run: Run
 ) -> None:
-    done = await bos(bos_database_url, "cancel", str(run.run_id))
+    done = await bos(bos_database_url, "cancel", str(run.run_id), "--json")
     again = await bos(bos_database_url, "cancel", str(run.run_id))
     unknown = await bos(bos_database_url, "cancel", str(uuid.uuid4()))
 
     assert (done.code, again.code, unknown.code) == (0, 1, 1)
+    assert json.loads(done.output) == {"run_id": str(run.run_id), "cancelled": True}
     assert "ended already" in again.errors
     assert (await PostgresOutbox(bos_engine).get_backlog(SystemClock().now())).depth == 2
 

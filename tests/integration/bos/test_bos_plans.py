@@ -17,7 +17,7 @@ from batch_orchestrator_service.domain.accepting import accept
 from batch_orchestrator_service.implementations.postgres.outbox import PostgresOutbox
 from batch_orchestrator_service.implementations.postgres.retention import PostgresOldRecords
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
-from service_libs.clock import SystemClock
+from service_libs.timing import SystemClock
 from tests.support.orchestrating import request
 
 OPEN, ALL = 2_000, 22_000  # runs; each of a batch of its own

@@ -16,7 +16,7 @@ from batch_orchestrator_service.implementations.postgres.runs import PostgresRun
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.operating.retention import Retention, RetentionPolicy
 from batch_orchestrator_service.protocols import AuditEntry, UnusedOutcome
-from service_libs.clock import SystemClock
+from service_libs.timing import SystemClock
 from tests.support.orchestrating import NOON, Bench, named, request
 
 DAYS = 30

@@ -11,7 +11,7 @@ from batch_orchestrator_service.domain.accepting import Decision
 from batch_orchestrator_service.domain.advancing import Effect, Outcome
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
 from batch_orchestrator_service.protocols import AuditEntry, UnusedOutcome
-from service_libs.clock import SystemClock
+from service_libs.timing import SystemClock
 from tests.support.bos_database import bos_config
 from tests.support.orchestrating import Bench, named, request
 

@@ -17,8 +17,8 @@ from batch_orchestrator_service.running.relay import Relay
 from batch_orchestrator_service.running.watch import OverdueWatch
 from batch_orchestrator_service.signals import Signals
 from local_stack.kafka import KafkaBroker
-from service_libs.clock import SystemClock
 from service_libs.kafka.producer import MAX_REQUEST_BYTES, KafkaProducerClient
+from service_libs.timing import SystemClock
 from tests.support.kafka import create_topics, unique
 from tests.support.neighbours import read_values
 from tests.support.orchestrating import named

@@ -12,6 +12,7 @@ import structlog
 
 from api_gateway_service.implementations import bos_client_impl
 from api_gateway_service.implementations.bos_client_impl import BosClient
+from api_gateway_service.implementations.token_verifier_impl import LEEWAY_SECONDS
 from api_gateway_service.main import create_app
 from api_gateway_service.models.values import Principal
 from api_gateway_service.routers import event_stream
@@ -162,7 +163,8 @@ async def test_a_batch_that_is_given_away_is_heard_of_no_more(
 async def test_a_stream_ends_with_its_token(address: str, web: Web, batch_id: str) -> None:
     web.put(batch(batch_id))
 
-    async with listening(address, batch_id, bearer(exp=int(time.time() + 1.5))) as stream:
+    left = bearer(exp=int(time.time() - LEEWAY_SECONDS + 1.5))  # half a second, or a second more
+    async with listening(address, batch_id, left) as stream:
         await stream.until(1)
         assert not stream.has_ended
         await stream.until_ended(4)

@@ -22,7 +22,7 @@ from api_gateway_service.routing import EVENTS, PIPELINES, STATUS
 from api_gateway_service.services.batch_access import BatchAccess
 from api_gateway_service.services.pipeline_requests import Click, request_id_of
 from api_gateway_service.services.status_feeds import StatusFeeds
-from service_libs.clock import SystemClock
+from service_libs.timing import SystemClock
 from tests.support.gateway.app import Gateway, gateway_app
 from tests.support.gateway.tokens import bearer, rsa_key, token_of
 from tests.support.gateway.web import Web, batch, phase, run

@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry
 from batch_conductor_service.metrics import Metrics
 from common_core.topics import EventName, dlq_topic_name, topic_name
 from local_stack.kafka import KafkaBroker
-from service_libs.clock import SystemClock
 from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
 from service_libs.kafka.held_letters import HeldDeadLetters, OnceOnlyDlqProducer
 from service_libs.kafka.producer import KafkaProducerClient
 from service_libs.kafka.records import DeadLetter
 from service_libs.memory.broker import MemoryBroker
+from service_libs.timing import SystemClock
 from tests.support.builders import RecordedEvent, spellchecked
 from tests.support.consuming import ControlledDlq, ControlledQueue, ControlledRepository
 from tests.support.kafka import create_consumed_topics, produce, running, until

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
+from batch_conductor_service.implementations.memory.stand_ins import MemoryFreshnessBoard
 from common_core.topics import consumed_topics
 from local_stack.kafka import KafkaBroker
 from local_stack.ports import find_free_port

@@ -12,21 +12,20 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
-from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
+from batch_conductor_service.domain.resolution import SkippedPhase
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.models import StepName
+from batch_conductor_service.resolving.announcing import skipped_phases
 from common_core.topics import EventName, dlq_topic_name, topic_name
 from local_stack.kafka import KafkaBroker
 from local_stack.ports import find_free_port
-from service_libs.clock import SystemClock
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka import producer as producer_module
 from service_libs.kafka.dead_letter_format import subject_of
 from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
 from service_libs.kafka.producer import KafkaProbe, KafkaProducerClient, MessageTooLargeError
 from service_libs.kafka.records import DeadLetter
+from service_libs.timing import SystemClock
 from tests.support.kafka import create_topics, read_records, unique
 from tests.support.letters import LETTERS
 from tests.support.resolutions import resolution_of
@@ -41,9 +40,9 @@ def producer_to(servers: str, *, timeout_seconds: float = 10) -> KafkaProducerCl
     )
 
 
-def skips_of(batch: str, *steps: str) -> list[OutgoingEvent]:
+def skips_of(batch: str, *steps: str) -> list[SkippedPhase]:
     """Return the events of a resolution that pruned these steps."""
-    return phase_skipped_events(resolution_of(batch, *steps), datetime.now(UTC))
+    return skipped_phases(resolution_of(batch, *steps), datetime.now(UTC))
 
 
 def letter_for(topic: str, payload: bytes | None) -> DeadLetter:
@@ -268,15 +267,3 @@ async def test_stop_is_bounded_while_a_message_waits_for_a_broker_that_went_away
     assert time.monotonic() - started < 5
     with pytest.raises(BrokerUnavailableError):
         await sending
-
-
-def test_dropped_announcements_are_counted() -> None:
-    registry = CollectorRegistry()
-    drops = AnnouncementDrops(Metrics(registry))
-    drops.count_skips([StepName("nlp")])
-    drops.count_failure("unknown_pipeline")
-
-    step = {"step": "nlp", "outcome": "dropped"}
-    topic = {"topic": "huleedu.pipelines.resolution.DLQ", "reason": "unknown_pipeline"}
-    assert registry.get_sample_value("bcs_phase_skipped_events_total", step) == 1
-    assert registry.get_sample_value("bcs_dlq_messages_total", topic | {"outcome": "dropped"}) == 1

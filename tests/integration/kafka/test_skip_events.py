@@ -15,20 +15,20 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
-from batch_conductor_service.implementations.kafka.drops import AnnouncementDrops
+from batch_conductor_service.domain.resolution import SkippedPhase
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.resolving.announcing import (
     ResolutionAnnouncer,
     SkipPolicy,
     SkipQueue,
+    skipped_phases,
 )
 from common_core.topics import EventName, topic_name
 from local_stack.kafka import KafkaBroker
-from service_libs.clock import SystemClock
 from service_libs.kafka import producer as producer_module
 from service_libs.kafka.producer import KafkaProducerClient
+from service_libs.timing import SystemClock
 from tests.support.announcing import running_to_its_end
 from tests.support.consuming import ControlledDlq
 from tests.support.kafka import create_topics, read_records, unique, until
@@ -45,13 +45,23 @@ def producer_to(servers: str) -> KafkaProducerClient:
     )
 
 
-def events_for(topic: str, *batches: str) -> list[OutgoingEvent]:
-    """Return an event of each batch, for a topic that nobody else has."""
+def events_for(*batches: str) -> list[SkippedPhase]:
+    """Return an event of each batch."""
     now = datetime.now(UTC)
-    events = chain.from_iterable(
-        phase_skipped_events(resolution_of(batch, "spellcheck"), now) for batch in batches
+    return list(
+        chain.from_iterable(
+            skipped_phases(resolution_of(batch, "spellcheck"), now) for batch in batches
+        )
     )
-    return [replace(event, topic=topic) for event in events]
+
+
+def publisher_to(
+    topic: str, producer: KafkaProducerClient, counts: "Counts"
+) -> KafkaSkipEventPublisher:
+    """Return a publisher to a topic that nobody else has."""
+    publisher = KafkaSkipEventPublisher(producer, counts.metrics)
+    publisher.topic = topic
+    return publisher
 
 
 class Counts:
@@ -84,9 +94,9 @@ async def test_all_events_of_a_batch_are_acknowledged(
     kafka_bootstrap_servers: str, topic: str, producer: KafkaProducerClient
 ) -> None:
     counts = Counts()
-    events = events_for(topic, *(f"b{n}" for n in range(MANY)))
+    events = events_for(*(f"b{n}" for n in range(MANY)))
 
-    unpublished = await KafkaSkipEventPublisher(producer, counts.metrics).publish_skips(events)
+    unpublished = await publisher_to(topic, producer, counts).publish_skips(events)
 
     assert unpublished == {}
     assert counts.of("published") == MANY
@@ -99,10 +109,10 @@ async def test_none_is_dropped_at_600_questions_a_second(
     topic: str, producer: KafkaProducerClient
 ) -> None:
     counts = Counts()
-    [event] = events_for(topic, "b1")
+    [event] = events_for("b1")
     queue = SkipQueue(
-        KafkaSkipEventPublisher(producer, counts.metrics),
-        AnnouncementDrops(counts.metrics),
+        publisher_to(topic, producer, counts),
+        counts.metrics,
         SkipPolicy(capacity=ROOM),
     )
     added, began = 0, time.monotonic()
@@ -126,12 +136,11 @@ async def test_one_that_is_too_large_is_dropped_and_the_others_are_sent(
 ) -> None:
     monkeypatch.setattr(producer_module, "MAX_REQUEST_BYTES", 4000)
     counts = Counts()
-    events = events_for(topic, "b1", "b2", "b3")
-    events[1] = replace(events[1], value=b"x" * 5000)
+    events = events_for("b1", "b2", "b3")
+    events[1] = replace(events[1], correlation_id="x" * 5000)
 
     with capture_logs() as logs:
-        publisher = KafkaSkipEventPublisher(producer, counts.metrics)
-        unpublished = await publisher.publish_skips(events)
+        unpublished = await publisher_to(topic, producer, counts).publish_skips(events)
 
     assert unpublished == {}
     records = await read_records(kafka_bootstrap_servers, topic, 2)
@@ -150,7 +159,7 @@ async def test_a_broker_that_is_away_for_a_while_is_told_all_when_it_is_back(
     announcer = ResolutionAnnouncer(
         KafkaSkipEventPublisher(client, counts.metrics),
         ControlledDlq(),
-        AnnouncementDrops(counts.metrics),
+        counts.metrics,
         SystemClock(),
     )
     assert own_kafka.pid

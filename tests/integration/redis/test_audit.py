@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.domain.drift import BatchComparison, Place
-from batch_conductor_service.implementations.memory.dlq_producer import NoOpDlqProducerImpl
+from batch_conductor_service.domain.resolution import judge_step
+from batch_conductor_service.implementations.memory.stand_ins import NoOpDlqProducerImpl
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -27,8 +27,7 @@ from batch_conductor_service.operating.auditing import (
     Repairer,
 )
 from batch_conductor_service.persisting.worker import PersistenceWorker, WorkPolicy
-from service_libs.redis.client import RECOGNISE_SECONDS
-from service_libs.redis.transactions import RedisCommand, RedisReading
+from service_libs.redis.connections import RECOGNISE_SECONDS, RedisCommand, RedisReading
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup
@@ -182,7 +181,7 @@ async def test_counts_that_lie_in_both_hashes_are_found_and_repaired(
     failed = update("batch", evidence("essay-1", "failed", minutes(1)))
     await bench.write(TEN, failed)
     text = str(await redis.hget(TRUTH, "summary"))
-    lie = text.replace('"spellcheck":{"counts":[9,1,', '"spellcheck":{"counts":[10,0,')
+    lie = text.replace('"completed":9,"failed":1,', '"completed":10,"failed":0,')
     assert lie != text
     await redis.hset(TRUTH, "summary", lie)
     await redis.hset(COUNTS, "spellcheck", "10")

@@ -22,21 +22,19 @@ from hypothesis.stateful import (
 from redis.asyncio import Redis
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.completeness import judge_step
+from batch_conductor_service.domain.resolution import judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.batch_hash import (
+from batch_conductor_service.implementations.redis.batch_hash import essay_field
+from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
+from batch_conductor_service.implementations.redis.summary import (
     SUMMARY,
-    decode_summary,
-    essay_field,
-)
-from batch_conductor_service.implementations.redis.batch_reading import (
     CurrentData,
+    decode_summary,
     summary_commands,
 )
-from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,
@@ -238,7 +236,7 @@ class BatchStateMachine(RuleBasedStateMachine):
         """To the batch, another run of the server is all that a restart is."""
         key = keys.batch(self.batch)
         if text := self.world.run(self.world.redis.hget(key, SUMMARY)):
-            earlier = re.sub('"run":"[^"]+"', '"run":"an earlier one"', str(text))
+            earlier = re.sub('"server_run":"[^"]+"', '"server_run":"an earlier one"', str(text))
             self.world.run(self.world.redis.hset(key, SUMMARY, earlier))
 
     @precondition(lambda self: self.world.archive.is_up)
@@ -276,7 +274,7 @@ class BatchStateMachine(RuleBasedStateMachine):
         text, has_earlier = reading.replies
         assert not has_earlier
         current = CurrentData(server_run=reading.server_run, dependencies=DEPENDENCIES)
-        summary = current.find_summary(decode_summary(self.batch, text))
+        summary = current.find_summary(decode_summary(text))
         if summary is not None:
             self._check(summary)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from batch_conductor_service.domain.completeness import judge_step
 from batch_conductor_service.domain.pipelines import StepDependencies
+from batch_conductor_service.domain.resolution import judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -14,7 +14,9 @@ from tests.support.repositories import RedisSetup, redis_repository
 
 BATCH, NLP = BatchId("batch"), StepName("nlp")
 TWO = essay_names(2)
-NOTHING_NEEDED = StepDependencies({StepName("spellcheck"): (), NLP: ()})
+NOTHING_NEEDED = StepDependencies(
+    depends_on={StepName("spellcheck"): (), NLP: ()}, version="of another file"
+)
 
 
 async def reason(setup: RedisSetup) -> Reason:

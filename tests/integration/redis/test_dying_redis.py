@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 
-from batch_conductor_service.domain.completeness import judge_step
+from batch_conductor_service.domain.resolution import judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -12,14 +12,12 @@ from batch_conductor_service.implementations.redis.queue import (
     RedisPersistenceQueue,
     WaitingEntries,
 )
-from batch_conductor_service.models import BatchId, StepName
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.models import BatchId, StepName, SummaryReading
 from common_core.verdicts import Reason
 from local_stack.ports import LOCALHOST
 from local_stack.valkey import ValkeyServer
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.redis.connections import KnownConnection, RedisPolicy
-from service_libs.redis.transactions import RedisCommand, RedisReading
+from service_libs.redis.connections import KnownConnection, RedisCommand, RedisPolicy, RedisReading
 from tests.support.builders import essay_names, evidence, minutes, registration, update
 from tests.support.draining import drain
 from tests.support.faults.proxy import FaultyProxy, ProxyThread, redis_exec

@@ -6,16 +6,15 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from batch_conductor_service.domain.completeness import StepProgress, judge_step
 from batch_conductor_service.domain.drift import merged
+from batch_conductor_service.domain.resolution import StepProgress, judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate, StepName
 from common_core.verdicts import Reason
-from service_libs.redis.connections import KnownConnection, RedisPolicy
-from service_libs.redis.transactions import RedisCommand, RedisReading
+from service_libs.redis.connections import KnownConnection, RedisCommand, RedisPolicy, RedisReading
 from tests.support.builders import evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.earlier_layouts import (

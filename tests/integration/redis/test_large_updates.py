@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
-from batch_conductor_service.implementations.memory.dlq_producer import NoOpDlqProducerImpl
+from batch_conductor_service.implementations.memory.stand_ins import NoOpDlqProducerImpl
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 import pytest
 from redis.asyncio import Redis
 
-from batch_conductor_service.domain.completeness import StepProgress, judge_step
+from batch_conductor_service.domain.resolution import StepProgress, judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
-from service_libs.redis.connections import KnownConnection, RedisPolicy
-from service_libs.redis.transactions import RedisCommand, RedisReading
+from service_libs.redis.connections import KnownConnection, RedisCommand, RedisPolicy, RedisReading
 from tests.support.builders import essay_names, evidence, minutes, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.repositories import IN_LANES, RedisSetup, redis_repository

@@ -8,9 +8,8 @@ from redis.asyncio import Redis
 
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, StepName
-from service_libs.redis.client import RedisClient
-from service_libs.redis.connections import RedisPolicy
-from service_libs.redis.transactions import RedisCommand, RedisReaderProtocol
+from service_libs.redis.connections import RedisCommand, RedisPolicy
+from service_libs.redis.transactions import RedisClient, RedisReaderProtocol
 from tests.support.builders import essay_names, evidence, update
 from tests.support.repositories import RedisSetup, redis_repository
 

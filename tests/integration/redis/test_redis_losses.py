@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.completeness import judge_step
+from batch_conductor_service.domain.resolution import judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )

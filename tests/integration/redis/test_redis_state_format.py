@@ -5,7 +5,7 @@ import json
 import pytest
 from redis.asyncio import Redis
 
-from batch_conductor_service.domain.completeness import judge_step
+from batch_conductor_service.domain.resolution import judge_step
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -50,6 +50,15 @@ async def test_the_essay_document_has_the_fields_of_the_contract(
     }
     assert document["step_metadata"]["nlp"]["storage_id"] is None
     assert document["created_at"] == document["last_updated"]
+
+
+async def test_what_is_written_is_noted_the_latest_last(redis_url: str) -> None:
+    async with redis_repository(redis_url) as setup:
+        await setup.repository.apply([update(one, evidence("essay-1")) for one in ("a", "b")])
+        await setup.repository.get_summary(BatchId("c"))
+        await setup.repository.apply([update("a", evidence("essay-2"))])
+
+    assert list(setup.recent) == ["a", "b", "a"]
 
 
 @pytest.mark.parametrize("policy", [None, IN_LANES], ids=["by-watch", "in-lanes"])

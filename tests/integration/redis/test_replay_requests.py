@@ -41,7 +41,7 @@ async def test_what_is_settled_is_not_asked_any_more(requests: RedisReplayReques
 
     request = await requests.find()
     assert request
-    assert (request.offsets, request.obeyed) == ({ONE: 5}, frozenset({OTHER}))
+    assert (request.offsets, request.settled) == ({ONE: 5}, frozenset({OTHER}))
 
 
 async def test_a_new_request_keeps_what_an_earlier_one_waits_for(
@@ -56,7 +56,7 @@ async def test_a_new_request_keeps_what_an_earlier_one_waits_for(
     request = await requests.find()
     assert request
     assert request.request_id == second != first
-    assert (request.offsets, request.obeyed) == ({ONE: 5, OTHER: 8}, frozenset())
+    assert (request.offsets, request.settled) == ({ONE: 5, OTHER: 8}, frozenset())
 
 
 async def test_a_request_that_others_keep_changing_is_given_up(redis_url: str) -> None:

@@ -15,7 +15,7 @@ from batch_conductor_service.models import BatchId, StepName
 from local_stack.ports import LOCALHOST
 from local_stack.valkey import ValkeyServer
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.redis import client
+from service_libs.redis import connections
 from service_libs.redis.connections import RedisPolicy
 from tests.support.builders import evidence, minutes, update
 from tests.support.faults.proxy import FaultyProxy, ProxyThread
@@ -75,7 +75,7 @@ async def own_setup(address: FaultyProxy, counted: CountedArchive) -> AsyncItera
 
 @pytest.fixture
 def _asks_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "RECOGNISE_SECONDS", 0.0)
+    monkeypatch.setattr(connections, "RECOGNISE_SECONDS", 0.0)
 
 
 async def touch(setup: RedisSetup) -> None:
@@ -159,7 +159,7 @@ async def test_a_write_that_a_replica_refuses_is_enough_to_notice_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Though nobody asks the server who it is, and its connection stays open."""
-    monkeypatch.setattr(client, "RECOGNISE_SECONDS", 3600.0)
+    monkeypatch.setattr(connections, "RECOGNISE_SECONDS", 3600.0)
     await touch(own_setup)
     await follow(own_redis, second_redis)
     address.forward_to(second_redis.port)

@@ -10,16 +10,14 @@ import pytest
 from redis.asyncio import Redis
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.completeness import StepProgress, judge_step
 from batch_conductor_service.domain.drift import merged
+from batch_conductor_service.domain.resolution import StepProgress, judge_step
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.redis.queue import (
-    RedisPersistenceQueue,
-    RedisUnarchivedBatches,
-)
+from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
+from batch_conductor_service.implementations.redis.retention import RedisUnarchivedBatches
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from batch_conductor_service.persisting.archiving import UnarchivedSweeper
 from common_core.verdicts import Reason

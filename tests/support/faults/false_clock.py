@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from batch_conductor_service.cli import main
-from service_libs.clock import SystemClock
+from service_libs.timing import SystemClock
 
 
 def falsify(offset: Callable[[], float]) -> None:

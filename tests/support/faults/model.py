@@ -15,11 +15,11 @@ from itertools import chain, combinations
 from batch_conductor_service.consuming.phase_tracking import to_update
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import PipelineCatalog
-from batch_conductor_service.domain.statement_times import bound_in_time, bounds_of
-from batch_conductor_service.events.decoding import decode_event
+from batch_conductor_service.domain.statements import bound_in_time, bounds_of
 from batch_conductor_service.models import BatchId, StepName
 from common_core.records import RecordPosition
 from tests.support.builders import RecordedEvent
+from tests.support.decoding import decode_event
 from tests.support.oracle.evidence import gather
 from tests.support.oracle.judge import Graph, judge
 from tests.support.oracle.statements import OwnEvent, Record, Statement

@@ -9,7 +9,7 @@ from tests.support.faults.workload import interleaved, random_histories
 from tests.support.faults.world import World
 
 SEED = int(os.environ.get("SEED") or "1")
-TRIALS = int(os.environ.get("FAULT_TRIALS") or ("1" if os.environ.get("SEED") else "20"))
+TRIALS = int(os.environ.get("FAULT_TRIALS") or ("1" if os.environ.get("SEED") else "5"))
 
 BATCHES = 16
 ESSAYS = 11

@@ -33,8 +33,6 @@ ALWAYS_THERE = (
     DlqProducerProtocol,
     protocols.PersistenceQueueProtocol | None,
     protocols.PipelineGeneratorProtocol,
-    protocols.PipelineResolutionServiceProtocol,
-    protocols.PipelineRulesProtocol,
     protocols.ResolutionAnnouncerProtocol,
     protocols.SkipEventPublisherProtocol,
     Sequence[BackgroundTaskProtocol],

@@ -1,6 +1,6 @@
 import pytest
 
-from common_core.identifiers import MAX_ID_LENGTH, is_identifier
+from common_core.fields import MAX_ID_LENGTH, is_identifier
 
 
 @pytest.mark.parametrize("text", ["a", "essay-1", "A.b_c~d@e+f=g", "0" * MAX_ID_LENGTH])

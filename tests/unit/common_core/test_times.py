@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common_core.times import parse_time
+from common_core.fields import parse_time
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 NEXT_DAY = datetime(2026, 11, 27, tzinfo=UTC)

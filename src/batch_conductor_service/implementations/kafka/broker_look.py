@@ -31,7 +31,7 @@ T = TypeVar("T")
 class KafkaBrokerLook:
     """`BrokerLookProtocol`; one connection for questions, and one for a glance at records.
 
-    A connection that failed is made anew.
+    After a failure the connection is made again.
     """
 
     def __init__(
@@ -149,26 +149,16 @@ class KafkaBrokerLook:
 
     async def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            self._consumer = await self._start(
-                AIOKafkaConsumer(
-                    bootstrap_servers=self._bootstrap_servers,
-                    group_id=self._group_id,  # it asks for its offsets, and joins nothing
-                    enable_auto_commit=False,
-                    request_timeout_ms=int(self._timeout_seconds * 1000),
-                )
-            )
+            # It asks for the group's offsets, and joins nothing.
+            self._consumer = await self._start(group_id=self._group_id, enable_auto_commit=False)
         return self._consumer
 
     async def _peeking(self) -> AIOKafkaConsumer:
         if self._peeker is None:
             self._peeker = await self._start(
-                AIOKafkaConsumer(
-                    bootstrap_servers=self._bootstrap_servers,
-                    group_id=None,
-                    isolation_level="read_committed",
-                    max_partition_fetch_bytes=PEEK_BYTES,
-                    request_timeout_ms=int(self._timeout_seconds * 1000),
-                )
+                group_id=None,
+                isolation_level="read_committed",
+                max_partition_fetch_bytes=PEEK_BYTES,
             )
         return self._peeker
 
@@ -177,7 +167,12 @@ class KafkaBrokerLook:
         if peeker is not None:
             await _stop(peeker)
 
-    async def _start(self, consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
+    async def _start(self, **options: object) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap_servers,
+            request_timeout_ms=int(self._timeout_seconds * 1000),
+            **options,
+        )
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await consumer.start()

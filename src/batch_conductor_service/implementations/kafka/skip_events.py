@@ -5,8 +5,10 @@ from uuid import UUID
 
 import structlog
 
-from batch_conductor_service.events.phase_skipped import OutgoingEvent
+from batch_conductor_service.domain.resolution import SkippedPhase
+from batch_conductor_service.events.phase_skipped import encode_phase_skipped
 from batch_conductor_service.metrics import Metrics
+from common_core.topics import EventName, topic_name
 from service_libs.exceptions import BrokerUnavailableError, TransientError
 from service_libs.kafka.producer import KafkaProducerClient, MessageTooLargeError
 
@@ -16,11 +18,13 @@ logger = structlog.get_logger(__name__)
 class KafkaSkipEventPublisher:
     """Sends events together; one that fails does not keep the others back."""
 
+    topic = topic_name(EventName.PHASE_SKIPPED)
+
     def __init__(self, producer: KafkaProducerClient, metrics: Metrics) -> None:
         self._producer = producer
         self._metrics = metrics
 
-    async def publish_skips(self, events: Sequence[OutgoingEvent]) -> Mapping[UUID, TransientError]:
+    async def publish_skips(self, events: Sequence[SkippedPhase]) -> Mapping[UUID, TransientError]:
         errors = await self._send(events)
         late: dict[UUID, TransientError] = {}
         for event, error in zip(events, errors, strict=True):
@@ -32,10 +36,10 @@ class KafkaSkipEventPublisher:
         return late
 
     async def _send(
-        self, events: Sequence[OutgoingEvent]
+        self, events: Sequence[SkippedPhase]
     ) -> Sequence[BrokerUnavailableError | None]:
         """Return for each event why it was not acknowledged, or None if it was."""
-        messages = [(event.topic, event.key, event.value, ()) for event in events]
+        messages = [(self.topic, e.batch_id.encode(), encode_phase_skipped(e), ()) for e in events]
         try:
             errors = await self._producer.send_all(messages)
         except BrokerUnavailableError as exc:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.models import BatchId, BatchUpdate
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.models import BatchId, BatchUpdate, SummaryReading
 
 
 class MockBatchStateRepositoryImpl:

@@ -9,12 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.drift import ArchivedBatch
 from batch_conductor_service.domain.drift_texts import StepCounts
-from batch_conductor_service.implementations.postgres import statements
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
+    read_states,
 )
 from batch_conductor_service.implementations.postgres.retention import STATE_TABLES
-from batch_conductor_service.implementations.postgres.rows import read_states
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from service_libs.postgres.errors import translated_errors
 
@@ -53,16 +52,10 @@ class PostgresBatchRecords:
         )
 
     async def read(self, batch_ids: Sequence[BatchId]) -> Mapping[BatchId, ArchivedBatch]:
-        parameters = {"batch_ids": list(batch_ids)}
         with translated_errors():
             async with self._reader.connect() as connection:
-                evidence = await connection.execute(statements.SELECT_EVIDENCE, parameters)
-                outcomes = await connection.execute(statements.SELECT_OUTCOMES, parameters)
-                registrations = await connection.execute(
-                    statements.SELECT_REGISTRATIONS, parameters
-                )
-                counted = (await connection.execute(_SELECT_COUNTS, parameters)).all()
-        states = read_states(evidence, outcomes, registrations)
+                states = await read_states(connection, batch_ids)
+                counted = await connection.execute(_SELECT_COUNTS, {"batch_ids": list(batch_ids)})
         counts = _by_batch(counted)
         return {
             batch_id: ArchivedBatch(

@@ -8,9 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from batch_conductor_service.implementations.postgres import statements
-from batch_conductor_service.models import BatchId
-from batch_conductor_service.port_values import IdleBatch
+from batch_conductor_service.implementations.postgres import sql
+from batch_conductor_service.models import BatchId, IdleBatch
 from service_libs.postgres.errors import translated_errors
 
 # To the hour, so that a batch that is written all the time is not written here each time.
@@ -74,7 +73,7 @@ class PostgresIdleBatches:
     ) -> bool:
         with translated_errors():
             async with self._engine.begin() as connection:
-                await connection.execute(statements.LOCK_BATCHES, {"batch_ids": [batch_id]})
+                await connection.execute(sql.LOCK_BATCHES, {"batch_ids": [batch_id]})
                 forgotten = await connection.execute(
                     _FORGET_ACTIVITY, {"batch_id": batch_id, "days": days}
                 )

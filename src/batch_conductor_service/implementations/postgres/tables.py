@@ -1,7 +1,7 @@
 """The tables, from which Alembic derives its revisions; nothing creates them from here.
 
 Text is collated "C": keys then sort as Python sorts them, and a storage id wins a tie here as it
-does in `domain.merging`, whatever the locale of the database.
+does in `domain.statements`, whatever the locale of the database.
 """
 
 from datetime import datetime

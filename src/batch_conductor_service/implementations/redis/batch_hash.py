@@ -1,25 +1,29 @@
-"""A batch as one Redis hash: what each field holds, and how it is read and written. No I/O.
+"""A batch as one Redis hash: what each field holds, and how a transaction finds it. No I/O.
 
 The field `summary` alone answers a question. The others are the evidence it follows from: one for
 each essay, outcome and registration.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import orjson
 
 from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.implementations.redis import keys
+from batch_conductor_service.implementations.redis.summary import (
+    SUMMARY,
+    CurrentData,
+    KeptSummary,
+    decode_summary,
+)
 from batch_conductor_service.models import (
-    BatchCompletionSummary,
     BatchId,
     BatchUpdate,
     EssayId,
     EssayProcessingState,
     EssayStep,
-    StepCompletionSummary,
     StepName,
 )
 from batch_conductor_service.persisting.codec import (
@@ -30,29 +34,10 @@ from batch_conductor_service.persisting.codec import (
     outcome_json,
     registration_from,
     registration_json,
-    time_from,
-    time_text,
 )
-
-SUMMARY = "summary"
-VERSION = 1  # of the summary; one of another version is made again from the evidence
+from service_libs.redis.connections import RedisCommand, dict_of
 
 _ESSAY, _OUTCOME, _REGISTRATION = "e:", "o:", "r:"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptSummary:
-    """A summary as it is kept, with what decides whether it is current (`CurrentData`).
-
-    Attributes:
-        server_run: the data in which the batch was last merged with the archive; empty where there
-            was none.
-        dependencies: the version of the dependencies that the essays were counted by.
-    """
-
-    summary: BatchCompletionSummary
-    server_run: str
-    dependencies: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +73,33 @@ class KeptBatch:
         return bool(self.essays or self.reports) or not self.is_readable
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchReading:
+    """A batch as it was found.
+
+    Attributes:
+        has_earlier: whether an earlier version has written to it since it was imported.
+        has_lane: whether another writer has its lane; asked with what an update touches.
+        is_waiting: whether Postgres may not have all of it yet; asked with all of it.
+    """
+
+    batch: KeptBatch
+    has_earlier: bool
+    has_lane: bool = False
+    is_waiting: bool = False
+
+    def is_merged(self, current: CurrentData) -> bool:
+        """Whether the evidence that was read is whole."""
+        kept = self.batch.summary
+        is_usable = self.batch.is_readable and not self.has_earlier
+        return is_usable and kept is not None and current.is_merged(kept)
+
+    def find_current(self, current: CurrentData) -> KeptSummary | None:
+        """Return what is kept of the summary if it is current, as is what was read with it."""
+        kept = self.batch.summary
+        return kept if self.is_merged(current) and current.find_summary(kept) else None
+
+
 def essay_field(essay_id: EssayId) -> str:
     """Return the field of an essay."""
     return _ESSAY + essay_id
@@ -96,48 +108,6 @@ def essay_field(essay_id: EssayId) -> str:
 def find_essay_ids(fields: Iterable[str]) -> list[EssayId]:
     """Return the essays that have a field among these."""
     return [EssayId(one.removeprefix(_ESSAY)) for one in fields if one.startswith(_ESSAY)]
-
-
-def encode_summary(kept: KeptSummary) -> str:
-    """Return the summary as it is kept."""
-    summary = kept.summary
-    return _text(
-        {
-            "v": VERSION,
-            "run": kept.server_run,
-            "dependencies": kept.dependencies,
-            "whole": summary.is_whole,
-            "registered": summary.registered_total,
-            "reported": summary.reported_total,
-            "named": summary.names_essays,
-            "unreadable_at": _time_or_none(summary.unreadable_at),
-            "known": summary.essays_known,
-            "steps": {name: _encode_step(step) for name, step in summary.steps.items()},
-        }
-    )
-
-
-def decode_summary(batch_id: BatchId, text: str | None) -> KeptSummary | None:
-    """Return the summary, or None where there is none that this version can read."""
-    try:
-        json = orjson.loads(text or "null")
-        if json is None or json["v"] != VERSION:
-            return None
-        summary = BatchCompletionSummary(
-            batch_id=batch_id,
-            registered_total=json["registered"],
-            reported_total=json["reported"],
-            names_essays=json["named"],
-            unreadable_at=_time_from(json["unreadable_at"]),
-            essays_known=json["known"],
-            steps={StepName(name): _decode_step(step) for name, step in json["steps"].items()},
-            is_whole=json["whole"],
-        )
-        return KeptSummary(
-            summary=summary, server_run=json["run"], dependencies=json["dependencies"]
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def encode_essay(essay: KeptEssay) -> str:
@@ -163,11 +133,63 @@ def encode_reports(update: BatchUpdate) -> dict[str, str]:
 
 def decode_batch(batch_id: BatchId, fields: Mapping[str, str | None]) -> KeptBatch:
     """Return what the fields hold; an essay's field may be empty."""
-    summary = decode_summary(batch_id, fields.get(SUMMARY))
+    summary = decode_summary(fields.get(SUMMARY))
     try:
         return _decode_evidence(batch_id, summary, fields)
     except (ValueError, KeyError, TypeError, AttributeError):
         return KeptBatch(summary=summary, state=BatchState(batch_id), is_readable=False)
+
+
+def touched_commands(update: BatchUpdate) -> list[RedisCommand]:
+    """Return the commands that read the summary, and what the update touches."""
+    batch_id = update.batch_id
+    return [
+        ("HMGET", keys.batch(batch_id), *_touched_fields(update)),
+        ("EXISTS", keys.earlier_summary(batch_id)),
+        ("EXISTS", keys.lane(batch_id)),
+    ]
+
+
+def parse_touched(update: BatchUpdate, replies: Iterator[Any]) -> BatchReading:
+    """Take the replies to `touched_commands` from the iterator."""
+    fields = dict(zip(_touched_fields(update), next(replies), strict=True))
+    return BatchReading(
+        batch=decode_batch(update.batch_id, fields),
+        has_earlier=bool(next(replies)),
+        has_lane=bool(next(replies)),
+    )
+
+
+def all_commands(batch_ids: Iterable[BatchId]) -> list[RedisCommand]:
+    """Return the commands that read all of the batches, and what of them waits."""
+    commands: list[RedisCommand] = [
+        ("HGET", keys.PERSISTENCE_WAITING, keys.WAITING_OF_ALL),
+        ("XLEN", keys.PERSISTENCE_QUEUE),
+    ]
+    for batch_id in batch_ids:
+        commands += [
+            ("HGETALL", keys.batch(batch_id)),
+            ("EXISTS", keys.earlier_summary(batch_id)),
+            ("HEXISTS", keys.PERSISTENCE_WAITING, batch_id),
+        ]
+    return commands
+
+
+def parse_all(
+    batch_ids: Iterable[BatchId], replies: Iterator[Any]
+) -> Mapping[BatchId, BatchReading]:
+    """Take the replies to `all_commands` from the iterator."""
+    counted, queued = next(replies), next(replies)
+    # Where the counts of what waits are lost themselves, anything may wait.
+    is_counted = int(counted or 0) == queued
+    return {
+        batch_id: BatchReading(
+            batch=decode_batch(batch_id, dict_of(next(replies))),
+            has_earlier=bool(next(replies)),
+            is_waiting=bool(next(replies)) or not is_counted,
+        )
+        for batch_id in batch_ids
+    }
 
 
 def _decode_evidence(
@@ -206,46 +228,10 @@ def _decode_essay(batch_id: BatchId, essay_id: EssayId, text: str | None) -> Kep
     )
 
 
-def _encode_step(step: StepCompletionSummary) -> Json:
-    return {
-        "counts": [step.completed, step.failed, step.outdated, step.unreadable, step.covered],
-        "observed_at": _time_or_none(step.last_observed_at),
-        "completed_at": _time_or_none(step.last_completed_at),
-        "refuted_at": _time_or_none(step.refuted_at),
-        "unreadable_at": _time_or_none(step.unreadable_at),
-        "needs_own": step.needs_own,
-        "confirmed": step.is_confirmed,
-        "outcome": outcome_json(step.outcome) if step.outcome else None,
-        "completions": [outcome_json(one) for one in step.completions],
-    }
-
-
-def _decode_step(json: Mapping[str, Any]) -> StepCompletionSummary:
-    completed, failed, outdated, unreadable, covered = json["counts"]
-    return StepCompletionSummary(
-        completed=completed,
-        failed=failed,
-        outdated=outdated,
-        unreadable=unreadable,
-        covered=covered,
-        last_observed_at=_time_from(json["observed_at"]),
-        last_completed_at=_time_from(json["completed_at"]),
-        refuted_at=_time_from(json["refuted_at"]),
-        unreadable_at=_time_from(json["unreadable_at"]),
-        needs_own=json["needs_own"],
-        is_confirmed=json["confirmed"],
-        outcome=outcome_from(json["outcome"]) if json["outcome"] else None,
-        completions=tuple(map(outcome_from, json["completions"])),
-    )
+def _touched_fields(update: BatchUpdate) -> list[str]:
+    """Return the summary's field, and one for each essay that something is said about."""
+    return [SUMMARY, *dict.fromkeys(essay_field(item.essay_id) for item in update.evidence)]
 
 
 def _text(json: Json) -> str:
     return orjson.dumps(json).decode()
-
-
-def _time_or_none(time: datetime | None) -> str | None:
-    return time_text(time) if time else None
-
-
-def _time_from(text: str | None) -> datetime | None:
-    return time_from(text) if text else None

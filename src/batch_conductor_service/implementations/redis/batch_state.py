@@ -6,6 +6,7 @@ WATCH. Never by a plain write: that would lose what others wrote in between.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,21 +14,18 @@ from weakref import WeakValueDictionary
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.batch_hash import decode_summary
-from batch_conductor_service.implementations.redis.batch_reading import summary_commands
 from batch_conductor_service.implementations.redis.planning import TransactionPlan, WritePlanner
 from batch_conductor_service.implementations.redis.queue import WaitingEntries
-from batch_conductor_service.models import BatchId, BatchUpdate
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.implementations.redis.summary import (
+    CurrentData,
+    decode_summary,
+    summary_commands,
+)
+from batch_conductor_service.models import BatchId, BatchUpdate, SummaryReading
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.redis.transactions import (
-    AtomicRedisClientProtocol,
-    Compose,
-    GiveWayError,
-    RedisCommand,
-    RedisReaderProtocol,
-)
+from service_libs.redis.connections import GiveWayError, RedisCommand
+from service_libs.redis.transactions import AtomicRedisClientProtocol, Compose, RedisReaderProtocol
 
 BATCHES_PER_TRANSACTION = 32  # few round trips for a poll, without watching the world
 STATEMENTS_PER_TRANSACTION = 4_000  # as commands and objects they take some kilobytes each
@@ -43,6 +41,7 @@ class RedisCachedBatchStateRepositoryImpl:
 
     Args:
         waiting: what this process knows of the queue.
+        recent: where to note which batches were written, the latest last.
     """
 
     def __init__(
@@ -51,11 +50,13 @@ class RedisCachedBatchStateRepositoryImpl:
         planner: WritePlanner,
         breakers: CircuitBreakers,
         waiting: WaitingEntries,
+        recent: deque[BatchId],
     ) -> None:
         self._redis = redis
         self._planner = planner
         self._breakers = breakers
         self._waiting = waiting
+        self._recent = recent
         # By batch; a lock is there as long as somebody holds or awaits it. Writers in one process
         # wait here instead of losing WATCH against each other.
         self._locks: WeakValueDictionary[BatchId, asyncio.Lock] = WeakValueDictionary()
@@ -65,6 +66,7 @@ class RedisCachedBatchStateRepositoryImpl:
         for some in _by_transaction(updates):
             async with self._hold([update.batch_id for update in some]):
                 entry_ids += await self._transaction(some).run()
+        self._recent.extend(update.batch_id for update in updates)
         return entry_ids
 
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
@@ -74,7 +76,8 @@ class RedisCachedBatchStateRepositoryImpl:
         except StoreUnavailableError:
             state = await self._planner.load_archived(batch_id)
         # What waited when Redis was last seen, Postgres has not: it may be a failure.
-        summary = replace(self._planner.summarise(state), is_whole=self._waiting.is_empty)
+        summary = state.summarise(self._planner.dependencies)
+        summary = replace(summary, is_whole=self._waiting.is_empty)
         return SummaryReading(summary=summary, is_degraded=True)
 
     async def get_state(self, batch_id: BatchId) -> BatchState:
@@ -88,12 +91,10 @@ class RedisCachedBatchStateRepositoryImpl:
         """Return the summary that Redis has, if it is current."""
         reading = await self._redis.read(summary_commands(batch_id))
         text, has_earlier = reading.replies
-        kept = None if has_earlier else decode_summary(batch_id, text)
-        current = self._planner.current(reading.server_run)
-        summary = current.find_summary(kept)
-        if summary is None:
-            return None
-        return SummaryReading(summary=summary, server_run=current.server_run)
+        server_run = reading.server_run if self._planner.has_archive else None
+        current = CurrentData(server_run=server_run, dependencies=self._planner.dependencies)
+        summary = current.find_summary(None if has_earlier else decode_summary(text))
+        return SummaryReading(summary=summary, server_run=server_run) if summary else None
 
     async def _recover(self, batch_id: BatchId) -> SummaryReading:
         """Return the summary of a batch of which Redis has none that is current, and keep it there.

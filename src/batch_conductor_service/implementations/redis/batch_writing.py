@@ -10,30 +10,31 @@ from datetime import datetime
 
 import orjson
 
-from batch_conductor_service.domain.counting import Tally, tally_essay, with_difference
+from batch_conductor_service.domain.counting import Tally, judge_essay, tally_essay, with_difference
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.domain.standing import judge_essay
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_hash import (
-    SUMMARY,
     KeptBatch,
     KeptEssay,
-    KeptSummary,
     encode_essay,
     encode_reports,
-    encode_summary,
     essay_field,
 )
-from batch_conductor_service.implementations.redis.earlier_versions import forget_earlier
+from batch_conductor_service.implementations.redis.summary import (
+    SUMMARY,
+    KeptSummary,
+    encode_summary,
+)
 from batch_conductor_service.models import (
     BatchCompletionSummary,
+    BatchId,
     BatchUpdate,
     EssayId,
     EssayProcessingState,
     ProcessingStepStatus,
 )
 from batch_conductor_service.persisting.codec import encode_update, evidence_json, time_text
-from service_libs.redis.transactions import RedisCommand
+from service_libs.redis.connections import RedisCommand
 
 UNKNOWN_TTL_SECONDS = 60  # for that nobody has heard of a batch
 
@@ -130,6 +131,19 @@ def write_commands(change: BatchChange, ttl_seconds: int, now: datetime) -> list
         *_documents(change, ttl_seconds, now),
         *_counts(summary, ttl_seconds),
         *_queue_entry(change),
+    ]
+
+
+def forget_earlier(batch_id: BatchId) -> list[RedisCommand]:
+    """Return the commands that delete what was imported: whoever wrote it has to look again.
+
+    It is written first, for deleting what is not there would go unseen by a transaction of an
+    earlier version that has read so, and has yet to write.
+    """
+    summary = keys.earlier_summary(batch_id)
+    return [
+        ("HSET", summary, "imported", 1),
+        ("DEL", summary, *(keys.earlier(batch_id, part) for part in keys.EARLIER_PARTS)),
     ]
 
 

@@ -34,7 +34,8 @@ from batch_conductor_service.persisting.codec import (
     registration_from,
     time_from,
 )
-from service_libs.redis.transactions import RedisCommand, RedisReaderProtocol, dict_of
+from service_libs.redis.connections import RedisCommand, dict_of
+from service_libs.redis.transactions import RedisReaderProtocol
 
 KEYS_PER_SCAN = 1000
 OLDEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,19 +68,6 @@ class _Document:
     state: EssayProcessingState
     created_at: str | None
     is_of_first_versions: bool
-
-
-def forget_earlier(batch_id: BatchId) -> list[RedisCommand]:
-    """Return the commands that delete what was imported: whoever wrote it has to look again.
-
-    It is written first, for deleting what is not there would go unseen by a transaction of an
-    earlier version that has read so, and has yet to write.
-    """
-    summary = keys.earlier_summary(batch_id)
-    return [
-        ("HSET", summary, "imported", 1),
-        ("DEL", summary, *(keys.earlier(batch_id, part) for part in keys.EARLIER_PARTS)),
-    ]
 
 
 async def import_batch(reader: RedisReaderProtocol, batch_id: BatchId) -> ImportedBatch:

@@ -11,9 +11,10 @@ from batch_conductor_service.domain.freshness import GroupPromises, PartitionFre
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.queue import generation_of
 from common_core.records import Partition
-from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisCommand, dict_of
+from service_libs.redis.connections import RedisCommand, dict_of
+from service_libs.redis.transactions import AtomicRedisClientProtocol
 
-TTL_SECONDS = 3600  # of the hash, renewed by every replica that lives
+TTL_SECONDS = 3600  # of the hash, renewed by every replica that runs
 
 
 class RedisFreshnessBoard:
@@ -33,7 +34,9 @@ class RedisFreshnessBoard:
         self._leftovers: Mapping[str, str] | None = None
 
     async def exchange(self, own: Mapping[Partition, PartitionFreshness]) -> GroupPromises:
-        fields = {_field(partition): self._dump(one) for partition, one in own.items()}
+        fields = {
+            keys.partition_field(partition): self._dump(one) for partition, one in own.items()
+        }
         commands: list[RedisCommand] = [
             ("HGETALL", keys.FRESHNESS),
             ("GET", keys.PERSISTENCE_EPOCH),
@@ -69,7 +72,7 @@ def _load(fields: Mapping[str, str], queue: str) -> dict[Partition, PartitionFre
         try:
             said = orjson.loads(value)
             if said["queue"] in (None, queue):
-                loaded[_partition(field)] = PartitionFreshness(
+                loaded[keys.partition_of(field)] = PartitionFreshness(
                     applied_until=datetime.fromtimestamp(said["applied"], UTC),
                     archived_until=said["archived"]
                     and datetime.fromtimestamp(said["archived"], UTC),
@@ -78,13 +81,3 @@ def _load(fields: Mapping[str, str], queue: str) -> dict[Partition, PartitionFre
         except (ValueError, KeyError, TypeError):  # of another version: as good as unknown
             continue
     return loaded
-
-
-def _field(partition: Partition) -> str:
-    topic, number = partition
-    return f"{topic}:{number}"
-
-
-def _partition(field: str) -> Partition:
-    topic, _, number = field.rpartition(":")
-    return topic, int(number)

@@ -5,15 +5,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from batch_conductor_service.domain.drift import CachedBatch
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.batch_hash import SUMMARY, KeptBatch
-from batch_conductor_service.implementations.redis.batch_reading import (
-    CurrentData,
+from batch_conductor_service.implementations.redis.batch_hash import (
+    KeptBatch,
     all_commands,
     parse_all,
 )
 from batch_conductor_service.implementations.redis.earlier_versions import import_batch
+from batch_conductor_service.implementations.redis.summary import SUMMARY, CurrentData
 from batch_conductor_service.models import BatchId
-from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisCommand, dict_of
+from service_libs.redis.connections import RedisCommand, dict_of
+from service_libs.redis.transactions import AtomicRedisClientProtocol
 
 KEYS_PER_SCAN = 1000
 

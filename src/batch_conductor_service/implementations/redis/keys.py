@@ -1,11 +1,12 @@
-"""Every Redis key, with what it holds and how long it lives.
+"""Every Redis key, with what it holds and how long it is kept.
 
-Ids have been checked by `common_core.identifiers` before they come here.
+Ids have been checked by `common_core.fields` before they come here.
 """
 
 from typing import Literal, get_args
 
 from batch_conductor_service.models import BatchId, EssayId
+from common_core.records import Partition
 from service_libs.redis.refusals import RedisNames
 
 # The updates that Postgres has not yet; a stream with one consumer group. No TTL: an entry leaves
@@ -90,3 +91,19 @@ def earlier(batch_id: BatchId, part: EarlierPart) -> str:
     in force; hashes of outcomes and registrations.
     """
     return f"bcs:batch:{batch_id}:{part}"
+
+
+def partition_field(partition: Partition) -> str:
+    """The field of a partition, in the hashes that have one for each."""
+    topic, number = partition
+    return f"{topic}:{number}"
+
+
+def partition_of(field: str) -> Partition:
+    """The partition that a field is of.
+
+    Raises:
+        ValueError: it is of none.
+    """
+    topic, _, number = field.rpartition(":")
+    return topic, int(number)

@@ -1,9 +1,10 @@
 """What a transaction does to its batches, decided from what it reads under WATCH.
 
-Every try reads everything again, the archive too: what was true at an earlier try may not be.
+Every try reads everything again, the archive too: what was true at an earlier try may not be. Where
+what is kept in Redis is not whole, it is merged with all else that knows of the batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -11,15 +12,10 @@ from typing import Any
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.redis.batch_hash import (
-    KeptBatch,
-    KeptSummary,
-)
-from batch_conductor_service.implementations.redis.batch_reading import (
-    Archived,
     BatchReading,
-    CurrentData,
+    KeptBatch,
+    KeptEssay,
     all_commands,
-    merge_known,
     parse_all,
     parse_touched,
     touched_commands,
@@ -30,18 +26,26 @@ from batch_conductor_service.implementations.redis.batch_writing import (
     change_essays,
     write_commands,
 )
-from batch_conductor_service.implementations.redis.earlier_versions import import_batch
+from batch_conductor_service.implementations.redis.earlier_versions import (
+    ImportedBatch,
+    import_batch,
+)
+from batch_conductor_service.implementations.redis.summary import CurrentData, KeptSummary
 from batch_conductor_service.models import (
     BatchCompletionSummary,
     BatchId,
     BatchUpdate,
+    EssayProcessingState,
 )
 from batch_conductor_service.protocols import BatchStateArchiveProtocol
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError, TransientError
 from service_libs.failpoints import failpoint
 from service_libs.protocols import ClockProtocol
-from service_libs.redis.transactions import GiveWayError, RedisCommand, RedisReaderProtocol
+from service_libs.redis.connections import GiveWayError, RedisCommand
+from service_libs.redis.transactions import RedisReaderProtocol
+
+Archived = Mapping[BatchId, BatchState] | None  # None where the archive cannot be reached
 
 
 @dataclass(slots=True)
@@ -84,33 +88,12 @@ class WritePlanner:
         dependencies: StepDependencies,
         ttl_seconds: int,
     ) -> None:
+        self.has_archive = archive is not None
+        self.dependencies = dependencies
         self._archive = archive
         self._breakers = breakers
         self._clock = clock
-        self._dependencies = dependencies
         self._ttl_seconds = ttl_seconds
-
-    async def load_archived(self, batch_id: BatchId) -> BatchState:
-        """Return what the archive alone has of the batch.
-
-        Raises:
-            StoreUnavailableError: it cannot be read, or there is none.
-        """
-        archived = await self._load_archived([batch_id])
-        if archived is None or self._archive is None:
-            raise StoreUnavailableError
-        return archived.get(batch_id) or BatchState(batch_id)
-
-    def summarise(self, state: BatchState) -> BatchCompletionSummary:
-        """Return the summary that follows from the evidence."""
-        return state.summarise(self._dependencies)
-
-    def current(self, server_run: str) -> CurrentData:
-        """Return what a kept summary has to be of to be current."""
-        return CurrentData(
-            server_run=server_run if self._archive else None,
-            dependencies=self._dependencies,
-        )
 
     async def plan(
         self,
@@ -135,14 +118,17 @@ class WritePlanner:
         found = [parse_touched(update, replies) for update in updates]
         if gives_way and any(one.has_lane for one in found):
             raise GiveWayError
-        current, now = self.current(reading.server_run), self._clock.now()
+        current, now = self._current(reading.server_run), self._clock.now()
         changes: dict[BatchId, BatchChange] = {}
         for update, one in zip(updates, found, strict=True):
             if change := self._change_essays(one, update, current, now):
                 changes[update.batch_id] = change
         others = [update for update in updates if update.batch_id not in changes]
         if others:
-            changes |= await self._change_all(reader, others, now)
+            merged = await self._merge_all(reader, others)
+            changes |= {
+                k.summary.batch_id: change_all(b, k, queued, now) for b, k, queued in merged
+            }
         plan = TransactionPlan(server_run=current.server_run)
         for update in updates:
             change = changes[update.batch_id]
@@ -159,6 +145,21 @@ class WritePlanner:
         [(batch, _, _)] = await self._merge_all(reader, [BatchUpdate(batch_id=batch_id)])
         return batch.state
 
+    async def load_archived(self, batch_id: BatchId) -> BatchState:
+        """Return what the archive alone has of the batch.
+
+        Raises:
+            StoreUnavailableError: it cannot be read, or there is none.
+        """
+        archived = await self._load_archived([batch_id])
+        if archived is None or not self.has_archive:
+            raise StoreUnavailableError
+        return archived.get(batch_id) or BatchState(batch_id)
+
+    def _current(self, server_run: str) -> CurrentData:
+        run = server_run if self.has_archive else None
+        return CurrentData(server_run=run, dependencies=self.dependencies)
+
     def _change_essays(
         self, reading: BatchReading, update: BatchUpdate, current: CurrentData, now: datetime
     ) -> BatchChange | None:
@@ -167,15 +168,7 @@ class WritePlanner:
             return None
         # Without an archive what is written has not been merged with it any more.
         kept = replace(kept, server_run=current.server_run or "")
-        return change_essays(reading.batch, kept, update, self._dependencies, now)
-
-    async def _change_all(
-        self, reader: RedisReaderProtocol, updates: Sequence[BatchUpdate], now: datetime
-    ) -> dict[BatchId, BatchChange]:
-        return {
-            kept.summary.batch_id: change_all(batch, kept, queued, now)
-            for batch, kept, queued in await self._merge_all(reader, updates)
-        }
+        return change_essays(reading.batch, kept, update, self.dependencies, now)
 
     async def _merge_all(
         self, reader: RedisReaderProtocol, updates: Sequence[BatchUpdate]
@@ -184,7 +177,7 @@ class WritePlanner:
         batch_ids = [update.batch_id for update in updates]
         reading = await reader.read(all_commands(batch_ids))
         found = parse_all(batch_ids, iter(reading.replies))
-        current = self.current(reading.server_run)
+        current = self._current(reading.server_run)
         del reading  # it is as large as the batches are
         imported = {
             batch_id: await import_batch(reader, batch_id)
@@ -195,7 +188,7 @@ class WritePlanner:
             [batch_id for batch_id, one in found.items() if not one.is_merged(current)]
         )
         return [
-            merge_known(update, one, imported.get(update.batch_id), archived, current)
+            _merge_known(update, one, imported.get(update.batch_id), archived, current)
             for update, one in zip(updates, found.values(), strict=True)
         ]
 
@@ -212,6 +205,63 @@ class WritePlanner:
             return None
         failpoint("hydrate.loaded")
         return archived
+
+
+def _merge_known(
+    update: BatchUpdate,
+    reading: BatchReading,
+    imported: ImportedBatch | None,
+    archived: Archived,
+    current: CurrentData,
+) -> tuple[KeptBatch, KeptSummary, BatchUpdate]:
+    """Merge what was read, imported and archived of a batch, and an update.
+
+    Return the batch as it was read, but with the state of now; the summary of that; and what
+    Postgres is to get. `archived` has the batch only if it is to be merged.
+    """
+    batch, queued = reading.batch, BatchState(update.batch_id)
+    if imported is not None:
+        batch = _with_creation_times(batch, imported)
+        batch.state.merge(imported.update)
+        queued.merge(imported.unqueued)
+    if batch.summary is not None and not batch.summary.server_run:
+        # It was written while there was no archive, which may have nothing of it.
+        queued.merge(batch.state.as_update())
+    batch.state.merge(update)
+    queued.merge(update)
+    if archived and (known := archived.get(update.batch_id)) is not None:
+        batch.state.merge(known.as_update())
+    summary = batch.state.summarise(current.dependencies)
+    kept = KeptSummary(
+        summary=replace(summary, is_whole=_is_whole(reading, imported, archived, current)),
+        server_run=current.server_run or "",
+        dependencies=current.dependencies.version,
+    )
+    return batch, kept, queued.as_update()
+
+
+def _is_whole(
+    reading: BatchReading, imported: ImportedBatch | None, archived: Archived, current: CurrentData
+) -> bool:
+    """Whether what is merged by now is whole."""
+    if reading.is_merged(current):
+        return True
+    if current.server_run is None:  # what Redis has lost is lost for good
+        was_whole = reading.batch.summary is None or reading.batch.summary.summary.is_whole
+        return reading.batch.is_readable and was_whole and (imported is None or imported.is_whole)
+    # What is lost here and still waits for the archive, neither of the two knows.
+    return archived is not None and not reading.is_waiting
+
+
+def _with_creation_times(batch: KeptBatch, imported: ImportedBatch) -> KeptBatch:
+    batch_id = batch.state.batch_id
+    created = {
+        essay_id: KeptEssay(
+            state=EssayProcessingState(batch_id=batch_id, essay_id=essay_id), created_at=created_at
+        )
+        for essay_id, created_at in imported.created_at.items()
+    }
+    return replace(batch, essays=created | dict(batch.essays))
 
 
 def _is_queued(commands: Sequence[RedisCommand]) -> bool:

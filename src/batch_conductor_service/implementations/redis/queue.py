@@ -14,24 +14,18 @@ from typing import Any
 import structlog
 
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.implementations.redis.batch_hash import SUMMARY, decode_summary
-from batch_conductor_service.models import BatchId, BatchUpdate
+from batch_conductor_service.models import BatchId, BatchUpdate, QueueBacklog, QueueEntry, Watermark
 from batch_conductor_service.persisting.codec import ForeignPayloadError, decode_update
-from batch_conductor_service.port_values import QueueBacklog, QueueEntry, Watermark
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import (
     IS_REPLICA,
+    RedisCommand,
     RedisPolicy,
     connect,
     execute,
     recognise_command,
     script_text,
     translated,
-)
-from service_libs.redis.transactions import (
-    AtomicRedisClientProtocol,
-    RedisCommand,
-    RedisReaderProtocol,
 )
 
 ENTRIES_PER_LOOK = 20  # when looking for what waits of a batch
@@ -226,30 +220,6 @@ class RedisPersistenceQueue:
         except ValueError:
             update = None
         return QueueEntry(entry_id=entry_id.decode(), update=update, payload=payload)
-
-
-class RedisUnarchivedBatches:
-    """`UnarchivedBatchesProtocol`: a set that each write without an archive adds to."""
-
-    def __init__(self, redis: AtomicRedisClientProtocol) -> None:
-        self._redis = redis
-
-    async def find(self, count: int) -> Sequence[BatchId]:
-        reading = await self._redis.read([("SRANDMEMBER", keys.UNARCHIVED, count)])
-        return [BatchId(batch_id) for batch_id in reading.replies[0]]
-
-    async def forget(self, batch_ids: Sequence[BatchId]) -> None:
-        async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
-            reading = await reader.read([("HGET", keys.batch(one), SUMMARY) for one in batch_ids])
-            kept = map(decode_summary, batch_ids, reading.replies)
-            settled = [
-                batch_id
-                for batch_id, summary in zip(batch_ids, kept, strict=True)
-                if summary is None or summary.server_run  # else it was written without an archive
-            ]
-            return [("SREM", keys.UNARCHIVED, *settled)] if settled else []
-
-        await self._redis.transact([keys.batch(one) for one in batch_ids], compose)
 
 
 def generation_of(server_run: str, epoch: str | None) -> str:

@@ -4,20 +4,15 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.port_values import ReplayRequest
+from batch_conductor_service.models import ReplayRequest
 from common_core.records import Partition
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.redis.transactions import (
-    AtomicRedisClientProtocol,
-    Compose,
-    RedisCommand,
-    RedisReaderProtocol,
-    dict_of,
-)
+from service_libs.redis.connections import RedisCommand, dict_of
+from service_libs.redis.transactions import AtomicRedisClientProtocol, Compose, RedisReaderProtocol
 
 TTL_SECONDS = 3600
 ID = "id"
-OBEYED = "obeyed"  # stands in place of the offset
+SETTLED = "obeyed"  # in place of the offset; the word that earlier versions write and read
 
 
 class RedisReplayRequests:
@@ -34,7 +29,9 @@ class RedisReplayRequests:
             wanted = dict(offsets)
             for partition, offset in earlier.offsets.items() if earlier else ():
                 wanted[partition] = min(offset, wanted.get(partition, offset))
-            fields = [part for p, offset in wanted.items() for part in (_field(p), offset)]
+            fields = [
+                part for p, offset in wanted.items() for part in (keys.partition_field(p), offset)
+            ]
             return [
                 ("DEL", keys.REPLAY_REQUEST),
                 ("HSET", keys.REPLAY_REQUEST, ID, request_id, *fields),
@@ -52,7 +49,7 @@ class RedisReplayRequests:
             request = await _find(reader)
             if request is None or request.request_id != request_id:
                 return []
-            fields = [part for p in partitions for part in (_field(p), OBEYED)]
+            fields = [part for p in partitions for part in (keys.partition_field(p), SETTLED)]
             return [("HSET", keys.REPLAY_REQUEST, *fields)]
 
         await self._change(compose)
@@ -72,16 +69,6 @@ async def _find(
     request_id = fields.pop(ID)
     return ReplayRequest(
         request_id=request_id,
-        offsets={_partition(f): int(said) for f, said in fields.items() if said != OBEYED},
-        obeyed=frozenset(_partition(f) for f, said in fields.items() if said == OBEYED),
+        offsets={keys.partition_of(f): int(said) for f, said in fields.items() if said != SETTLED},
+        settled=frozenset(keys.partition_of(f) for f, said in fields.items() if said == SETTLED),
     )
-
-
-def _field(partition: Partition) -> str:
-    topic, number = partition
-    return f"{topic}:{number}"
-
-
-def _partition(field: str) -> Partition:
-    topic, _, number = field.rpartition(":")
-    return topic, int(number)

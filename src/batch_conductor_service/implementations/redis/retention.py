@@ -1,17 +1,15 @@
-"""What Redis has of a batch that is to be deleted from Postgres."""
+"""What Redis has of batches that Postgres lacks, or that are to be deleted from it."""
 
 from collections.abc import Sequence
 
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_hash import find_essay_ids
-from batch_conductor_service.implementations.redis.earlier_versions import forget_earlier
+from batch_conductor_service.implementations.redis.batch_writing import forget_earlier
+from batch_conductor_service.implementations.redis.summary import SUMMARY, decode_summary
 from batch_conductor_service.models import BatchId
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.redis.transactions import (
-    AtomicRedisClientProtocol,
-    RedisCommand,
-    RedisReaderProtocol,
-)
+from service_libs.redis.connections import RedisCommand
+from service_libs.redis.transactions import AtomicRedisClientProtocol, RedisReaderProtocol
 
 
 class RedisPassingBatches:
@@ -48,3 +46,27 @@ class RedisPassingBatches:
 
         if await self._redis.transact([key], compose) is None:
             raise StoreUnavailableError("The batch is written too often to be forgotten.")
+
+
+class RedisUnarchivedBatches:
+    """`UnarchivedBatchesProtocol`: a set that each write without an archive adds to."""
+
+    def __init__(self, redis: AtomicRedisClientProtocol) -> None:
+        self._redis = redis
+
+    async def find(self, count: int) -> Sequence[BatchId]:
+        reading = await self._redis.read([("SRANDMEMBER", keys.UNARCHIVED, count)])
+        return [BatchId(batch_id) for batch_id in reading.replies[0]]
+
+    async def forget(self, batch_ids: Sequence[BatchId]) -> None:
+        async def compose(reader: RedisReaderProtocol) -> list[RedisCommand]:
+            reading = await reader.read([("HGET", keys.batch(one), SUMMARY) for one in batch_ids])
+            kept = map(decode_summary, reading.replies)
+            settled = [
+                batch_id
+                for batch_id, summary in zip(batch_ids, kept, strict=True)
+                if summary is None or summary.server_run  # else it was written without an archive
+            ]
+            return [("SREM", keys.UNARCHIVED, *settled)] if settled else []
+
+        await self._redis.transact([keys.batch(one) for one in batch_ids], compose)

@@ -2,7 +2,7 @@
 
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.models import BatchId, EssayId
-from service_libs.redis.transactions import RedisCommand
+from service_libs.redis.connections import RedisCommand
 
 _BATCH = BatchId("rehearsal")  # of no batch: nothing is read or written
 _HASH = keys.batch(_BATCH)

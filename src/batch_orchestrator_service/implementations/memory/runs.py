@@ -86,6 +86,12 @@ class MemoryRunStore:
     async def find_state(self, batch_id: str) -> BatchState | None:
         return self._runs.states.get(batch_id)
 
+    async def find_overview(self, batch_id: str) -> BatchState | None:
+        state = self._runs.states.get(batch_id)
+        if state is None:
+            return None
+        return replace(state, batch=replace(state.batch, texts={}), outputs={})
+
     async def find_due(self, now: datetime, count: int) -> Sequence[str]:
         due = [
             (min(times), batch_id)

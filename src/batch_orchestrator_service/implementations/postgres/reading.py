@@ -24,10 +24,10 @@ Row = Mapping[str, Any]
 _READ_BATCH = text("""
     SELECT CAST(json_build_object(
         'batch', row_to_json(batch),
-        'essays', (
+        'essays', CASE WHEN CAST(:has_texts AS boolean) THEN (
             SELECT json_object_agg(essay_id, text_id) FROM bos.batch_essays AS essay
             WHERE essay.batch_id = batch.batch_id
-        ),
+        ) END,
         'runs', (
             SELECT json_agg(run ORDER BY number) FROM bos.pipeline_runs AS run
             WHERE run.batch_id = batch.batch_id
@@ -42,10 +42,10 @@ _READ_BATCH = text("""
                 SELECT run_id FROM bos.pipeline_runs AS run WHERE run.batch_id = batch.batch_id
             )
         ),
-        'outputs', (
+        'outputs', CASE WHEN CAST(:has_texts AS boolean) THEN (
             SELECT json_agg(json_build_array(phase, essay_id, text_id, made_at))
             FROM bos.phase_outputs AS output WHERE output.batch_id = batch.batch_id
-        )
+        ) END
     ) AS text)
     FROM bos.batches AS batch WHERE batch_id = :batch_id
 """)
@@ -56,9 +56,12 @@ _LIST_OPEN = text("""
 """)
 
 
-async def read_batch(connection: AsyncConnection, batch_id: str) -> BatchState | None:
-    """Return all that is stored of the batch, or None; as of one moment."""
-    document = await connection.scalar(_READ_BATCH, {"batch_id": batch_id})
+async def read_batch(
+    connection: AsyncConnection, batch_id: str, *, has_texts: bool = True
+) -> BatchState | None:
+    """Return all that is stored of the batch, perhaps without texts, or None; as of one moment."""
+    named = {"batch_id": batch_id, "has_texts": has_texts}
+    document = await connection.scalar(_READ_BATCH, named)
     return _to_state(orjson.loads(document)) if document else None
 
 

@@ -1,7 +1,6 @@
 import pytest
 
-from batch_conductor_service.models import BatchCompletionSummary, BatchId
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.models import BatchCompletionSummary, BatchId, SummaryReading
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.api import TestedApp, assert_problem
 from tests.support.builders import DAY, evidence, minutes, outcome, registration, update

@@ -1,8 +1,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from batch_conductor_service.models import BatchCompletionSummary, BatchId
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.models import BatchCompletionSummary, BatchId, SummaryReading
 from tests.support.api import DEFINE, TestedApp
 from tests.support.builders import NOON, evidence, registration, reported, update
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_conductor_service.consuming.durability import OffsetLedger
-from batch_conductor_service.port_values import Watermark
+from batch_conductor_service.models import Watermark
 from common_core.records import RecordPosition
 
 A, B = ("topic-a", 0), ("topic-b", 1)

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from batch_conductor_service.consuming.phase_tracking import group_by_batch, to_update
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.completeness import judge_step
-from batch_conductor_service.events.decoding import decode_event
+from batch_conductor_service.domain.resolution import judge_step
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, BatchUpdate, StepName
 from common_core.records import RecordPosition
 from tests.support.builders import (
@@ -22,6 +21,7 @@ from tests.support.builders import (
     registered,
     spellchecked,
 )
+from tests.support.decoding import decode_event
 from tests.support.pipelines import DEPENDENCIES
 
 ESSAYS = essay_names(3)

@@ -16,7 +16,7 @@ from batch_conductor_service.domain.freshness import (
     PartitionFreshness,
     TopicLook,
 )
-from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
+from batch_conductor_service.implementations.memory.stand_ins import MemoryFreshnessBoard
 from common_core.records import Partition
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.builders import NOON
@@ -191,10 +191,10 @@ class Reader:
     """A reader of the partition, which promises what the test says."""
 
     def __init__(self) -> None:
-        self.promises = promised(0)
+        self.promised = promised(0)
 
-    def tell_freshness(self) -> Promises:
-        return self.promises
+    def promises(self) -> Promises:
+        return self.promised
 
 
 class BoardThatGoesAway(MemoryFreshnessBoard):
@@ -212,13 +212,13 @@ class BoardThatGoesAway(MemoryFreshnessBoard):
 
 async def test_while_the_board_is_away_what_is_known_ages(group: Group) -> None:
     reader, board, ages = Reader(), BoardThatGoesAway(), list[float]()
-    exchange = FreshnessExchange(reader, board, group.freshness, ages.append)
+    exchange = FreshnessExchange(reader.promises, board, group.freshness, ages.append)
     group.look()
     await exchange.exchange()
     assert group.until == NOON
 
     board.is_away = True
-    reader.promises = promised(1)
+    reader.promised = promised(1)
     with capture_logs() as logs:
         await exchange.exchange()
         await exchange.exchange()
@@ -228,10 +228,10 @@ async def test_while_the_board_is_away_what_is_known_ages(group: Group) -> None:
     assert [line["event"] for line in logs] == ["freshness_not_exchanged"]
 
 
-async def test_replicas_tell_each_other_until_they_are_stopped(group: Group) -> None:
+async def test_replicas_show_each_other_until_they_are_stopped(group: Group) -> None:
     board = BoardThatGoesAway()
     exchange = FreshnessExchange(
-        Reader(), board, group.freshness, lambda _: None, interval_seconds=0.01
+        Reader().promises, board, group.freshness, lambda _: None, interval_seconds=0.01
     )
     run = asyncio.create_task(exchange.run())
 

@@ -1,7 +1,6 @@
 """What the records of one poll say about each batch, as one update."""
 
 from batch_conductor_service.consuming.phase_tracking import group_by_batch, to_update
-from batch_conductor_service.events.decoding import decode_event
 from batch_conductor_service.models import BatchUpdate
 from common_core.records import RecordPosition
 from tests.support.builders import (
@@ -13,6 +12,7 @@ from tests.support.builders import (
     spellchecked,
     update,
 )
+from tests.support.decoding import decode_event
 
 
 def project(event: RecordedEvent) -> BatchUpdate:

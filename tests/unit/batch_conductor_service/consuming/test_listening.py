@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batch_conductor_service.implementations.memory.freshness import MemoryFreshnessBoard
+from batch_conductor_service.implementations.memory.stand_ins import MemoryFreshnessBoard
 from common_core.records import Partition
 from common_core.topics import consumed_topics
 from service_libs.kafka.policy import SourcePolicy
@@ -163,7 +163,7 @@ class TestAFailureThatWaitsInKafka:
 
 
 def _owns(replica: Replica) -> bool:
-    return bool(replica.consumer.tell_freshness())
+    return bool(replica.consumer.promises())
 
 
 def _lag(replica: Replica) -> float:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from service_libs import backoff
+from service_libs import timing
 from service_libs.kafka.condition import ConsumerState
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledRepository
@@ -222,7 +222,7 @@ class TestStopping:
     async def test_a_poll_that_waits_for_a_store_is_abandoned_at_once(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(backoff, "FIRST_DELAY_SECONDS", 60)
+        monkeypatch.setattr(timing, "FIRST_DELAY_SECONDS", 60)
         bench.be_patient()
         bench.policy = replace(bench.policy, max_backoff_seconds=60)
         bench.repository.failures = 10**9

@@ -12,7 +12,7 @@ from batch_conductor_service.consuming.group_freshness import GroupFreshness
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.operating.progress import ConsumerProgress
 from common_core.topics import EventName, topic_name
-from service_libs import backoff
+from service_libs import timing
 from service_libs.kafka.condition import ConsumerState
 from service_libs.memory.record_source import MemoryRecordSource
 from tests.support.builders import spellchecked
@@ -114,7 +114,7 @@ class TestRebalances:
     async def test_a_poll_that_waits_for_a_store_is_abandoned_and_nothing_of_it_committed(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(backoff, "FIRST_DELAY_SECONDS", 60)
+        monkeypatch.setattr(timing, "FIRST_DELAY_SECONDS", 60)
         bench.be_patient()
         bench.queue.held = 10**9
         down, second = ControlledRepository(bench.queue), ControlledRepository(bench.queue)

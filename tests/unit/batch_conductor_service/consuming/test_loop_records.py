@@ -137,7 +137,7 @@ class TestUnreadableRecords:
         await halt(consumer.run(), UnreadableRecordError)
 
         assert bench.broker.group(bench.policy.group_id).members == []
-        assert consumer.tell_freshness() == {}
+        assert consumer.promises() == {}
 
 
 async def halt(run: Coroutine[None, None, None], kind: type[HaltError]) -> HaltError:

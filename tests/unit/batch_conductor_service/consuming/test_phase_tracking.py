@@ -4,7 +4,6 @@ import re
 import pytest
 
 from batch_conductor_service.consuming.phase_tracking import to_update
-from batch_conductor_service.events.decoding import decode_event
 from batch_conductor_service.models import (
     OWN_PREFIX,
     BatchRegistration,
@@ -26,6 +25,7 @@ from tests.support.builders import (
     spellchecked,
     update,
 )
+from tests.support.decoding import decode_event
 
 HASH = re.compile(r"\A[0-9a-f]{16}\Z")
 

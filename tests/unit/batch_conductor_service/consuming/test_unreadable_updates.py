@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from batch_conductor_service.consuming.phase_tracking import to_unreadable_update
-from batch_conductor_service.events.subjects import RecordSubject
+from batch_conductor_service.events.consumed import RecordSubject
 from batch_conductor_service.models import (
     OWN_PREFIX,
     UNREADABLE,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.completeness import StepProgress, essays_total, judge_step
+from batch_conductor_service.domain.resolution import StepProgress, essays_total, judge_step
 from batch_conductor_service.models import (
     UNREADABLE,
     BatchCompletionSummary,

@@ -5,7 +5,11 @@ from itertools import combinations, permutations
 
 import pytest
 
-from batch_conductor_service.domain.merging import merge_evidence, merge_outcome, merge_registration
+from batch_conductor_service.domain.statements import (
+    merge_evidence,
+    merge_outcome,
+    merge_registration,
+)
 from batch_conductor_service.models import OBSERVED, UNREADABLE, PhaseOutcome, StepEvidence
 from tests.support.builders import evidence, minutes, outcome, registration
 

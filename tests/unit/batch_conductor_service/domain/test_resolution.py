@@ -1,8 +1,12 @@
 import pytest
 
-from batch_conductor_service.domain.completeness import StepProgress
 from batch_conductor_service.domain.pipelines import Pipeline
-from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
+from batch_conductor_service.domain.resolution import (
+    PhaseDecision,
+    Resolution,
+    ResolutionRequest,
+    StepProgress,
+)
 from batch_conductor_service.models import BatchId
 from common_core.verdicts import Reason, Verdict
 from tests.support.pipelines import pipeline_step

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from batch_conductor_service.domain.standing import Sources, Standing, is_part_of, judge_essay
+from batch_conductor_service.domain.counting import Sources, Standing, is_part_of, judge_essay
 from batch_conductor_service.models import (
     OBSERVED,
     UNREADABLE,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_conductor_service.domain.statement_times import TimeBounds, bound_in_time, bounds_of
+from batch_conductor_service.domain.statements import TimeBounds, bound_in_time, bounds_of
 from batch_conductor_service.models import (
     BatchRegistration,
     BatchUpdate,

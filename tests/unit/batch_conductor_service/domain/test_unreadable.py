@@ -3,8 +3,8 @@
 import pytest
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.completeness import judge_step
-from batch_conductor_service.domain.unreadable import as_unreadable
+from batch_conductor_service.domain.resolution import judge_step
+from batch_conductor_service.domain.statements import as_unreadable
 from batch_conductor_service.models import (
     UNREADABLE,
     BatchId,

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_conductor_service.events.decoding import DecodedEvent, decode_event
-from common_core.envelope import MAX_COUNT, MAX_TEXT_LENGTH
+from batch_conductor_service.events.consumed import DecodedEvent
 from common_core.events import (
     BatchEssaysRegistered,
     CJAssessmentCompletedV1,
     ELSBatchPhaseOutcomeV1,
     SpellcheckPhaseCompletedV1,
 )
+from common_core.fields import MAX_COUNT, MAX_TEXT_LENGTH
 from common_core.topics import EventName, consumed_topics, find_event, topic_name
 from service_libs.decoding import MAX_NAMED_FAULTS, InvalidReason
 from service_libs.exceptions import InvalidMessageError
@@ -27,6 +27,7 @@ from tests.support.builders import (
     registered,
     spellchecked,
 )
+from tests.support.decoding import decode_event
 
 TOPIC = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
 MARK = "top-secret-value"  # a value that no message may repeat

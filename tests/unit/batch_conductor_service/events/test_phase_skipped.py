@@ -3,9 +3,11 @@ from uuid import UUID
 
 import pytest
 
-from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
-from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
+from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest, SkippedPhase
+from batch_conductor_service.events.phase_skipped import encode_phase_skipped
+from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
 from batch_conductor_service.models import BatchCompletionSummary, BatchId, StepName
+from batch_conductor_service.resolving.announcing import skipped_phases
 from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineRules
 from tests.support.builders import DAY, minutes
 from tests.support.pipelines import pipeline
@@ -31,8 +33,8 @@ def resolution(
     )
 
 
-def events(answer: Resolution, at: float = 0) -> list[OutgoingEvent]:
-    return phase_skipped_events(answer, minutes(at))
+def events(answer: Resolution, at: float = 0) -> list[SkippedPhase]:
+    return skipped_phases(answer, minutes(at))
 
 
 def test_each_skipped_phase_is_told_once_in_order() -> None:
@@ -43,10 +45,9 @@ def test_each_skipped_phase_is_told_once_in_order() -> None:
 def test_the_event_is_that_of_the_contract() -> None:
     event = events(resolution())[0]
 
-    assert event.topic == "huleedu.batch.phase.skipped.v1"
-    assert event.key == b"batch"
+    assert KafkaSkipEventPublisher.topic == "huleedu.batch.phase.skipped.v1"
     assert event.step == StepName("spellcheck")
-    assert json.loads(event.value) == {
+    assert json.loads(encode_phase_skipped(event)) == {
         "event_id": str(event.event_id),
         "event_type": "huleedu.batch.phase.skipped.v1",
         "event_timestamp": f"{DAY}T12:00:00+00:00",
@@ -98,7 +99,8 @@ def test_another_batch_or_correlation_id_makes_another_event_id() -> None:
 
 def test_a_correlation_id_that_is_no_uuid_is_kept_as_text_beside_a_uuid_of_it() -> None:
     first, again = (
-        json.loads(events(resolution(correlation_id="request 7"))[0].value) for _ in range(2)
+        json.loads(encode_phase_skipped(events(resolution(correlation_id="request 7"))[0]))
+        for _ in range(2)
     )
 
     assert first["data"]["correlation_id"] == "request 7"

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,8 +10,6 @@ from batch_conductor_service.models import BatchId
 from batch_conductor_service.operating.auditing import Auditor, AuditPolicy
 from batch_conductor_service.operating.drift_sampling import (
     DriftSampler,
-    NotingRepository,
-    RecentBatches,
     SamplingPolicy,
 )
 from tests.support.auditing import Stores, archived, cached
@@ -28,7 +27,7 @@ class Bench:
         self, *, interval_seconds: float = 0.01, sample_size: int = 10, max_statements: int = 100
     ) -> None:
         self.stores = Stores()
-        self.recent = RecentBatches()
+        self.recent: deque[BatchId] = deque()
         self.shown: list[int] = []
         auditor = Auditor(
             self.stores.cache,
@@ -59,7 +58,7 @@ async def test_the_number_of_batches_that_differ_is_shown() -> None:
     bench = Bench()
     bench.stores.redis = {one: cached(update(one, evidence("e1"))) for one in (A, B, C)}
     bench.stores.postgres = {A: archived(update("a", evidence("e1")))}
-    bench.recent.note([A, B, C])
+    bench.recent.extend([A, B, C])
 
     await bench.sampler.sample()
 
@@ -72,7 +71,7 @@ async def test_batches_are_audited_one_at_a_time_and_in_another_thread() -> None
     bench.stores.postgres = {one: archived(update(one, evidence("e1"))) for one in (A, B, C)}
     threads: list[int] = []
     bench.stores.on_look = lambda: threads.append(threading.get_ident())
-    bench.recent.note([A, B, C])
+    bench.recent.extend([A, B, C])
 
     await bench.sampler.sample()
 
@@ -86,7 +85,7 @@ async def test_a_batch_that_is_too_large_to_be_compared_beside_answers_is_passed
         A: cached(update("a", evidence("e1"), evidence("e2"))),
         B: cached(update("b", evidence("e1"))),
     }
-    bench.recent.note([A, B])
+    bench.recent.extend([A, B])
 
     await bench.sampler.sample()
 
@@ -96,7 +95,7 @@ async def test_a_batch_that_is_too_large_to_be_compared_beside_answers_is_passed
 async def test_a_sample_is_of_the_latest_and_the_next_of_those_before_them() -> None:
     bench = Bench(sample_size=1)
     bench.stores.redis = {A: cached(update("a", evidence("e1")))}
-    bench.recent.note([A, B])
+    bench.recent.extend([A, B])
 
     await bench.sampler.sample()
     await bench.sampler.sample()
@@ -107,13 +106,13 @@ async def test_a_sample_is_of_the_latest_and_the_next_of_those_before_them() -> 
 
 async def test_while_a_store_is_away_what_was_shown_stands_and_the_sample_is_kept() -> None:
     bench = Bench()
-    bench.recent.note([A])
+    bench.recent.extend([A])
     bench.stores.is_away = True
 
     await bench.sampler.sample()
 
     assert bench.shown == []
-    assert bench.recent.take(10) == [A]
+    assert list(bench.recent) == [A]
 
 
 async def test_it_samples_again_and_again_until_it_is_stopped() -> None:
@@ -139,29 +138,18 @@ async def test_a_fault_of_ours_ends_the_run_so_that_it_is_seen() -> None:
         raise ValueError("broken")
 
     bench.stores.on_look = break_down
-    bench.recent.note([A])
+    bench.recent.extend([A])
 
     with pytest.raises(ValueError, match="broken"):
         await asyncio.wait_for(bench.sampler.run(), 5)
 
 
-def test_only_so_many_batches_are_remembered_the_latest() -> None:
-    recent = RecentBatches(capacity=2)
+async def test_a_batch_that_was_written_more_than_once_is_looked_at_once() -> None:
+    bench = Bench(sample_size=2)
+    bench.stores.redis = {A: cached(update("a", evidence("e1")))}
+    bench.recent.extend([C, A, B, B])
 
-    recent.note([A, B])
-    recent.note([A, C])
+    await bench.sampler.sample()
 
-    assert recent.take(10) == [A, C]
-    assert recent.take(10) == []
-
-
-async def test_what_is_written_is_noted_and_everything_else_passed_on() -> None:
-    stores, recent = Stores(), RecentBatches()
-    repository = NotingRepository(stores, recent)
-
-    entry_ids = await repository.apply([update("a", evidence("e1"))])
-
-    assert entry_ids == [None]
-    assert recent.take(10) == [A]
-    assert (await repository.get_summary(A)).summary.steps["spellcheck"].completed == 1  # type: ignore[index] # a step's name is a string
-    assert [essay.essay_id for essay in (await repository.get_state(A)).essays()] == ["e1"]
+    assert bench.shown == [1]
+    assert list(bench.recent) == [C]

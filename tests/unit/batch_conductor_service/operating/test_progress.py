@@ -12,14 +12,14 @@ from batch_conductor_service.consuming.broker_watch import BrokerWatch
 from batch_conductor_service.consuming.group_freshness import GroupFreshness
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
+from batch_conductor_service.models import QueueBacklog
 from batch_conductor_service.operating.progress import (
     ConsumerProgress,
     FreshnessProgress,
     QueueProgress,
     TopicProgress,
 )
-from batch_conductor_service.port_values import QueueBacklog
-from batch_conductor_service.providers.policies import consumer_policy
+from batch_conductor_service.providers.kafka import consumer_policy
 from common_core.topics import consumed_topics
 from local_stack.ports import find_free_port
 from service_libs.exceptions import StoreUnavailableError

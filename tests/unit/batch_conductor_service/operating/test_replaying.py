@@ -4,6 +4,7 @@ from datetime import datetime
 
 import pytest
 
+from batch_conductor_service.models import ReplayRequest
 from batch_conductor_service.operating.replaying import (
     PartitionReplay,
     Replayer,
@@ -12,7 +13,6 @@ from batch_conductor_service.operating.replaying import (
     ReplayResult,
     UnknownPartitionError,
 )
-from batch_conductor_service.port_values import ReplayRequest
 from common_core.records import Partition
 from service_libs.kafka.records import GroupPosition
 from tests.support.builders import NOON

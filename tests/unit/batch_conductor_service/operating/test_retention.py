@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.models import BatchId
+from batch_conductor_service.models import BatchId, IdleBatch
 from batch_conductor_service.operating.retention import Retention, RetentionPolicy
-from batch_conductor_service.port_values import IdleBatch
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.kafka import running, until
 

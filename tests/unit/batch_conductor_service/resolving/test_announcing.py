@@ -12,8 +12,8 @@ from batch_conductor_service.resolving.announcing import (
     SkipPolicy,
 )
 from batch_conductor_service.resolving.failure_letters import LetterPolicy
-from service_libs.clock import SystemClock
 from service_libs.supervisor import Supervisor
+from service_libs.timing import SystemClock
 from tests.support.announcing import ControlledSkips, CountedDrops, running_to_its_end
 from tests.support.consuming import ControlledDlq
 from tests.support.kafka import until
@@ -32,7 +32,7 @@ class Bench:
             letters=LetterPolicy(max_backoff_seconds=0.001),
         )
         self.announcer = ResolutionAnnouncer(
-            self.skips, self.dlq, self.drops, SystemClock(), policy
+            self.skips, self.dlq, self.drops.metrics, SystemClock(), policy
         )
 
 
@@ -107,7 +107,7 @@ async def test_what_cannot_be_told_at_the_stop_is_dropped_counted_and_no_clean_e
 
     assert not is_clean
     assert bench.skips.published == []
-    assert bench.drops.steps == ["spellcheck", "nlp", "spellcheck"]
+    assert bench.drops.steps == ["nlp", "spellcheck", "spellcheck"]
     assert bench.drops.reasons == ["unknown_pipeline"]
     (line,) = [entry for entry in logs if entry["event"] == "announcements_dropped_at_stop"]
     assert line["count"] == 4

@@ -26,7 +26,7 @@ class Bench:
         self.dlq, self.drops = ControlledDlq(), CountedDrops()
         self.letters = FailureLetters(
             self.dlq,
-            self.drops,
+            self.drops.metrics,
             LetterPolicy(
                 interval_seconds=interval_seconds, max_kinds=max_kinds, max_backoff_seconds=0.001
             ),

@@ -9,8 +9,7 @@ from batch_conductor_service.domain.freshness import GroupPromises, PartitionFre
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.exceptions import UnknownPipelineError
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
-from batch_conductor_service.models import BatchId
-from batch_conductor_service.port_values import SummaryReading
+from batch_conductor_service.models import BatchId, SummaryReading
 from batch_conductor_service.protocols import FreshnessProtocol
 from batch_conductor_service.resolving.pipeline_resolution import (
     DefaultPipelineResolutionService,

@@ -3,17 +3,15 @@ from datetime import UTC, datetime
 
 from structlog.testing import capture_logs
 
-from batch_conductor_service.events.phase_skipped import OutgoingEvent, phase_skipped_events
-from batch_conductor_service.resolving.announcing import SkipPolicy, SkipQueue
+from batch_conductor_service.domain.resolution import SkippedPhase
+from batch_conductor_service.resolving.announcing import SkipPolicy, SkipQueue, skipped_phases
 from tests.support.announcing import ControlledSkips, CountedDrops, running_to_its_end
 from tests.support.kafka import until
 from tests.support.resolutions import resolution_of
 
 
-def events_of(batch: str, *steps: str) -> list[OutgoingEvent]:
-    return phase_skipped_events(
-        resolution_of(batch, *(steps or ("spellcheck",))), datetime.now(UTC)
-    )
+def events_of(batch: str, *steps: str) -> list[SkippedPhase]:
+    return skipped_phases(resolution_of(batch, *(steps or ("spellcheck",))), datetime.now(UTC))
 
 
 class Bench:
@@ -23,7 +21,7 @@ class Bench:
         self.skips, self.drops = ControlledSkips(), CountedDrops()
         self.queue = SkipQueue(
             self.skips,
-            self.drops,
+            self.drops.metrics,
             SkipPolicy(capacity=capacity, batch_size=batch_size, max_backoff_seconds=0.001),
         )
 

@@ -137,7 +137,7 @@ async def test_a_store_that_is_away_is_said() -> None:
     async def fail(_batch_id: str) -> None:
         raise StoreUnavailableError
 
-    shown.store.find_state = fail  # type: ignore[assignment] # the store is away
+    shown.store.find_overview = fail  # type: ignore[assignment] # the store is away
 
     answer = await shown.client.get(PATH)
 
@@ -153,6 +153,8 @@ async def test_health_and_metrics_are_those_of_the_service() -> None:
 
     assert health["service"] == "batch_orchestrator_service"
     assert set(health["dependencies"]) == {"postgresql", "kafka"}
+    assert health["consumer"]["state"] == "stopped"
+    assert health["outbox"]["depth"] == 0
     assert set(health["tasks"]) == {
         "consumer",
         "resolver",

@@ -12,7 +12,6 @@ from batch_orchestrator_service.consuming.handling import PollHandler
 from batch_orchestrator_service.events.decoding import consumed_topics
 from batch_orchestrator_service.kafka_consumer import EventConsumer
 from common_core.topics import EventName, topic_name
-from service_libs.clock import SystemClock
 from service_libs.exceptions import HaltError, StoreUnavailableError
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
 from service_libs.kafka.consumer import LoopPolicy
@@ -20,6 +19,7 @@ from service_libs.kafka.policy import DeadLetterLimit
 from service_libs.memory.broker import MemoryBroker
 from service_libs.memory.record_source import MemoryRecordSource
 from service_libs.protocols import OnRevoked
+from service_libs.timing import SystemClock
 from tests.support.bos import Orchestra
 from tests.support.consuming import ControlledDlq
 from tests.support.loops import until

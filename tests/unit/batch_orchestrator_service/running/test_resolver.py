@@ -2,21 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 import httpx
 import pytest
 
-from batch_orchestrator_service.domain.accepting import accept
-from batch_orchestrator_service.domain.models import BatchState, Run
 from batch_orchestrator_service.domain.states import PhaseStatus, RunState
-from batch_orchestrator_service.running.asking import Plan
 from service_libs.exceptions import StoreUnavailableError
-from tests.support.bos import Orchestra, once
+from tests.support.bos import Orchestra
 from tests.support.builders import evidence, registration, update
-from tests.support.orchestrating import request
 
 
 async def test_a_run_is_planned_and_its_first_phase_commanded() -> None:
@@ -250,16 +244,6 @@ async def test_a_run_that_was_cancelled_while_bcs_was_asked_stays_so() -> None:
     assert one.messages == []
 
 
-async def test_the_background_task_finds_the_runs_whose_time_has_come() -> None:
-    one = Orchestra()
-    await one.make_ready("e1")
-    await one.request("click")
-
-    await once(one.resolver)
-
-    assert one.run.state is RunState.RUNNING
-
-
 @pytest.mark.parametrize(
     ("status", "outcome"), [(401, "fault"), (500, "fault"), (503, "postponed")]
 )
@@ -285,62 +269,3 @@ async def test_a_run_that_is_rejected_is_counted_as_ended() -> None:
 
     assert one.run.reason == "batch_not_ready"
     assert one.sample("bos_runs_ended_total", state="rejected") == 1
-
-
-async def test_one_that_takes_long_holds_up_no_other() -> None:
-    one = Orchestra()
-    one.bcs.repository.may_answer.clear()
-    await one.make_ready("e1")
-    await one.request("click")
-    running = asyncio.create_task(one.resolver.run())
-    await one.bcs.repository.has_been_asked.wait()
-
-    async with one.store.lock("batch-2") as batch:
-        click = request("other", "nlp")
-        state = accept(batch.state, click, one.clock.now()).state
-        await batch.save(state)
-    await asyncio.sleep(0.05)
-    other = one.runs.states["batch-2"].runs[0]
-    one.bcs.repository.may_answer.set()
-    one.resolver.stop()
-    await running
-
-    assert other.tried_at is not None  # it was looked at, while the first was in hand
-    assert one.run.state is RunState.RUNNING  # the stop waits for what is in hand
-
-
-async def test_runs_that_wait_their_turn_are_not_looked_at_again_and_again() -> None:
-    one = Orchestra()
-    await one.request("first")
-    await one.request("second", "cj_assessment")
-    looks = 0
-    find_due = one.store.find_due
-
-    async def look(now: datetime, count: int) -> Sequence[str]:
-        nonlocal looks
-        looks += 1
-        return await find_due(now, count)
-
-    one.store.find_due = look  # type: ignore[method-assign] # only counted
-    await once(one.resolver)
-
-    assert looks <= 3
-    assert [run.tried_at is None for run in one.state.runs] == [False, True]
-
-
-async def test_what_is_found_missing_is_raised_and_ends_the_task() -> None:
-    one = Orchestra()
-    await one.make_ready("e1")
-    await one.request("click")
-
-    async def fail(state: BatchState, run: Run) -> Plan:
-        raise LookupError(state.batch_id, run.run_id)
-
-    one.resolver._questions.ask = fail  # type: ignore[method-assign] # a fault of ours
-    one.resolver._wakeups.wake()
-    running = asyncio.create_task(one.resolver.run())
-    await asyncio.sleep(0.05)
-    one.signals.due.wake()
-
-    with pytest.raises(LookupError):
-        await asyncio.wait_for(running, 2)

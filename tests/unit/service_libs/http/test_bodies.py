@@ -5,7 +5,7 @@ import pytest
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from service_libs.exceptions import OverloadedError
-from service_libs.http.limits import MAX_BODY_BYTES, ArrivingBodies
+from service_libs.http.intake import MAX_BODY_BYTES, ArrivingBodies
 
 LONG_SECONDS = 30
 

@@ -3,11 +3,11 @@ from datetime import UTC, datetime
 import pytest
 import structlog
 
-from batch_conductor_service.events.phase_skipped import phase_skipped_events
-from batch_conductor_service.implementations.memory.dlq_producer import (
+from batch_conductor_service.implementations.memory.stand_ins import (
     NoOpDlqProducerImpl,
     NoOpSkipEventPublisher,
 )
+from batch_conductor_service.resolving.announcing import skipped_phases
 from service_libs.kafka.records import DeadLetter
 from tests.support.resolutions import resolution_of
 
@@ -27,7 +27,7 @@ def letter() -> DeadLetter:
 async def test_what_is_not_sent_is_logged_without_its_content(letter: DeadLetter) -> None:
     with structlog.testing.capture_logs() as logs:
         await NoOpDlqProducerImpl().publish(letter)
-        events = phase_skipped_events(resolution_of("b1", "spellcheck"), datetime.now(UTC))
+        events = skipped_phases(resolution_of("b1", "spellcheck"), datetime.now(UTC))
         unpublished = await NoOpSkipEventPublisher().publish_skips(events)
 
     assert unpublished == {}

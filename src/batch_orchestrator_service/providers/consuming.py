@@ -1,0 +1,84 @@
+"""Events in: the connection, the loop, and what handles each."""
+
+from functools import partial
+
+from dishka import AnyOf, Provider, Scope, provide
+
+from batch_orchestrator_service.config import Settings
+from batch_orchestrator_service.consuming.facts import BatchFactsHandler, deadlines
+from batch_orchestrator_service.consuming.handling import PollHandler
+from batch_orchestrator_service.consuming.requests import ClientBatchPipelineRequestHandler
+from batch_orchestrator_service.domain.advancing import Deadline
+from batch_orchestrator_service.events.decoding import consumed_topics
+from batch_orchestrator_service.kafka_consumer import EventConsumer
+from batch_orchestrator_service.metrics import Metrics
+from service_libs.kafka.condition import ConditionRecorder, ConsumerState
+from service_libs.kafka.consumer import LoopPolicy
+from service_libs.kafka.progress import ConsumerProgress
+from service_libs.kafka.record_source import KafkaRecordSource
+from service_libs.protocols import (
+    BackgroundTaskProtocol,
+    ClockProtocol,
+    Connect,
+    DlqProducerProtocol,
+    ProgressProtocol,
+)
+
+CLIENT_ID = "batch-orchestrator-service"
+STUCK_SECONDS = 60.0  # lag without progress, or a rebalance without end
+REBALANCE_FACTOR = 3  # how much longer than its session the group waits for a member
+
+
+class ConsumingProvider(Provider):
+    """Events in."""
+
+    scope = Scope.APP
+
+    requests = provide(ClientBatchPipelineRequestHandler)
+    facts = provide(BatchFactsHandler)
+    consumer = provide(EventConsumer, provides=AnyOf[EventConsumer, BackgroundTaskProtocol])
+
+    @provide
+    def progress(self, consumer: EventConsumer) -> ProgressProtocol:
+        return ConsumerProgress(consumer)
+
+    @provide
+    def deadline(self, settings: Settings) -> Deadline:
+        return deadlines(settings.phase_deadline_seconds, settings.phase_deadlines)
+
+    @provide
+    def loop_policy(self, settings: Settings) -> LoopPolicy:
+        rebalance_seconds = REBALANCE_FACTOR * settings.kafka_session_timeout_seconds
+        return LoopPolicy(
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            group_id=settings.kafka_consumer_group_id,
+            client_id=CLIENT_ID,
+            session_timeout_seconds=settings.kafka_session_timeout_seconds,
+            request_timeout_seconds=settings.kafka_request_timeout_seconds,
+            rebalance_timeout_seconds=rebalance_seconds,
+            stuck_timeout_seconds=max(STUCK_SECONDS, 2 * rebalance_seconds),
+        )
+
+    @provide
+    def connect(self, policy: LoopPolicy, clock: ClockProtocol) -> Connect:
+        return lambda on_revoked: KafkaRecordSource(policy, consumed_topics(), on_revoked, clock)
+
+    @provide
+    def condition(self, clock: ClockProtocol, metrics: Metrics) -> ConditionRecorder:
+        return ConditionRecorder(clock, partial(_show_state, metrics))
+
+    @provide
+    def handler(
+        self,
+        requests: ClientBatchPipelineRequestHandler,
+        facts: BatchFactsHandler,
+        dlq: DlqProducerProtocol,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> PollHandler:
+        return PollHandler(requests, facts, dlq, metrics, group_id=settings.kafka_consumer_group_id)
+
+
+def _show_state(metrics: Metrics, current: ConsumerState) -> None:
+    for state in ConsumerState:
+        metrics.consumer_state.labels(state=state.value).set(state is current)
