@@ -28,6 +28,7 @@ from api_gateway_service.providers import (
     SettingsKeyProvider,
     VerifierProvider,
     in_flight_seconds,
+    trusted_authorities,
 )
 from api_gateway_service.routing import PIPELINES, STATUS
 from api_gateway_service.services.batch_access import BatchAccess
@@ -123,7 +124,11 @@ class OperatingProvider(Provider):
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
         limits = httpx.Limits(max_connections=MAX_BOS_CONNECTIONS)
         async with httpx.AsyncClient(
-            base_url=settings.bos_url, headers=headers, limits=limits, trust_env=False
+            base_url=settings.bos_url,
+            headers=headers,
+            limits=limits,
+            verify=trusted_authorities(),
+            trust_env=False,
         ) as http:
             yield BosClient(http, metrics)
 

@@ -1,6 +1,8 @@
 """The providers of what settings choose between: where limits are kept, and who says who asks."""
 
 from collections.abc import AsyncIterator
+from functools import cache
+from ssl import SSLContext
 
 import httpx
 from dishka import AnyOf, Provider, Scope, alias, provide
@@ -99,7 +101,7 @@ class JwksProvider(Provider):
     async def ring(
         self, settings: Settings
     ) -> AsyncIterator[AnyOf[JwksKeyRing, KeyRing, BackgroundTaskProtocol]]:
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(verify=trusted_authorities(), trust_env=False) as http:
             yield JwksKeyRing(http, settings.jwt_jwks_url)
 
 
@@ -125,6 +127,12 @@ class FixedUserProvider(Provider):
     @provide
     def verifier(self) -> TokenVerifierProtocol:
         return FixedUserVerifier(Principal(user_id=DEVELOPER, scopes=frozenset(ScopeName)))
+
+
+@cache
+def trusted_authorities() -> SSLContext:
+    """Return whom clients trust; to read them takes longer than to make all the rest."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def in_flight_seconds(settings: Settings) -> float:

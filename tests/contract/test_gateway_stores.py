@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
+from api_gateway_service.implementations import rate_limiter_impl
 from api_gateway_service.implementations.idempotency_impl import (
     ProcessIdempotencyStore,
     RedisIdempotencyStore,
@@ -122,6 +123,35 @@ async def test_a_standing_says_what_is_left_and_when_more_comes(
 
     assert (state.window, state.remaining) == (BURST, 4)
     assert 9 < state.reset_seconds <= 10
+
+
+async def test_a_process_remembers_so_many_of_each_window_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Addresses without number have nobody's own requests forgotten."""
+    monkeypatch.setattr(rate_limiter_impl, "MAX_KEYS", 10)
+    limiter = ProcessRateLimiter()
+    await limiter.hit([MINUTE], "me")
+
+    for number in range(100):
+        await limiter.hit([BRIEF], f"address-{number}")
+
+    assert max(len(store.events) for store in limiter._stores.values()) == 10
+    assert (await limiter.hit([MINUTE], "me")).states[0].remaining == 18
+
+
+async def test_what_is_kept_in_redis_is_the_gateway_s_and_ends_with_its_window(
+    redis_url: str,
+) -> None:
+    redis = GatewayRedis(redis_url, Metrics(CollectorRegistry()).limiter_fallback)
+    async with redis.client as client:
+        await RedisRateLimiter(redis, ProcessRateLimiter()).hit([BURST, MINUTE], "me")
+
+        keys = sorted(await client.keys())
+        ends = [await client.ttl(key) for key in keys]
+
+    assert all(str(key).startswith("gateway:limits:") for key in keys)
+    assert ends == [10, 60]
 
 
 async def test_a_request_is_begun_once_at_a_time(store: IdempotencyStoreProtocol) -> None:

@@ -1,8 +1,10 @@
 """Whose batch it is: BOS knows, and a yes is remembered for a minute.
 
 A stranger learns no more of another's batch than of one that does not exist: the same answer, after
-the same question.
+the same question and the same time, for BOS reads longer of a batch that it knows.
 """
+
+import asyncio
 
 from cachetools import TTLCache
 
@@ -13,6 +15,7 @@ from common_core.pipeline_state import PipelineState
 
 OWNERSHIP_SECONDS = 0.3  # for which a request for a pipeline waits for BOS
 STATUS_SECONDS = 2.0  # for which one for a status does
+REFUSAL_SECONDS = 0.1  # from the question to a refusal, however soon BOS has answered
 REMEMBERED_SECONDS = 60
 MAX_REMEMBERED = 50_000
 
@@ -46,10 +49,12 @@ class BatchAccess:
             UnknownBatchError: it is unknown, or not the caller's.
             OrchestratorUnavailableError: BOS cannot say by then.
         """
+        refusal_at = asyncio.get_running_loop().time() + REFUSAL_SECONDS
         state = await self._states.find_state(batch_id, deadline_seconds=deadline_seconds)
         owner = (principal.user_id, batch_id)
         if state is None or state.user_id != principal.user_id:
             self._owners.pop(owner, None)
+            await asyncio.sleep(refusal_at - asyncio.get_running_loop().time())
             raise UnknownBatchError
         self._owners[owner] = True
         return state

@@ -108,7 +108,7 @@ async def test_bos_is_asked_once_however_many_listen(address: str, web: Web, bat
         await asyncio.sleep(0.4)
         return web.asked[path] == count
 
-    assert await is_left_alone()
+    await eventually(is_left_alone)
 
 
 async def test_a_user_has_five_streams(address: str, web: Web, batch_id: str) -> None:
