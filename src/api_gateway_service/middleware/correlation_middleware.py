@@ -61,7 +61,9 @@ def client_address(scope: Scope) -> str:
     except ValueError:
         return UNKNOWN_ADDRESS
     if isinstance(address, IPv6Address):
-        return str(ip_network((int(address), SITE_PREFIX), strict=False))
+        # A socket of both protocols shows callers of IPv4 as addresses in one network of IPv6.
+        site = ip_network((int(address), SITE_PREFIX), strict=False)
+        return str(address.ipv4_mapped or site)
     return str(address)
 
 

@@ -162,9 +162,10 @@ async def test_a_batch_that_is_given_away_is_heard_of_no_more(
 
 async def test_a_stream_ends_with_its_token(address: str, web: Web, batch_id: str) -> None:
     web.put(batch(batch_id))
+    # A token is taken for 30 s after its end: for half a second more, or one and a half.
+    token = bearer(exp=int(time.time() - LEEWAY_SECONDS + 1.5))
 
-    left = bearer(exp=int(time.time() - LEEWAY_SECONDS + 1.5))  # half a second, or a second more
-    async with listening(address, batch_id, left) as stream:
+    async with listening(address, batch_id, token) as stream:
         await stream.until(1)
         assert not stream.has_ended
         await stream.until_ended(4)

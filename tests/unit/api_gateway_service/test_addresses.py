@@ -50,6 +50,7 @@ async def address_of(peer: str | None, *headers: str) -> str:
         ("fd00::1", ["2001:db8:1:2:3:4:5:6"], "2001:db8:1:2::/64"),  # what one subscriber has
         ("2001:db8:1:2::7", [], "2001:db8:1:2::/64"),
         ("fe80::1%eth0", [], "fe80::/64"),
+        ("::ffff:203.0.113.9", [], "203.0.113.9"),
         (None, ["198.51.100.1"], "unknown"),
     ],
 )
