@@ -24,6 +24,7 @@ from tests.support.bos import Orchestra
 from tests.support.consuming import ControlledDlq
 from tests.support.loops import until
 from tests.support.orchestrating import named
+from tests.support.replaying import MemoryReplayRequests
 
 TOPIC = topic_name(EventName.CLIENT_BATCH_PIPELINE_REQUEST)
 PLACE = (TOPIC, 0)
@@ -38,6 +39,7 @@ class Loop:
             self.broker.create_topic(topic)
         self.one = Orchestra()
         self.dlq = ControlledDlq()
+        self.replays = MemoryReplayRequests()
         self.condition = ConditionRecorder(SystemClock())
         self.sources: list[MemoryRecordSource] = []
         self.policy = LoopPolicy(
@@ -64,7 +66,7 @@ class Loop:
             group_id="group",
             limit=DeadLetterLimit(min_invalid_records=3),
         )
-        return EventConsumer(self.policy, self._connect, handler, self.condition)
+        return EventConsumer(self.policy, self._connect, handler, self.condition, self.replays)
 
     def request(self, name: str) -> None:
         """Have a client ask for a pipeline."""
