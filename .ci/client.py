@@ -6,6 +6,7 @@ own scripts with it, is checked by TypeScript. `--write` puts what was made in i
 it, what stands there must be the same.
 """
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -26,11 +27,15 @@ class ClientError(Exception):
 
 
 def install() -> None:
-    """Install the locked packages, unless that was done since the lock changed."""
-    done = CLIENT / LOCKED
-    if done.exists() and done.stat().st_mtime >= (CLIENT / "package-lock.json").stat().st_mtime:
-        return
-    run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=CLIENT)
+    """Install the locked packages, unless that was done since the lock changed.
+
+    One at a time: npm begins by deleting what there is.
+    """
+    lock, done = CLIENT / "package-lock.json", CLIENT / LOCKED
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
+            run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=CLIENT)
 
 
 def make(directory: Path) -> Mapping[Path, Path]:

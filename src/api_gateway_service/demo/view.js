@@ -12,6 +12,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const MARKS = {
   good: "M5 13l4 4L19 7",
   bad: "M6 6l12 12M18 6L6 18",
+  part: "M12 5v9M12 18.5v.01",
   busy: "M12 3a9 9 0 1 0 9 9",
   still: "M6 12h.01M12 12h.01M18 12h.01",
   skipped: "M5 6l6 6-6 6M13 6l6 6-6 6",

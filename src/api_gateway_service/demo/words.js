@@ -3,7 +3,7 @@
  * service has it, for it may be newer than this page.
  *
  * @import { GatewayError, PhaseState, RequestState } from "./client.js"
- * @typedef {"good" | "bad" | "busy" | "still"} Tone
+ * @typedef {"good" | "bad" | "part" | "busy" | "still"} Tone
  */
 
 /** @type {Record<string, string>} */
@@ -21,7 +21,7 @@ const BATCH_STATUSES = {
   ready: ["Ready", "still"],
   processing: ["Working", "busy"],
   completed_successfully: ["Completed", "good"],
-  completed_with_failures: ["Completed, with failures", "bad"],
+  completed_with_failures: ["Completed, with failures", "part"],
   failed: ["Failed", "bad"],
 };
 
@@ -32,7 +32,7 @@ const PHASE_STATUSES = {
   dispatch_initiated: ["Working", "busy"],
   in_progress: ["Working", "busy"],
   completed_successfully: ["Completed", "good"],
-  completed_with_partial_success: ["Completed in part", "bad"],
+  completed_with_partial_success: ["Completed in part", "part"],
   failed: ["Failed", "bad"],
   skipped_due_to_dependency_failure: ["Not done: what it needs has failed", "bad"],
   skipped_by_user_config: ["Skipped", "still"],
@@ -51,7 +51,7 @@ const REQUEST_STATES = {
   resolving: ["Planning", "busy"],
   running: ["Working", "busy"],
   completed_successfully: ["Completed", "good"],
-  completed_with_failures: ["Completed, with failures", "bad"],
+  completed_with_failures: ["Completed, with failures", "part"],
   failed_critically: ["Failed", "bad"],
   nothing_to_do: ["Nothing to do", "good"],
   rejected: ["Refused", "bad"],

@@ -102,7 +102,7 @@ def test_a_setting_that_nobody_knows_stops_the_start(monkeypatch: pytest.MonkeyP
 
 
 def test_what_is_wrong_between_settings_names_them_itself() -> None:
-    with pytest.raises(SettingsError, match="^API_GATEWAY_[A-Z]"):
+    with pytest.raises(SettingsError, match=r"^API_GATEWAY_[A-Z]"):
         load_settings()
 
 
