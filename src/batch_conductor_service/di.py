@@ -26,7 +26,6 @@ from batch_conductor_service.providers.metric_labels import show_pipelines
 from batch_conductor_service.providers.operating import (
     PostgresAuditProvider,
     RedisAuditProvider,
-    ReplayProvider,
 )
 from batch_conductor_service.providers.stores import (
     MemoryProvider,
@@ -44,7 +43,8 @@ from service_libs.health import HealthMonitor, ProbePolicy
 from service_libs.health_report import AboutService
 from service_libs.http.intake import BodyReader
 from service_libs.http.middleware import RequestGate
-from service_libs.metrics import ServiceMetrics
+from service_libs.kafka.providers import GroupProvider, SendingProvider
+from service_libs.metrics import ConsumingMetrics, ServiceMetrics
 from service_libs.protocols import (
     BackgroundTaskProtocol,
     ClockProtocol,
@@ -65,7 +65,13 @@ def make_providers(settings: Settings) -> Sequence[Provider]:
     """
     common = (SettingsProvider(), InfrastructureProvider(), ServiceProvider(), ApiProvider())
     in_redis = (RedisProvider(), RedisAuditProvider())
-    kafka = (KafkaProvider(), ConsumingProvider(), ListeningProvider(), ReplayProvider())
+    kafka = (
+        KafkaProvider(),
+        SendingProvider(),
+        ConsumingProvider(),
+        ListeningProvider(),
+        GroupProvider(),
+    )
     match settings.uses_memory, settings.environment, settings.postgres_enabled:
         case True, Environment.TESTING, _:
             chosen: tuple[Provider, ...] = (MemoryProvider(), NoKafkaProvider())
@@ -86,7 +92,7 @@ class SettingsProvider(Provider):
     settings = from_context(Settings)
     registry = from_context(CollectorRegistry)
     metrics = from_context(Metrics)
-    service_metrics = alias(Metrics, provides=ServiceMetrics)
+    service_metrics = alias(Metrics, provides=AnyOf[ServiceMetrics, ConsumingMetrics])
 
 
 class InfrastructureProvider(Provider):

@@ -6,10 +6,10 @@ in `service_libs.metrics`.
 
 from prometheus_client import CollectorRegistry
 
-from service_libs.metrics import ServiceMetrics, counter, gauge, histogram
+from service_libs.metrics import ConsumingMetrics, counter, gauge, histogram
 
 
-class Metrics(ServiceMetrics):
+class Metrics(ConsumingMetrics):
     """The metrics, registered in the registry given."""
 
     resolutions = counter(
@@ -67,19 +67,6 @@ class Metrics(ServiceMetrics):
         "Time of a poll from its records to their effect in Redis, per event of the poll.",
     )
 
-    # Of the whole group, whoever owns the partition; markers of transactions count, as they do
-    # for Kafka. NaN while Kafka does not say.
-    consumer_lag = gauge(
-        "bcs_kafka_consumer_lag{topic,partition}",
-        "Records that the partition has and the group has not yet committed; NaN if unknown.",
-    )
-    # High while nothing is consumed, or while what is consumed does not reach Postgres.
-    oldest_unread_record_age = gauge(
-        "bcs_kafka_oldest_unread_record_age_seconds",
-        "Age of the oldest record that the group has not yet committed; NaN if unknown.",
-    )
-    # One state is 1, the others 0.
-    consumer_state = gauge("bcs_consumer_state{state}", "What the consumer is doing.")
     # Above BCS_MAX_STALENESS_SECONDS nothing is pruned.
     freshness_age = gauge(
         "bcs_freshness_age_seconds",

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
-from common_core.records import Partition, RecordPosition
+from common_core.records import RecordPosition
 
 BatchId = NewType("BatchId", str)
 EssayId = NewType("EssayId", str)
@@ -244,15 +244,6 @@ class Watermark:
         """Whether Postgres has the effect of the entry."""
         milliseconds, sequence = entry_id.split("-")
         return (int(milliseconds), int(sequence)) <= self.held_through
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayRequest:
-    """What running consumers are asked: where each partition is to be read from again."""
-
-    request_id: str
-    offsets: Mapping[Partition, int]
-    settled: frozenset[Partition] = frozenset()
 
 
 class IdleBatch(NamedTuple):

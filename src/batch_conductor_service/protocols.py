@@ -15,8 +15,6 @@ from batch_conductor_service.domain.freshness import (
     Freshness,
     GroupPromises,
     PartitionFreshness,
-    PartitionLag,
-    TopicLook,
 )
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import (
@@ -30,13 +28,11 @@ from batch_conductor_service.models import (
     IdleBatch,
     QueueBacklog,
     QueueEntry,
-    ReplayRequest,
     SummaryReading,
     Watermark,
 )
 from common_core.records import Partition
 from service_libs.exceptions import TransientError
-from service_libs.kafka.records import GroupPosition
 
 
 class BatchStateRepositoryProtocol(Protocol):
@@ -163,20 +159,6 @@ class FreshnessProtocol(Protocol):
         ...
 
 
-class BrokerLookProtocol(Protocol):
-    """The broker as it is seen without being a member of the group: whatever becomes of that."""
-
-    async def look_at_topics(self, topics: Sequence[str]) -> TopicLook:
-        """Return which of the topics exist, with their partitions. Creates none."""
-        ...
-
-    async def measure_lag(
-        self, partitions: Collection[Partition]
-    ) -> Mapping[Partition, PartitionLag]:
-        """Return how far the group is behind, for each partition that the broker answers for."""
-        ...
-
-
 class FreshnessBoardProtocol(Protocol):
     """Where the replicas show each other what they promise of their partitions."""
 
@@ -258,46 +240,6 @@ class QueuedUpdatesProtocol(Protocol):
 
     async def find_queued(self, batch_ids: Collection[BatchId]) -> Sequence[BatchUpdate]:
         """Return what waits, or is in a worker's hands, of these batches."""
-        ...
-
-
-class ConsumerGroupProtocol(Protocol):
-    """The consumer group, seen from outside."""
-
-    async def list_partitions(self, topics: Sequence[str]) -> Sequence[Partition]:
-        """Return the partitions of those of the topics that exist."""
-        ...
-
-    async def read_positions(
-        self, partitions: Sequence[Partition]
-    ) -> Mapping[Partition, GroupPosition]:
-        """Return where the group is in each."""
-        ...
-
-    async def find_offsets(
-        self, partitions: Sequence[Partition], since: datetime
-    ) -> Mapping[Partition, int]:
-        """Return the first offset not older than that, for each partition that has one."""
-        ...
-
-    async def move(self, offsets: Mapping[Partition, int]) -> bool:
-        """Commit the offsets; return False, and change nothing, if the group has members."""
-        ...
-
-
-class ReplayRequestsProtocol(Protocol):
-    """Where running consumers find what is asked of them."""
-
-    async def submit(self, offsets: Mapping[Partition, int]) -> str:
-        """Ask; return the request's id. What an earlier request still waits for is kept."""
-        ...
-
-    async def find(self) -> ReplayRequest | None:
-        """Return the request there is."""
-        ...
-
-    async def settle(self, request_id: str, partitions: Sequence[Partition]) -> None:
-        """Say that these partitions of the request need nothing more."""
         ...
 
 

@@ -3,15 +3,16 @@
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 
-from dishka import Provider, Scope, alias, collect, from_context, provide
+from dishka import AnyOf, Provider, Scope, alias, collect, from_context, provide
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_orchestrator_service.config import Settings
-from batch_orchestrator_service.implementations.postgres.engine import create_engine
 from batch_orchestrator_service.implementations.postgres.outbox import PostgresOutbox
+from batch_orchestrator_service.implementations.postgres.replays import PostgresReplayRequests
 from batch_orchestrator_service.implementations.postgres.retention import PostgresOldRecords
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
+from batch_orchestrator_service.implementations.postgres.tables import DATABASE
 from batch_orchestrator_service.kafka_consumer import EventConsumer
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.operating.commands import RunCommands
@@ -22,7 +23,7 @@ from batch_orchestrator_service.protocols import (
     OutboxProtocol,
     RunStoreProtocol,
 )
-from batch_orchestrator_service.providers.consuming import CLIENT_ID, ConsumingProvider
+from batch_orchestrator_service.providers.consuming import ConsumingProvider
 from batch_orchestrator_service.providers.running import RunningProvider
 from batch_orchestrator_service.running.relay import Relay
 from batch_orchestrator_service.running.resolver import Resolver
@@ -30,22 +31,19 @@ from batch_orchestrator_service.running.watch import OverdueWatch
 from batch_orchestrator_service.signals import Signals
 from service_libs.health import HealthMonitor
 from service_libs.health_report import AboutService
-from service_libs.kafka.dead_letter_format import DeadLetterFormat
-from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
-from service_libs.kafka.producer import KafkaProbe, KafkaProducerClient
-from service_libs.metrics import ServiceMetrics
+from service_libs.kafka.broker_watch import BrokerWatch
+from service_libs.kafka.providers import GroupProvider, SendingProvider
+from service_libs.metrics import ConsumingMetrics, ServiceMetrics
 from service_libs.postgres.health import PostgresProbe
 from service_libs.protocols import (
     BackgroundTaskProtocol,
     ClockProtocol,
-    DlqProducerProtocol,
     HealthProbeProtocol,
     ProgressProtocol,
+    ReplayRequestsProtocol,
 )
 from service_libs.supervisor import Supervisor
 from service_libs.timing import SystemClock
-
-LETTERS = DeadLetterFormat(service="batch_orchestrator_service", prefix="bos_dlq-")
 
 
 def make_providers() -> Sequence[Provider]:
@@ -54,7 +52,14 @@ def make_providers() -> Sequence[Provider]:
     Background tasks stop in their order: the consumer first, the relay last, for all others may add
     to what it sends.
     """
-    return SettingsProvider(), InfrastructureProvider(), ConsumingProvider(), RunningProvider()
+    return (
+        SettingsProvider(),
+        InfrastructureProvider(),
+        SendingProvider(),
+        ConsumingProvider(),
+        GroupProvider(),
+        RunningProvider(),
+    )
 
 
 class SettingsProvider(Provider):
@@ -65,7 +70,7 @@ class SettingsProvider(Provider):
     settings = from_context(Settings)
     registry = from_context(CollectorRegistry)
     metrics = from_context(Metrics)
-    service_metrics = alias(Metrics, provides=ServiceMetrics)
+    service_metrics = alias(Metrics, provides=AnyOf[ServiceMetrics, ConsumingMetrics])
 
     @provide
     def about(self, settings: Settings) -> AboutService:
@@ -76,6 +81,7 @@ class SettingsProvider(Provider):
             dependencies=("postgresql", "kafka"),
             tasks=(
                 EventConsumer.name,
+                BrokerWatch.name,
                 Resolver.name,
                 Retention.name,
                 OverdueWatch.name,
@@ -94,11 +100,14 @@ class InfrastructureProvider(Provider):
     progress = collect(ProgressProtocol, provides=Sequence[ProgressProtocol])
     probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
     postgres = provide(PostgresProbe, provides=HealthProbeProtocol)
-    kafka = provide(KafkaProbe, provides=HealthProbeProtocol)
     outbox = provide(PostgresOutbox, provides=OutboxProtocol)
     outbox_progress = provide(OutboxProgress, provides=ProgressProtocol)
     old_records = provide(PostgresOldRecords, provides=OldRecordsProtocol)
     commands = provide(RunCommands)
+    replays = provide(
+        PostgresReplayRequests,
+        provides=AnyOf[ReplayRequestsProtocol, ReplayRequestsProtocol | None],
+    )
 
     @provide
     def signals(self) -> Signals:
@@ -112,26 +121,9 @@ class InfrastructureProvider(Provider):
 
     @provide
     async def engine(self, settings: Settings) -> AsyncIterator[AsyncEngine]:
-        engine = create_engine(settings)
+        engine = DATABASE.engine(settings)
         yield engine
         await engine.dispose()
-
-    @provide
-    async def producer(self, settings: Settings) -> AsyncIterator[KafkaProducerClient]:
-        producer = KafkaProducerClient(
-            settings.kafka_bootstrap_servers,
-            client_id=CLIENT_ID,
-            enable_idempotence=settings.kafka_enable_idempotence,
-            request_timeout_seconds=settings.kafka_request_timeout_seconds,
-        )
-        yield producer
-        await producer.stop()
-
-    @provide
-    def dlq(
-        self, producer: KafkaProducerClient, metrics: Metrics, clock: ClockProtocol
-    ) -> DlqProducerProtocol:
-        return KafkaDlqProducerImpl(producer, LETTERS, metrics, clock)
 
     @provide
     def supervisor(self, tasks: Sequence[BackgroundTaskProtocol], metrics: Metrics) -> Supervisor:

@@ -2,10 +2,10 @@
 
 from prometheus_client import CollectorRegistry
 
-from service_libs.metrics import ServiceMetrics, counter, gauge, histogram
+from service_libs.metrics import ConsumingMetrics, counter, gauge, histogram
 
 
-class Metrics(ServiceMetrics):
+class Metrics(ConsumingMetrics):
     """The metrics, registered in the registry given."""
 
     # decision: as in the audit. `too_many_waiting` means that somebody clicks in vain.
@@ -43,8 +43,6 @@ class Metrics(ServiceMetrics):
     )
     # kind: runs, batches, notes (of the audit, and outcomes that moved nothing).
     deleted = counter("bos_deleted_total{kind}", "What was deleted, for it was old.")
-    # One state is 1, the others 0.
-    consumer_state = gauge("bos_consumer_state{state}", "What the consumer is doing.")
 
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(registry, "bos")

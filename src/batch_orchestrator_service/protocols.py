@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
@@ -23,6 +24,24 @@ class AuditEntry:
     request: Request
     decision: Decision
     run_id: UUID | None
+
+
+class OperatorAction(StrEnum):
+    """What an operator did to a run."""
+
+    CANCELLED = "cancelled"
+    RESENT = "resent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorEntry:
+    """Which operator did what to which run; of a command sent again, of which phase it is."""
+
+    operator: str
+    batch_id: str
+    run: Run
+    action: OperatorAction
+    phase: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +82,7 @@ class BatchTransactionProtocol(Protocol):
         self,
         state: BatchState,
         messages: Sequence[OutgoingMessage] = (),
-        audit: Sequence[AuditEntry] = (),
+        audit: Sequence[AuditEntry | OperatorEntry] = (),
         unused: Sequence[UnusedOutcome] = (),
     ) -> None:
         """Write what differs, what is to be sent, and what is to be remembered: all or nothing.
@@ -73,6 +92,10 @@ class BatchTransactionProtocol(Protocol):
         Raises:
             RequestIdTakenError: a request over another batch has the id of one of these.
         """
+        ...
+
+    async def resend(self, message_id: UUID) -> bool:
+        """Have a message sent again as it was; return whether there is one."""
         ...
 
 
@@ -139,10 +162,6 @@ class OutboxProtocol(Protocol):
 
     def lead(self) -> AbstractAsyncContextManager["OutboxLeaseProtocol | None"]:
         """Try to become the one that sends, until the end of the block; None where another is."""
-        ...
-
-    async def resend(self, message_id: UUID) -> bool:
-        """Have a message sent again as it was; return whether there is one."""
         ...
 
     async def get_backlog(self, now: datetime) -> Backlog:

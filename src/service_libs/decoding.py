@@ -1,13 +1,17 @@
-"""From a record's bytes to the event that its topic promises, or to why there is none.
+"""From a record's bytes to the event that its topic promises, or to why there is none. Pure.
 
-No message repeats a value of the payload: it goes to logs and dead letters.
+Where most of the latest are none, as after a bad deploy, a person has to look: dead-lettering all
+of them would help nobody. No message repeats a value of the payload, for it goes to logs and dead
+letters.
 """
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 from typing import Generic, TypeVar
 
 import orjson
@@ -15,8 +19,10 @@ from pydantic import BaseModel, ValidationError
 
 from common_core.envelope import EventEnvelope
 from common_core.fields import BAD_IDENTIFIER, UNSTORABLE_TEXT
+from common_core.records import RecordPosition
 from common_core.topics import EventName, find_event, topic_name
-from service_libs.exceptions import InvalidMessageError
+from service_libs.exceptions import DeadLetterLimitError, InvalidMessageError
+from service_libs.kafka.policy import DeadLetterLimit
 
 MAX_NAMED_FAULTS = 5
 SCHEMA_VERSION = 1
@@ -81,6 +87,39 @@ def decode(
         sent_at=envelope.event_timestamp,
         data=_validated(model, envelope.data, "data"),
     )
+
+
+class InvalidRecordWindow:
+    """Which of the latest records were invalid, and why; one that is read again counts once."""
+
+    def __init__(self, limit: DeadLetterLimit) -> None:
+        self._limit = limit
+        self._latest: dict[RecordPosition, str | None] = {}
+
+    def check(self, poll: Mapping[RecordPosition, str | None]) -> None:
+        """Judge the records of a poll, before any of them is dead-lettered.
+
+        Args:
+            poll: of each record, for what reason it is invalid, if it is.
+
+        Raises:
+            DeadLetterLimitError: with them, too many of the latest records are invalid.
+        """
+        latest = self._with(poll)
+        invalid = {position: reason for position, reason in latest.items() if reason is not None}
+        is_flood = len(invalid) > self._limit.max_invalid_ratio * len(latest)
+        has_invalid = any(reason is not None for reason in poll.values())
+        if has_invalid and len(invalid) >= self._limit.min_invalid_records and is_flood:
+            raise _limit_error(invalid, among=len(latest))
+
+    def add(self, poll: Mapping[RecordPosition, str | None]) -> None:
+        """Take in the records of a poll that was handled: what is abandoned will be read again."""
+        self._latest = self._with(poll)
+
+    def _with(self, poll: Mapping[RecordPosition, str | None]) -> dict[RecordPosition, str | None]:
+        # The invalid ones last: in a poll that is larger than the window they are what counts.
+        merged = self._latest | dict(sorted(poll.items(), key=lambda one: one[1] is not None))
+        return dict(islice(merged.items(), max(0, len(merged) - self._limit.window), None))
 
 
 def _parse(payload: bytes | None) -> object:
@@ -151,3 +190,28 @@ def _validated(model: type[Model], value: object, part: str) -> Model:
 
 def _invalid(reason: InvalidReason, message: str) -> InvalidMessageError:
     return InvalidMessageError(message, reason=reason.value)
+
+
+def _limit_error(invalid: Mapping[RecordPosition, str], *, among: int) -> DeadLetterLimitError:
+    """Return the error that says how many, of which topics and reasons, and one place."""
+    topics = _counted(position.topic for position in invalid)
+    reasons = _counted(invalid.values())
+    last = list(invalid)[-1]
+    place = f"{last.topic}:{last.partition}:{last.offset}"
+    return DeadLetterLimitError(
+        f"{len(invalid)} of the latest {among} records cannot be applied, so consumption stopped."
+        f" Topics: {topics}. Reasons: {reasons}. One of them: {place}.",
+        {
+            "records": len(invalid),
+            "among": among,
+            "topics": topics,
+            "reasons": reasons,
+            "topic": last.topic,
+            "partition": last.partition,
+            "offset": last.offset,
+        },
+    )
+
+
+def _counted(names: Iterable[str]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in Counter(names).most_common())

@@ -85,3 +85,21 @@ class ServiceMetrics:
             for name, declared in vars(owner).items():
                 if isinstance(declared, Declared):
                     setattr(self, name, declared.register(registry, prefix))
+
+
+class ConsumingMetrics(ServiceMetrics):
+    """And those of a service that consumes."""
+
+    # Of the whole group, whoever owns the partition; markers of transactions count, as they do
+    # for Kafka. NaN while Kafka does not say.
+    consumer_lag = gauge(
+        "_kafka_consumer_lag{topic,partition}",
+        "Records that the partition has and the group has not yet committed; NaN if unknown.",
+    )
+    # High while nothing is consumed, or while what is consumed does not reach Postgres.
+    oldest_unread_record_age = gauge(
+        "_kafka_oldest_unread_record_age_seconds",
+        "Age of the oldest record that the group has not yet committed; NaN if unknown.",
+    )
+    # One state is 1, the others 0.
+    consumer_state = gauge("_consumer_state{state}", "What the consumer is doing.")

@@ -1,12 +1,12 @@
 """The ports that every service has."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from common_core.records import Partition
+from common_core.records import Partition, PartitionLag, TopicLook
 from service_libs.kafka.reading_progress import ReadingProgress
-from service_libs.kafka.records import DeadLetter, Poll
+from service_libs.kafka.records import DeadLetter, GroupPosition, Poll, ReplayRequest
 
 
 class BackgroundTaskProtocol(Protocol):
@@ -144,6 +144,60 @@ class RecordSourceProtocol(Protocol):
 
     async def is_stuck(self) -> bool:
         """Whether there is something to read; for when nothing is read."""
+        ...
+
+
+class BrokerLookProtocol(Protocol):
+    """The broker as it is seen without being a member of the group: whatever becomes of that."""
+
+    async def look_at_topics(self, topics: Sequence[str]) -> TopicLook:
+        """Return which of the topics exist, with their partitions. Creates none."""
+        ...
+
+    async def measure_lag(
+        self, partitions: Collection[Partition]
+    ) -> Mapping[Partition, PartitionLag]:
+        """Return how far the group is behind, for each partition that the broker answers for."""
+        ...
+
+
+class ConsumerGroupProtocol(Protocol):
+    """The consumer group, seen from outside."""
+
+    async def list_partitions(self, topics: Sequence[str]) -> Sequence[Partition]:
+        """Return the partitions of those of the topics that exist."""
+        ...
+
+    async def read_positions(
+        self, partitions: Sequence[Partition]
+    ) -> Mapping[Partition, GroupPosition]:
+        """Return where the group is in each."""
+        ...
+
+    async def find_offsets(
+        self, partitions: Sequence[Partition], since: datetime
+    ) -> Mapping[Partition, int]:
+        """Return the first offset not older than that, for each partition that has one."""
+        ...
+
+    async def move(self, offsets: Mapping[Partition, int]) -> bool:
+        """Commit the offsets; return False, and change nothing, if the group has members."""
+        ...
+
+
+class ReplayRequestsProtocol(Protocol):
+    """Where running consumers find what is asked of them."""
+
+    async def submit(self, offsets: Mapping[Partition, int]) -> str:
+        """Ask; return the request's id. What an earlier request still waits for is kept."""
+        ...
+
+    async def find(self) -> ReplayRequest | None:
+        """Return the request there is."""
+        ...
+
+    async def settle(self, request_id: str, partitions: Sequence[Partition]) -> None:
+        """Say that these partitions of the request need nothing more."""
         ...
 
 

@@ -180,7 +180,9 @@ async def test_a_message_is_kept_once_whatever_is_said_again(
     state = await store.find_state("batch-1")
     assert state is not None
     assert state.runs[0].phases[0].status is PhaseStatus.IN_PROGRESS
-    assert await outbox.resend(message.message_id)
+    async with store.lock("batch-1") as batch:
+        assert await batch.resend(message.message_id)
+        assert not await batch.resend(named("no message"))
     async with outbox.lead() as lease:
         assert lease is not None
         [again] = await lease.read(10, after=0)

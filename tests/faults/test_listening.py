@@ -5,7 +5,6 @@ Transactions, rights, and members of a group are as they are there only.
 
 import asyncio
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,6 @@ from common_core.topics import EventName, consumed_topics, topic_name
 from local_stack.ports import find_free_port
 from tests.support.builders import RecordedEvent, registered, spellchecked
 from tests.support.consuming import ControlledRepository
-from tests.support.faults.kafka_jars import fetch_jars
 from tests.support.faults.kraft import KraftBroker
 from tests.support.kafka import create_consumed_topics, create_topics, produce, unique, until
 from tests.support.listening import Replica
@@ -221,21 +219,21 @@ class TestHealth:
 
     async def test_no_right_to_join(self, cluster: Cluster, broker: KraftBroker) -> None:
         await create_consumed_topics(cluster.servers)
-        await _allow_only(broker, "Describe", "--group", cluster.group_id)
+        await broker.allow_only("Describe", "--group", cluster.group_id)
         replica = cluster.replica()
         async with replica.listening():
             await replica.until_caused(cluster.group_id, "No right to join")
 
     async def test_no_right_to_read_a_topic(self, cluster: Cluster, broker: KraftBroker) -> None:
         await create_consumed_topics(cluster.servers)
-        await _allow_only(broker, "Describe", "--topic", SPELLCHECK)
+        await broker.allow_only("Describe", "--topic", SPELLCHECK)
         replica = cluster.replica()
         async with replica.listening():
             await replica.until_caused(SPELLCHECK, "No right to read")
 
     async def test_no_right_to_see_a_topic(self, cluster: Cluster, broker: KraftBroker) -> None:
         await create_consumed_topics(cluster.servers)
-        await _allow_only(broker, "DescribeConfigs", "--topic", SPELLCHECK)
+        await broker.allow_only("DescribeConfigs", "--topic", SPELLCHECK)
         replica = cluster.replica()
         async with replica.listening():
             await replica.until_caused(SPELLCHECK, "No right to see")
@@ -333,13 +331,3 @@ async def _empty(servers: str) -> None:
         await admin.delete_records({tp: RecordsToDelete(before_offset=-1) for tp in partitions})
     finally:
         await admin.close()
-
-
-async def _allow_only(broker: KraftBroker, operation: str, kind: str, name: str) -> None:
-    """Leave everybody this one right to the group or topic."""
-    command = [
-        *("java", "-cp", f"{fetch_jars()}/*", "kafka.admin.AclCommand"),
-        *("--bootstrap-server", broker.bootstrap_servers, "--add"),
-        *("--allow-principal", "User:*", "--operation", operation, kind, name),
-    ]
-    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)

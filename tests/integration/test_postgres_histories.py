@@ -15,7 +15,7 @@ from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.postgres.engine import create_engine
+from batch_conductor_service.implementations.postgres.tables import DATABASE
 from batch_conductor_service.models import (
     BatchId,
     BatchUpdate,
@@ -107,6 +107,6 @@ def test_any_history_ends_in_the_state_of_the_model(migrated_database_url: str) 
         runner.run(compare(engine, renamed))
 
     with asyncio.Runner() as runner:
-        engine = create_engine(Settings(database_url=SecretStr(migrated_database_url)))
+        engine = DATABASE.engine(Settings(database_url=SecretStr(migrated_database_url)))
         check()
         runner.run(engine.dispose())

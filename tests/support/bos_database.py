@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from alembic import command
 from batch_orchestrator_service.config import Settings
-from batch_orchestrator_service.implementations.postgres.engine import create_engine
+from batch_orchestrator_service.implementations.postgres.tables import DATABASE
 from tests.support.database import ROOT
 
 
@@ -31,7 +31,7 @@ async def bos_database_url(database_url: str) -> str:
 @pytest.fixture
 async def bos_engine(bos_database_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine for it, as the service makes it."""
-    engine = create_engine(Settings(database_url=SecretStr(bos_database_url)))
+    engine = DATABASE.engine(Settings(database_url=SecretStr(bos_database_url)))
     try:
         yield engine
     finally:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from alembic import command
 from batch_conductor_service.config import Settings
-from batch_conductor_service.implementations.postgres.engine import create_engine
+from batch_conductor_service.implementations.postgres.tables import DATABASE
 from tests.support.servers import execute
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ async def open_engine(
 ) -> AsyncIterator[AsyncEngine]:
     """Give an engine as the service makes it."""
     settings = Settings(database_url=SecretStr(url), database_timeout_seconds=timeout_seconds)
-    engine = create_engine(settings)
+    engine = DATABASE.engine(settings)
     try:
         yield engine
     finally:

@@ -7,25 +7,26 @@ from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
-from batch_conductor_service.consuming.broker_watch import BrokerWatch, WatchPolicy
 from batch_conductor_service.consuming.group_freshness import FreshnessExchange, GroupFreshness
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
-from batch_conductor_service.implementations.kafka.broker_look import KafkaBrokerLook
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.operating.progress import (
     ConsumerProgress,
     FreshnessProgress,
-    TopicProgress,
 )
 from batch_conductor_service.protocols import FreshnessBoardProtocol
 from batch_conductor_service.resolving.pipeline_resolution import (
     DefaultPipelineResolutionService,
     DefaultPipelineRules,
 )
+from common_core.topics import consumed_topics
 from service_libs.exceptions import HaltError
 from service_libs.health import HealthMonitor
+from service_libs.kafka.broker_look import KafkaBrokerLook
+from service_libs.kafka.broker_watch import BrokerWatch, WatchPolicy
 from service_libs.kafka.policy import DeadLetterLimit
+from service_libs.kafka.progress import TopicProgress
 from service_libs.memory.broker import MemoryBroker
 from service_libs.protocols import BackgroundTaskProtocol
 from service_libs.supervisor import Supervisor
@@ -80,8 +81,13 @@ class Replica:
             self.look,
             metrics,
             clock,
+            WatchPolicy(
+                topics=consumed_topics(),
+                look_seconds=0.2 * pace,
+                measure_seconds=0.5 * pace,
+                forget_seconds=4,
+            ),
             self.freshness.note_look,
-            WatchPolicy(look_seconds=0.2 * pace, measure_seconds=0.5 * pace, forget_seconds=4),
         )
         self.exchange = FreshnessExchange(
             self.consumer.promises,

@@ -20,11 +20,10 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.consuming.policy import ConsumerPolicy
-from batch_conductor_service.domain.freshness import PartitionLag, TopicLook
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import PersistenceQueueProtocol
-from common_core.records import Partition
+from common_core.records import Partition, PartitionLag, TopicLook
 from common_core.topics import EventName, consumed_topics, topic_name
 from service_libs.kafka.policy import SourcePolicy
 from service_libs.memory.broker import MemoryBroker

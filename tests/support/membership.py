@@ -14,13 +14,17 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
     PersistenceQueueProtocol,
-    ReplayRequestsProtocol,
 )
-from batch_conductor_service.providers.metric_labels import show_consumer_state
 from common_core.topics import consumed_topics
 from service_libs.kafka.condition import ConditionRecorder
+from service_libs.kafka.providers import show_consumer_state
 from service_libs.kafka.record_source import KafkaRecordSource
-from service_libs.protocols import ClockProtocol, Connect, DlqProducerProtocol
+from service_libs.protocols import (
+    ClockProtocol,
+    Connect,
+    DlqProducerProtocol,
+    ReplayRequestsProtocol,
+)
 from service_libs.timing import SystemClock
 from tests.support.consuming import ControlledDlq, ControlledRepository
 from tests.support.kafka import unique

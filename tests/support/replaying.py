@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from batch_conductor_service.models import ReplayRequest
 from common_core.records import Partition
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.kafka.records import ReplayRequest
 
 
 class MemoryReplayRequests:

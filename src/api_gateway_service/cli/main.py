@@ -7,20 +7,10 @@ import click
 
 from api_gateway_service.config import load_settings
 from service_libs import event_loop
-from service_libs.exceptions import ServiceError
+from service_libs.cli.group import ServiceGroup
 
 
-class GatewayGroup(click.Group):
-    """Reports an error of ours on standard error, without a traceback, and exits with 1."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except ServiceError as exc:
-            raise click.ClickException(str(exc)) from exc
-
-
-@click.group(cls=GatewayGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=ServiceGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="batch-conductor-service", message="%(version)s")
 def main() -> None:
     """Let people ask for pipelines over batches of essays, and see what becomes of them.

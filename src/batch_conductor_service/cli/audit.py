@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batch_conductor_service.cli.operating import (
+from batch_conductor_service.config import Settings, load_settings
+from batch_conductor_service.domain.drift import BatchComparison
+from batch_conductor_service.models import BatchId
+from batch_conductor_service.operating.auditing import AuditedPage, Auditor, Repairer
+from common_core.fields import is_identifier
+from service_libs.cli.operating import (
     COULD_NOT_TELL,
     NOTHING_DIFFERS,
     SOMETHING_DIFFERS,
@@ -14,11 +19,6 @@ from batch_conductor_service.cli.operating import (
     Output,
     carry_out,
 )
-from batch_conductor_service.config import Settings, load_settings
-from batch_conductor_service.domain.drift import BatchComparison
-from batch_conductor_service.models import BatchId
-from batch_conductor_service.operating.auditing import AuditedPage, Auditor, Repairer
-from common_core.fields import is_identifier
 
 if TYPE_CHECKING:
     from dishka import AsyncContainer
@@ -81,7 +81,9 @@ def audit(batches: Sequence[BatchId], *, is_json: bool, repair: bool) -> None:
             return SOMETHING_DIFFERS
         return COULD_NOT_TELL if batches and report.sums.unknown else NOTHING_DIFFERS
 
-    carry_out(settings, work)
+    from batch_conductor_service.startup_setup import build_container
+
+    carry_out(lambda: build_container(settings), work)
 
 
 def _require_stores(settings: Settings, *, postgres: bool) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from batch_conductor_service.cli.operating import Output
 from batch_conductor_service.config import load_settings
+from service_libs.cli.operating import Output
 
 
 @click.group()

@@ -12,12 +12,12 @@ import structlog
 from batch_conductor_service.consuming.durability import DurabilityTracker, QueueReplacedError
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.protocols import ReplayRequestsProtocol
 from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError, TransientError
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
 from service_libs.kafka.records import PartitionsLostError
-from service_libs.protocols import RecordSourceProtocol
+from service_libs.kafka.rewinding import Rewinder
+from service_libs.protocols import RecordSourceProtocol, ReplayRequestsProtocol
 
 CHECK_SECONDS = 2  # longest look for deleted records: the consumer does nothing else meanwhile
 RETRY_SECONDS = 30  # after a look that the broker did not answer
@@ -40,7 +40,7 @@ class Checkpoints:
         self._tracker = tracker
         self._condition = condition
         self._retention = RetentionWatch(metrics)
-        self._rewinder = Rewinder(requests, tracker) if requests else None
+        self._rewinder = Rewinder(requests, tracker.in_flight.forget) if requests else None
 
     async def take(self, source: RecordSourceProtocol) -> None:
         """Commit what is held, and pause or resume."""
@@ -167,57 +167,3 @@ class RetentionWatch:
             records=len(offsets),
         )
         self._metrics.records_deleted.labels(topic, number).inc(len(offsets))
-
-
-class Rewinder:
-    """Carries a request to read again out, once for each partition that this consumer owns.
-
-    The earlier offset is committed before anything is read again, so a crash goes on from there; it
-    is never later than the committed one, so nothing can be skipped. Only then is the request
-    settled: whoever owns the partition next carries out what this consumer could not.
-    """
-
-    def __init__(self, requests: ReplayRequestsProtocol, tracker: DurabilityTracker) -> None:
-        self._requests = requests
-        self._tracker = tracker
-        self._rewound: tuple[str, set[Partition]] = ("", set())
-
-    async def answer(self, source: RecordSourceProtocol) -> None:
-        """Look for a request, and carry it out.
-
-        Raises:
-            PartitionsLostError: a rebalance came in between; the next owner carries it out.
-            TransientError: the request or the broker cannot be asked.
-        """
-        request = await self._requests.find()
-        if request is None:
-            return
-        if self._rewound[0] != request.request_id:
-            self._rewound = (request.request_id, set())
-        mine = {p: offset for p, offset in request.offsets.items() if source.is_assigned(p)}
-        for partition in mine.keys() - self._rewound[1]:
-            await self._rewind(source, partition, mine[partition])
-            self._rewound[1].add(partition)
-        if mine:
-            await self._requests.settle(request.request_id, list(mine))
-
-    async def _rewind(
-        self, source: RecordSourceProtocol, partition: Partition, offset: int
-    ) -> None:
-        committed = await source.get_committed(partition)
-        if committed is None:  # then all of it is read again anyway, whenever one starts
-            return
-        # Also where nothing is to be moved: an earlier try may have committed without
-        # an acknowledgement.
-        point = {partition: min(offset, committed)}
-        await source.commit(point)
-        # What is in flight stays queued for Postgres, but will be read, and so noted, once more.
-        self._tracker.in_flight.forget(point)
-        source.rewind(point)
-        logger.info(
-            "partition_rewound",
-            topic=partition[0],
-            partition=partition[1],
-            offset=offset,
-            committed=committed,
-        )

@@ -19,13 +19,12 @@ from batch_conductor_service.domain.freshness import (
     Freshness,
     GroupPromises,
     PartitionFreshness,
-    TopicLook,
     find_behind,
     is_believable,
     join_freshness,
 )
 from batch_conductor_service.protocols import FreshnessBoardProtocol
-from common_core.records import Partition
+from common_core.records import Partition, TopicLook
 from service_libs.exceptions import TransientError
 from service_libs.protocols import ClockProtocol
 from service_libs.timing import until_set

@@ -23,10 +23,9 @@ from batch_conductor_service.models import BatchUpdate
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
 from common_core.records import RecordPosition
 from common_core.topics import find_event
-from service_libs.decoding import decode
+from service_libs.decoding import InvalidRecordWindow, decode
 from service_libs.exceptions import InvalidMessageError, RefusedUpdateError, ServiceError
 from service_libs.failpoints import failpoint
-from service_libs.kafka.bad_records import InvalidRecordWindow
 from service_libs.kafka.records import Record, reason_of, to_dead_letter
 from service_libs.protocols import ClockProtocol, DlqProducerProtocol
 

@@ -5,10 +5,10 @@ least of all that it depends on, and whatever is not known makes it unknown.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from common_core.records import Partition
+from common_core.records import Partition, TopicLook
 
 # Two machines' clocks are never quite the same. What is said to be later than this is not believed.
 CLOCK_TOLERANCE = timedelta(seconds=1)
@@ -36,34 +36,6 @@ class GroupPromises:
 
     partitions: Mapping[Partition, PartitionFreshness]
     server_run: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicLook:
-    """What the broker's metadata said of the topics that are consumed, when asked at that time.
-
-    Attributes:
-        missing: topics that do not exist, and so held nothing.
-        refused: topics of which the broker does not name the partitions, with the reason.
-    """
-
-    asked_at: datetime
-    partitions: frozenset[Partition]
-    missing: frozenset[str] = frozenset()
-    refused: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionLag:
-    """How far the group is behind in a partition.
-
-    Attributes:
-        records: from the committed offset to the end; markers of transactions count.
-        oldest_at: the time of the first record among them; None where it is not known.
-    """
-
-    records: int
-    oldest_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,8 @@
-"""Whether what runs also gets on: the consumer, its topics, its freshness, the way to Postgres."""
+"""Whether what runs also gets on: the consumer, its freshness, the way to Postgres."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from batch_conductor_service.consuming.broker_watch import BrokerWatch
 from batch_conductor_service.consuming.group_freshness import GroupFreshness
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.models import QueueBacklog
@@ -41,28 +40,6 @@ class ConsumerProgress(progress.ConsumerProgress):
         if is_idle and is_stale and condition.age_seconds > self._grace_seconds:
             return ["No partitions are assigned to this replica, and nobody reads all of them."]
         return []
-
-
-class TopicProgress:
-    """The service is deaf to a topic that does not exist, or that it may not see."""
-
-    name = "topics"
-
-    def __init__(
-        self, watch: BrokerWatch, *, grace_seconds: float = CONSUMER_GRACE_SECONDS
-    ) -> None:
-        self._watch = watch
-        self._grace_seconds = grace_seconds
-
-    async def refresh(self) -> None:
-        """The watch looks by itself."""
-
-    @property
-    def causes(self) -> Sequence[str]:
-        return self._watch.name_absent(self._grace_seconds)
-
-    def describe(self) -> Mapping[str, str | float | None]:
-        return {"absent": ", ".join(self._watch.name_absent_topics()) or None}
 
 
 class FreshnessProgress:

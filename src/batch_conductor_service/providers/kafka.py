@@ -1,12 +1,8 @@
 """Events in; dead letters and skip events out; and whether the service listens."""
 
-from collections.abc import AsyncIterator
-from functools import partial
-
 from dishka import AnyOf, Provider, Scope, provide
 
 from batch_conductor_service.config import Settings
-from batch_conductor_service.consuming.broker_watch import BrokerWatch
 from batch_conductor_service.consuming.checkpoints import Checkpoints
 from batch_conductor_service.consuming.durability import DurabilityTracker
 from batch_conductor_service.consuming.group_freshness import (
@@ -17,7 +13,6 @@ from batch_conductor_service.consuming.group_freshness import (
 from batch_conductor_service.consuming.handling import PollHandler
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.implementations.kafka.broker_look import KafkaBrokerLook
 from batch_conductor_service.implementations.kafka.skip_events import KafkaSkipEventPublisher
 from batch_conductor_service.implementations.memory.stand_ins import (
     NoOpDlqProducerImpl,
@@ -28,7 +23,6 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.operating.progress import (
     ConsumerProgress,
     FreshnessProgress,
-    TopicProgress,
 )
 from batch_conductor_service.protocols import (
     BatchStateRepositoryProtocol,
@@ -36,21 +30,17 @@ from batch_conductor_service.protocols import (
     FreshnessProtocol,
     SkipEventPublisherProtocol,
 )
-from batch_conductor_service.providers.metric_labels import show_consumer_state
 from common_core.topics import consumed_topics
-from service_libs.kafka.condition import ConditionRecorder
 from service_libs.kafka.dead_letter_format import DeadLetterFormat
-from service_libs.kafka.dlq_producer import KafkaDlqProducerImpl
-from service_libs.kafka.held_letters import HeldDeadLetters, OnceOnlyDlqProducer
+from service_libs.kafka.held_letters import OnceOnlyDlqProducer
 from service_libs.kafka.policy import DeadLetterLimit
-from service_libs.kafka.producer import KafkaProbe, KafkaProducerClient
+from service_libs.kafka.providers import KafkaAccess, NoteLook
 from service_libs.kafka.record_source import KafkaRecordSource
 from service_libs.protocols import (
     BackgroundTaskProtocol,
     ClockProtocol,
     Connect,
     DlqProducerProtocol,
-    HealthProbeProtocol,
     ProgressProtocol,
 )
 
@@ -62,34 +52,27 @@ DRAIN_SHARE = 0.15
 LEAVE_SHARE = 0.05
 
 REBALANCE_FACTOR = 3  # how much longer than its session the group waits for a member
-WATCH_TIMEOUT_SECONDS = 3  # for one question to the broker about what freshness follows from
 DLQ_WINDOW_FACTOR = 5  # how many times more records are looked at than may be invalid
 
 
 class KafkaProvider(Provider):
-    """Dead letters and skip events out, and whether Kafka answers."""
+    """Where Kafka is, and skip events out."""
 
     scope = Scope.APP
 
     skips = provide(KafkaSkipEventPublisher, provides=SkipEventPublisherProtocol)
-    probe = provide(KafkaProbe, provides=HealthProbeProtocol)
 
     @provide
-    async def producer(self, settings: Settings) -> AsyncIterator[KafkaProducerClient]:
-        producer = KafkaProducerClient(
-            settings.kafka_bootstrap_servers,
+    def access(self, settings: Settings) -> KafkaAccess:
+        return KafkaAccess(
+            bootstrap_servers=settings.kafka_bootstrap_servers,
             client_id=CLIENT_ID,
+            group_id=settings.kafka_consumer_group_id,
+            topics=consumed_topics(),
+            letters=LETTERS,
             enable_idempotence=settings.kafka_enable_idempotence,
             request_timeout_seconds=settings.kafka_request_timeout_seconds,
         )
-        yield producer
-        await producer.stop()
-
-    @provide
-    def dlq(
-        self, producer: KafkaProducerClient, metrics: Metrics, clock: ClockProtocol
-    ) -> DlqProducerProtocol:
-        return KafkaDlqProducerImpl(producer, LETTERS, metrics, clock)
 
 
 class ConsumingProvider(Provider):
@@ -108,22 +91,6 @@ class ConsumingProvider(Provider):
     @provide
     def connect(self, policy: ConsumerPolicy, clock: ClockProtocol) -> Connect:
         return lambda on_revoked: KafkaRecordSource(policy, consumed_topics(), on_revoked, clock)
-
-    @provide
-    def condition(self, clock: ClockProtocol, metrics: Metrics) -> ConditionRecorder:
-        return ConditionRecorder(clock, partial(show_consumer_state, metrics))
-
-    @provide
-    def once_only(
-        self, settings: Settings, dlq: DlqProducerProtocol, metrics: Metrics
-    ) -> OnceOnlyDlqProducer:
-        held = HeldDeadLetters(
-            settings.kafka_bootstrap_servers,
-            settings.kafka_consumer_group_id,
-            LETTERS,
-            request_timeout_seconds=settings.kafka_request_timeout_seconds,
-        )
-        return OnceOnlyDlqProducer(dlq, held, metrics)
 
     @provide
     def handler(
@@ -148,10 +115,6 @@ class ListeningProvider(Provider):
         return ConsumerProgress(consumer, freshness)
 
     @provide
-    def topic_progress(self, watch: BrokerWatch) -> ProgressProtocol:
-        return TopicProgress(watch)
-
-    @provide
     def freshness_progress(self, freshness: GroupFreshness) -> ProgressProtocol:
         return FreshnessProgress(freshness)
 
@@ -170,27 +133,8 @@ class ListeningProvider(Provider):
         return FreshnessExchange(consumer.promises, board, freshness, metrics.freshness_age.set)
 
     @provide
-    async def broker_look(
-        self, settings: Settings, clock: ClockProtocol
-    ) -> AsyncIterator[KafkaBrokerLook]:
-        look = KafkaBrokerLook(
-            settings.kafka_bootstrap_servers,
-            settings.kafka_consumer_group_id,
-            clock,
-            timeout_seconds=min(WATCH_TIMEOUT_SECONDS, settings.kafka_request_timeout_seconds),
-        )
-        yield look
-        await look.close()
-
-    @provide(provides=AnyOf[BrokerWatch, BackgroundTaskProtocol])
-    def watch(
-        self,
-        look: KafkaBrokerLook,
-        metrics: Metrics,
-        clock: ClockProtocol,
-        freshness: GroupFreshness,
-    ) -> BrokerWatch:
-        return BrokerWatch(look, metrics, clock, freshness.note_look)
+    def note_look(self, freshness: GroupFreshness) -> NoteLook:
+        return freshness.note_look
 
 
 class NoKafkaProvider(Provider):

@@ -30,7 +30,6 @@ from service_libs.exceptions import (
     ServiceError,
     StoreUnavailableError,
 )
-from service_libs.kafka.condition import ConsumerState
 
 VERSION = version("batch-conductor-service")
 UNKNOWN = "unknown"  # a pipeline that the file does not have, an event of no topic of ours
@@ -79,12 +78,6 @@ def show_closed_sets(metrics: Metrics) -> None:
     _show(metrics.redis_transactions, TRANSACTION_OUTCOMES)
     _show(metrics.redis_transaction_retries, TRANSACTION_OUTCOMES)
     _show(metrics.postgres_persistence, PERSISTENCE_OUTCOMES)
-
-
-def show_consumer_state(metrics: Metrics, current: ConsumerState) -> None:
-    """Show what the consumer is doing: one state is 1, the others 0."""
-    for state in ConsumerState:
-        metrics.consumer_state.labels(state=state.value).set(state is current)
 
 
 def show_pipelines(metrics: Metrics, catalog: PipelineCatalog) -> None:

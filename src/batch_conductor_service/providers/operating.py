@@ -1,4 +1,4 @@
-"""What looks after state: the audit, the repair, the regular sample, and the replay."""
+"""What looks after state: the audit, the repair, the regular sample."""
 
 from collections import deque
 from collections.abc import AsyncIterator
@@ -11,9 +11,9 @@ from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.postgres.engine import create_engine
 from batch_conductor_service.implementations.postgres.inspection import PostgresBatchRecords
 from batch_conductor_service.implementations.postgres.retention import PostgresIdleBatches
+from batch_conductor_service.implementations.postgres.tables import DATABASE
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.inspection import RedisBatchCache
 from batch_conductor_service.implementations.redis.queue import RedisPersistenceQueue
@@ -27,21 +27,17 @@ from batch_conductor_service.operating.drift_sampling import (
     OpenAuditor,
     SamplingPolicy,
 )
-from batch_conductor_service.operating.replaying import Replayer
 from batch_conductor_service.operating.retention import Retention, RetentionPolicy
 from batch_conductor_service.protocols import (
     BatchCacheProtocol,
     BatchRecordsProtocol,
     BatchStateRepositoryProtocol,
-    ConsumerGroupProtocol,
     IdleBatchesProtocol,
     PassingBatchesProtocol,
     QueuedUpdatesProtocol,
-    ReplayRequestsProtocol,
 )
 from batch_conductor_service.providers.stores import RedisAddress
-from service_libs.kafka.group import KafkaConsumerGroup
-from service_libs.protocols import BackgroundTaskProtocol
+from service_libs.protocols import BackgroundTaskProtocol, ReplayRequestsProtocol
 from service_libs.redis.connections import RedisPolicy
 from service_libs.redis.transactions import RedisClient
 
@@ -109,7 +105,7 @@ class PostgresAuditProvider(Provider):
                 worker_name="auditor",
                 takeover_seconds=settings.persistence_takeover_seconds,
             )
-            engine = create_engine(settings)
+            engine = DATABASE.engine(settings)
             store = PostgresBatchStateRepository(engine, dependencies)
             try:
                 records = PostgresBatchRecords(engine, store)
@@ -121,19 +117,3 @@ class PostgresAuditProvider(Provider):
                 await client.close()
 
         return opened
-
-
-class ReplayProvider(Provider):
-    """Moving the consumer group back."""
-
-    scope = Scope.APP
-
-    replayer = provide(Replayer)
-
-    @provide
-    def group(self, settings: Settings) -> ConsumerGroupProtocol:
-        return KafkaConsumerGroup(
-            settings.kafka_bootstrap_servers,
-            settings.kafka_consumer_group_id,
-            request_timeout_seconds=settings.kafka_request_timeout_seconds,
-        )

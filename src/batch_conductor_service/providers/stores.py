@@ -20,7 +20,7 @@ from batch_conductor_service.implementations.memory.stand_ins import MemoryFresh
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
-from batch_conductor_service.implementations.postgres.engine import create_engine, database_address
+from batch_conductor_service.implementations.postgres.tables import DATABASE
 from batch_conductor_service.implementations.redis import keys, rights
 from batch_conductor_service.implementations.redis.batch_state import (
     RedisCachedBatchStateRepositoryImpl,
@@ -45,7 +45,6 @@ from batch_conductor_service.protocols import (
     PersistenceQueueProtocol,
     PersistenceStoreProtocol,
     QueuedUpdatesProtocol,
-    ReplayRequestsProtocol,
     UnarchivedBatchesProtocol,
 )
 from service_libs.breakers import CircuitBreakers
@@ -55,6 +54,7 @@ from service_libs.protocols import (
     ClockProtocol,
     HealthProbeProtocol,
     ProgressProtocol,
+    ReplayRequestsProtocol,
 )
 from service_libs.redis.address import read_url
 from service_libs.redis.connections import RedisPolicy
@@ -156,8 +156,8 @@ class PostgresProvider(Provider):
 
     @provide
     async def engine(self, settings: Settings) -> AsyncIterator[AsyncEngine]:
-        engine = create_engine(settings)
-        log_passed_over("BCS_DATABASE_URL", database_address(settings).passed_over)
+        engine = DATABASE.engine(settings)
+        log_passed_over("BCS_DATABASE_URL", DATABASE.address(settings).passed_over)
         yield engine
         await engine.dispose()
 

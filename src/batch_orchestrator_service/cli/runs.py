@@ -1,33 +1,53 @@
 """`bos runs`, `bos show`, `bos resend` and `bos cancel`."""
 
-import asyncio
 import json
-import sys
+import os
+import pwd
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID
 
 import click
 
 from batch_orchestrator_service.config import load_settings
-from service_libs.exceptions import ServiceError
+from common_core.printable import is_printable
+from service_libs.cli.operating import carry_out
 
 if TYPE_CHECKING:
     from dishka import AsyncContainer
 
     from common_core.pipeline_state import RunState
 
-DONE, NOT_DONE, COULD_NOT_TELL = 0, 1, 2  # exit codes
+DONE, NOT_DONE = 0, 1  # exit codes
 MAX_RUNS = 1000
 
 as_json = click.option("--json", "is_json", is_flag=True, help="One JSON object a line.")
 run_argument = click.argument("run_id", metavar="RUN", type=click.UUID)
+MAX_NAME = 255  # characters
 
 
-class CouldNotTell(click.ClickException):
-    """The command could not do its work."""
+def operator_name(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str:
+    """Return who the audit says has done it; for an option's `callback`.
 
-    exit_code = COULD_NOT_TELL
+    Unless a name is given it is that of the process's user, whatever the environment says.
+    """
+    if name is None:
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # in a container, often
+            return f"uid {os.getuid()}"
+    if not name.strip() or len(name) > MAX_NAME or not is_printable(name):
+        raise click.BadParameter(f"a name has 1 to {MAX_NAME} printable characters.")
+    return name
+
+
+as_operator = click.option(
+    "--as",
+    "operator",
+    metavar="NAME",
+    callback=operator_name,
+    help="Who does it, for the audit; the user of this process by default.",
+)
 
 
 @click.command()
@@ -83,8 +103,9 @@ def show(run_id: UUID, *, is_json: bool) -> None:
 @click.command()
 @run_argument
 @click.argument("phase", metavar="PHASE")
+@as_operator
 @as_json
-def resend(run_id: UUID, phase: str, *, is_json: bool) -> None:
+def resend(run_id: UUID, phase: str, operator: str, *, is_json: bool) -> None:
     """Have the command of a phase sent again, as it was.
 
     Only of a phase whose outcome is awaited. Exits with 1 where it is not.
@@ -93,7 +114,7 @@ def resend(run_id: UUID, phase: str, *, is_json: bool) -> None:
     async def work(container: "AsyncContainer") -> None:
         from batch_orchestrator_service.operating.commands import RunCommands
 
-        await (await container.get(RunCommands)).resend(run_id, phase)
+        await (await container.get(RunCommands)).resend(run_id, phase, operator)
         done = {"run_id": str(run_id), "phase": phase, "resent": True}
         click.echo(json.dumps(done) if is_json else f"The command of {phase} will be sent again.")
 
@@ -102,8 +123,9 @@ def resend(run_id: UUID, phase: str, *, is_json: bool) -> None:
 
 @click.command()
 @run_argument
+@as_operator
 @as_json
-def cancel(run_id: UUID, *, is_json: bool) -> None:
+def cancel(run_id: UUID, operator: str, *, is_json: bool) -> None:
     """End a run: its outcome is reported as failed, and the next of its batch begins.
 
     Exits with 1 where it has ended by itself.
@@ -112,43 +134,32 @@ def cancel(run_id: UUID, *, is_json: bool) -> None:
     async def work(container: "AsyncContainer") -> None:
         from batch_orchestrator_service.operating.commands import RunCommands
 
-        await (await container.get(RunCommands)).cancel(run_id)
+        await (await container.get(RunCommands)).cancel(run_id, operator)
         done = {"run_id": str(run_id), "cancelled": True}
         click.echo(json.dumps(done) if is_json else f"Run {run_id} is cancelled.")
 
     _do(work)
 
 
-def _do(work: "Callable[[AsyncContainer], Awaitable[None]]") -> None:
-    """Do the work with the service's container; exit with what became of it.
-
-    Logs go to standard error, and only errors: standard output is the answer's.
-    """
+def _do(work: "Callable[[AsyncContainer], Awaitable[None]]") -> NoReturn:
+    """Do the work with the service's container; exit with what became of it."""
     from batch_orchestrator_service.exceptions import (
         NothingToResendError,
         RunHasEndedError,
         UnknownRunError,
     )
     from batch_orchestrator_service.startup_setup import build_container
-    from service_libs.logging import configure_logging
 
-    configure_logging("ERROR", sys.stderr)
-    settings = load_settings()
-
-    async def run() -> int:
-        container = build_container(settings)
+    async def attempt(container: "AsyncContainer") -> int:
         try:
             await work(container)
         except (NothingToResendError, RunHasEndedError, UnknownRunError) as exc:
             click.echo(f"Error: {exc}", err=True)
             return NOT_DONE
-        except ServiceError as exc:
-            raise CouldNotTell(str(exc)) from exc
-        finally:
-            await container.close()
         return DONE
 
-    sys.exit(asyncio.run(run()))
+    settings = load_settings()
+    carry_out(lambda: build_container(settings), attempt)
 
 
 def _print_run(batch_id: str, run: "RunState") -> None:

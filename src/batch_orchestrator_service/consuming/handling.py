@@ -22,9 +22,9 @@ from common_core.flow import (
     ClientBatchPipelineRequestV1,
 )
 from common_core.records import RecordPosition
+from service_libs.decoding import InvalidRecordWindow
 from service_libs.exceptions import InvalidMessageError, RefusedUpdateError, ServiceError
 from service_libs.failpoints import failpoint
-from service_libs.kafka.bad_records import InvalidRecordWindow
 from service_libs.kafka.policy import DeadLetterLimit
 from service_libs.kafka.records import Record, reason_of, to_dead_letter
 from service_libs.protocols import DlqProducerProtocol

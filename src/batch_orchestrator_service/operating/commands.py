@@ -6,27 +6,24 @@ import structlog
 
 from batch_orchestrator_service.domain import identity
 from batch_orchestrator_service.domain.advancing import cancel
-from batch_orchestrator_service.domain.models import Run
+from batch_orchestrator_service.domain.models import BatchState, Run
 from batch_orchestrator_service.events.messages import to_outgoing
 from batch_orchestrator_service.exceptions import (
     NothingToResendError,
     RunHasEndedError,
     UnknownRunError,
 )
-from batch_orchestrator_service.protocols import OutboxProtocol, RunStoreProtocol
+from batch_orchestrator_service.protocols import OperatorAction, OperatorEntry, RunStoreProtocol
 from service_libs.protocols import ClockProtocol
 
 logger = structlog.get_logger(__name__)
 
 
 class RunCommands:
-    """Acts on single runs, beside a service that runs."""
+    """Acts on single runs, beside a service that runs. What is done stands in the audit."""
 
-    def __init__(
-        self, store: RunStoreProtocol, outbox: OutboxProtocol, clock: ClockProtocol
-    ) -> None:
+    def __init__(self, store: RunStoreProtocol, clock: ClockProtocol) -> None:
         self._store = store
-        self._outbox = outbox
         self._clock = clock
 
     async def find(self, run_id: UUID) -> tuple[str, Run]:
@@ -42,22 +39,32 @@ class RunCommands:
             raise UnknownRunError
         return batch_id, run
 
-    async def resend(self, run_id: UUID, phase: str) -> None:
+    async def resend(self, run_id: UUID, phase: str, operator: str) -> None:
         """Have the command of a phase that is awaited sent again: the same bytes, the same id.
 
         Raises:
             UnknownRunError: there is no such run.
             NothingToResendError: the phase is not awaited.
         """
-        _, run = await self.find(run_id)
-        current = run.current
-        if current is None or current.name != phase:
-            raise NothingToResendError
-        if not await self._outbox.resend(identity.command_id(run_id, phase)):
-            raise NothingToResendError
-        logger.info("command_resent", run_id=str(run_id), phase=phase)
+        batch_id, _ = await self.find(run_id)
+        async with self._store.lock(batch_id) as batch:
+            run = _run_of(batch.state, run_id)
+            current = run.current
+            if current is None or current.name != phase:
+                raise NothingToResendError
+            if not await batch.resend(identity.command_id(run_id, phase)):
+                raise NothingToResendError
+            entry = OperatorEntry(
+                operator=operator,
+                batch_id=batch_id,
+                run=run,
+                action=OperatorAction.RESENT,
+                phase=phase,
+            )
+            await batch.save(batch.state, audit=[entry])
+        logger.info("command_resent", run_id=str(run_id), phase=phase, operator=operator)
 
-    async def cancel(self, run_id: UUID) -> Run:
+    async def cancel(self, run_id: UUID, operator: str) -> Run:
         """End the run; return it as it is then.
 
         Raises:
@@ -66,14 +73,22 @@ class RunCommands:
         """
         batch_id, _ = await self.find(run_id)
         async with self._store.lock(batch_id) as batch:
-            run = batch.state.find_run(run_id)
-            if run is None:
-                raise UnknownRunError
+            run = _run_of(batch.state, run_id)
             if run.state.has_ended:
                 raise RunHasEndedError
             now = self._clock.now()
             step = cancel(batch.state, run, now)
             messages = [to_outgoing(one, step.state.batch, now) for one in step.messages]
-            await batch.save(step.state, messages)
-        logger.info("run_cancelled", run_id=str(run_id), batch_id=batch_id)
+            entry = OperatorEntry(
+                operator=operator, batch_id=batch_id, run=run, action=OperatorAction.CANCELLED
+            )
+            await batch.save(step.state, messages, audit=[entry])
+        logger.info("run_cancelled", run_id=str(run_id), batch_id=batch_id, operator=operator)
         return step.state.find_run(run_id) or run
+
+
+def _run_of(state: BatchState, run_id: UUID) -> Run:
+    run = state.find_run(run_id)
+    if run is None:  # the retention was quicker
+        raise UnknownRunError
+    return run

@@ -1,7 +1,5 @@
 """Events in: the connection, the loop, and what handles each."""
 
-from functools import partial
-
 from dishka import AnyOf, Provider, Scope, provide
 
 from batch_orchestrator_service.config import Settings
@@ -12,19 +10,22 @@ from batch_orchestrator_service.domain.advancing import Deadline
 from batch_orchestrator_service.events.decoding import consumed_topics
 from batch_orchestrator_service.kafka_consumer import EventConsumer
 from batch_orchestrator_service.metrics import Metrics
-from service_libs.kafka.condition import ConditionRecorder, ConsumerState
 from service_libs.kafka.consumer import LoopPolicy
+from service_libs.kafka.dead_letter_format import DeadLetterFormat
+from service_libs.kafka.held_letters import OnceOnlyDlqProducer
 from service_libs.kafka.progress import ConsumerProgress
+from service_libs.kafka.providers import KafkaAccess, NoteLook
 from service_libs.kafka.record_source import KafkaRecordSource
 from service_libs.protocols import (
     BackgroundTaskProtocol,
     ClockProtocol,
     Connect,
-    DlqProducerProtocol,
     ProgressProtocol,
 )
 
 CLIENT_ID = "batch-orchestrator-service"
+LETTERS = DeadLetterFormat(service="batch_orchestrator_service", prefix="bos_dlq-")
+
 STUCK_SECONDS = 60.0  # lag without progress, or a rebalance without end
 REBALANCE_FACTOR = 3  # how much longer than its session the group waits for a member
 
@@ -37,6 +38,22 @@ class ConsumingProvider(Provider):
     requests = provide(ClientBatchPipelineRequestHandler)
     facts = provide(BatchFactsHandler)
     consumer = provide(EventConsumer, provides=AnyOf[EventConsumer, BackgroundTaskProtocol])
+
+    @provide
+    def access(self, settings: Settings) -> KafkaAccess:
+        return KafkaAccess(
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            client_id=CLIENT_ID,
+            group_id=settings.kafka_consumer_group_id,
+            topics=consumed_topics(),
+            letters=LETTERS,
+            enable_idempotence=settings.kafka_enable_idempotence,
+            request_timeout_seconds=settings.kafka_request_timeout_seconds,
+        )
+
+    @provide
+    def note_look(self) -> NoteLook:
+        return lambda _look: None  # nothing here follows from a topic's partitions
 
     @provide
     def progress(self, consumer: EventConsumer) -> ProgressProtocol:
@@ -64,21 +81,12 @@ class ConsumingProvider(Provider):
         return lambda on_revoked: KafkaRecordSource(policy, consumed_topics(), on_revoked, clock)
 
     @provide
-    def condition(self, clock: ClockProtocol, metrics: Metrics) -> ConditionRecorder:
-        return ConditionRecorder(clock, partial(_show_state, metrics))
-
-    @provide
     def handler(
         self,
         requests: ClientBatchPipelineRequestHandler,
         facts: BatchFactsHandler,
-        dlq: DlqProducerProtocol,
+        dlq: OnceOnlyDlqProducer,
         metrics: Metrics,
         settings: Settings,
     ) -> PollHandler:
         return PollHandler(requests, facts, dlq, metrics, group_id=settings.kafka_consumer_group_id)
-
-
-def _show_state(metrics: Metrics, current: ConsumerState) -> None:
-    for state in ConsumerState:
-        metrics.consumer_state.labels(state=state.value).set(state is current)

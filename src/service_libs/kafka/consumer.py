@@ -14,9 +14,14 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from service_libs.exceptions import BrokerUnavailableError, HaltError, TransientError
-from service_libs.kafka.bad_records import UnreadablePollError, UnreadableRecords
 from service_libs.kafka.condition import ConditionRecorder, ConsumerCondition, ConsumerState
-from service_libs.kafka.patience import Patience, PollAbandonedError, unless_stopped
+from service_libs.kafka.patience import (
+    Patience,
+    PollAbandonedError,
+    UnreadablePollError,
+    UnreadableRecords,
+    unless_stopped,
+)
 from service_libs.kafka.policy import SourcePolicy
 from service_libs.kafka.reading_progress import ReadingProgress
 from service_libs.kafka.records import PartitionsLostError, Poll

@@ -77,6 +77,7 @@ class HeldDeadLetters:
         self._digests: dict[RecordPosition, str] = {}
         self._read_to: dict[TopicPartition, int] = {}
         self._look_due: dict[str, float] = {}  # monotonic seconds, by topic
+        self._looking = asyncio.Lock()  # letters side by side need one look, not one each
 
     async def holds(self, letter: DeadLetter) -> bool:
         """Whether the topic has a letter of this record, with these bytes."""
@@ -84,9 +85,10 @@ class HeldDeadLetters:
         if position is None:
             return False
         topic = dlq_topic_name(letter.base_topic)
-        if time.monotonic() >= self._look_due.get(topic, 0):
-            await self._look(topic)
-            self._look_due[topic] = time.monotonic() + LOOK_SECONDS
+        async with self._looking:
+            if time.monotonic() >= self._look_due.get(topic, 0):
+                await self._look(topic)
+                self._look_due[topic] = time.monotonic() + LOOK_SECONDS
         return self._digests.get(position) == _digest(letter.payload)
 
     def add(self, letter: DeadLetter) -> None:

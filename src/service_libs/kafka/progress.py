@@ -1,7 +1,8 @@
-"""Whether a consumer that runs also gets on, in sentences for people."""
+"""Whether a consumer that runs also gets on, and has its topics, in sentences for people."""
 
 from collections.abc import Mapping, Sequence
 
+from service_libs.kafka.broker_watch import BrokerWatch
 from service_libs.kafka.condition import ConsumerCondition, ConsumerState
 from service_libs.kafka.consumer import PollConsumer
 
@@ -54,6 +55,28 @@ class ConsumerProgress:
             "since": condition.since.isoformat(),
             "last_progress_at": at.isoformat() if at else None,
         }
+
+
+class TopicProgress:
+    """The service is deaf to a topic that does not exist, or that it may not see."""
+
+    name = "topics"
+
+    def __init__(
+        self, watch: BrokerWatch, *, grace_seconds: float = CONSUMER_GRACE_SECONDS
+    ) -> None:
+        self._watch = watch
+        self._grace_seconds = grace_seconds
+
+    async def refresh(self) -> None:
+        """The watch looks by itself."""
+
+    @property
+    def causes(self) -> Sequence[str]:
+        return self._watch.name_absent(self._grace_seconds)
+
+    def describe(self) -> Mapping[str, str | float | None]:
+        return {"absent": ", ".join(self._watch.name_absent_topics()) or None}
 
 
 def _cause(condition: ConsumerCondition) -> str:

@@ -20,7 +20,7 @@ from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.failpoints import failpoint
 from service_libs.kafka.aiokafka_gaps import close_in_order, close_in_parts, collect, watch_fetches
-from service_libs.kafka.bad_records import UnreadablePollError
+from service_libs.kafka.patience import UnreadablePollError
 from service_libs.kafka.policy import SourcePolicy
 from service_libs.kafka.reading_progress import FetchAnswer, ReadingProgress
 from service_libs.kafka.records import PartitionsLostError, Poll

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from common_core.records import Partition
 from service_libs.exceptions import InvalidMessageError, ServiceError, TransientError
 
 
@@ -78,6 +79,15 @@ class GroupPosition:
 
     committed: int | None
     beginning: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRequest:
+    """What running consumers are asked: where each partition is to be read from again."""
+
+    request_id: str
+    offsets: Mapping[Partition, int]
+    settled: frozenset[Partition] = frozenset()
 
 
 def to_dead_letter(record: Record, error: ServiceError, group_id: str) -> DeadLetter:

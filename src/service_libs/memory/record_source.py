@@ -8,7 +8,7 @@ import structlog
 
 from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
-from service_libs.kafka.bad_records import UnreadablePollError
+from service_libs.kafka.patience import UnreadablePollError
 from service_libs.kafka.policy import SourcePolicy
 from service_libs.kafka.reading_progress import FetchAnswer, ReadingProgress
 from service_libs.kafka.records import ConsumedRecord, PartitionsLostError, Poll

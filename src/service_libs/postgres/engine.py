@@ -1,18 +1,60 @@
 """The connection pool to Postgres. Making it connects to nothing."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import asyncpg
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service_libs.exceptions import UnfitStoreError
-from service_libs.postgres.address import DatabaseAddress
+from service_libs.postgres.address import DatabaseAddress, read_address
 
 CONNECT_TIMEOUT_SECONDS = 5
 CLOSE_TIMEOUT_SECONDS = 1
 POOL_TIMEOUT_SECONDS = 5
 ENCODING = "UTF8"
+
+
+class DatabaseSettings(Protocol):
+    """What the settings of every service with tables say of their database."""
+
+    @property
+    def database_url(self) -> SecretStr: ...
+    @property
+    def database_pool_size(self) -> int: ...
+    @property
+    def database_timeout_seconds(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceDatabase:
+    """A service's database: under which name it is connected to, and which setting has its URL."""
+
+    application_name: str
+    setting: str
+
+    def address(self, settings: DatabaseSettings) -> DatabaseAddress:
+        """Return where the database is.
+
+        Raises:
+            SettingsError: the setting is none, or has an option that is not known.
+        """
+        return read_address(settings.database_url.get_secret_value(), setting=self.setting)
+
+    def engine(self, settings: DatabaseSettings) -> AsyncEngine:
+        """Return the pool.
+
+        Raises:
+            SettingsError: the database's URL is none, or has an option that is not known.
+        """
+        return make_engine(
+            self.address(settings),
+            application_name=self.application_name,
+            pool_size=settings.database_pool_size,
+            timeout_seconds=settings.database_timeout_seconds,
+        )
 
 
 def make_engine(

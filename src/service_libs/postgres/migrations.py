@@ -5,6 +5,7 @@ at once the second waits, then finds nothing left to do.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,8 @@ from sqlalchemy import Connection, MetaData, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import context
-from service_libs.postgres.address import DatabaseAddress
-from service_libs.postgres.engine import connect_arguments
+from service_libs.postgres.address import DatabaseAddress, read_address
+from service_libs.postgres.engine import DatabaseSettings, ServiceDatabase, connect_arguments
 
 LOCK_TIMEOUT = "60s"  # a migration that waits for a table's lock makes all others wait behind it
 
@@ -33,8 +34,20 @@ class MigrationTarget:
     schema: str | None = None
 
 
-def run(target: MigrationTarget, address: DatabaseAddress) -> None:
-    """Run the migrations that Alembic was asked for, or print their SQL for `--sql`."""
+def run(
+    target: MigrationTarget,
+    database: ServiceDatabase,
+    load_settings: Callable[[], DatabaseSettings],
+) -> None:
+    """Run the migrations that Alembic was asked for, or print their SQL for `--sql`.
+
+    Whoever calls Alembic from Python may give it another URL than that of the settings.
+    """
+    given: str | None = context.config.attributes.get("database_url")
+    if given:
+        address = read_address(given, setting=database.setting)
+    else:
+        address = database.address(load_settings())
     if context.is_offline_mode():
         context.configure(dialect_name="postgresql", literal_binds=True, **_options(target))
         with context.begin_transaction():

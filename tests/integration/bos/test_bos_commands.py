@@ -1,14 +1,12 @@
 """The `bos` commands, as an operator runs them."""
 
-import asyncio
 import json
 import os
-import sys
+import pwd
 import uuid
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_orchestrator_service.domain.models import Run
@@ -16,33 +14,8 @@ from batch_orchestrator_service.events.messages import to_outgoing
 from batch_orchestrator_service.implementations.postgres.outbox import PostgresOutbox
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
 from service_libs.timing import SystemClock
+from tests.support.bos_commands import bos
 from tests.support.orchestrating import NOON, Bench, request
-
-ROOT = Path(__file__).parents[3]
-
-
-class Ended(NamedTuple):
-    """What a command gave."""
-
-    code: int
-    output: str
-    errors: str
-
-
-async def bos(url: str, *arguments: str) -> Ended:
-    """Run the command against the database."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "batch_orchestrator_service.cli",
-        *arguments,
-        cwd=ROOT,
-        env=os.environ | {"BOS_DATABASE_URL": url},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    return Ended(process.returncode or 0, output.decode(), errors.decode())
 
 
 @pytest.fixture
@@ -55,6 +28,16 @@ async def run(bos_engine: AsyncEngine) -> Run:
         messages = [to_outgoing(one, bench.state.batch, NOON) for one in bench.sent]
         await batch.save(bench.state, messages)
     return run
+
+
+async def audited(engine: AsyncEngine) -> list[tuple[object, ...]]:
+    """Return what the audit says that operators did."""
+    rows = text(
+        "SELECT user_id, batch_id, pipeline, run_id, decision, phase FROM bos.audit"
+        " WHERE is_operator ORDER BY number"
+    )
+    async with engine.connect() as connection:
+        return [tuple(row) for row in await connection.execute(rows)]
 
 
 async def test_runs_are_listed_and_shown(bos_database_url: str, run: Run) -> None:
@@ -95,6 +78,8 @@ async def test_a_command_is_sent_again_as_it_was(
         "resent": True,
     }
     assert "never commanded" in early.errors
+    me = pwd.getpwuid(os.getuid()).pw_name
+    assert await audited(bos_engine) == [(me, "batch-1", "nlp", run.run_id, "resent", "spellcheck")]
     async with outbox.lead() as lease:
         assert lease is not None
         assert [one.value for one in await lease.read(10, after=0)] == [before.value]
@@ -103,7 +88,7 @@ async def test_a_command_is_sent_again_as_it_was(
 async def test_a_run_is_cancelled_once_and_its_end_reported(
     bos_database_url: str, bos_engine: AsyncEngine, run: Run
 ) -> None:
-    done = await bos(bos_database_url, "cancel", str(run.run_id), "--json")
+    done = await bos(bos_database_url, "cancel", str(run.run_id), "--as", "Åsa Öberg", "--json")
     again = await bos(bos_database_url, "cancel", str(run.run_id))
     unknown = await bos(bos_database_url, "cancel", str(uuid.uuid4()))
 
@@ -111,6 +96,17 @@ async def test_a_run_is_cancelled_once_and_its_end_reported(
     assert json.loads(done.output) == {"run_id": str(run.run_id), "cancelled": True}
     assert "ended already" in again.errors
     assert (await PostgresOutbox(bos_engine).get_backlog(SystemClock().now())).depth == 2
+    assert await audited(bos_engine) == [
+        ("Åsa Öberg", "batch-1", "nlp", run.run_id, "cancelled", None)
+    ]
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 256])
+async def test_an_operator_has_a_name_that_can_be_read(name: str) -> None:
+    ended = await bos("postgresql://127.0.0.1:1/bos", "cancel", str(uuid.uuid4()), "--as", name)
+
+    assert ended.code == 2
+    assert "1 to 255 printable characters" in ended.errors
 
 
 async def test_a_database_that_is_away_is_said_in_one_line() -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from batch_conductor_service.consuming.policy import ConsumerPolicy
 from batch_conductor_service.kafka_consumer import EventConsumer
-from batch_conductor_service.operating.replaying import Replayer, ReplayResult
 from common_core.topics import EventName, topic_name
 from local_stack.kafka import KafkaBroker
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka.group import KafkaConsumerGroup
+from service_libs.kafka.replaying import Replayer, ReplayResult
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledQueue, ControlledRepository
 from tests.support.kafka import (

@@ -12,7 +12,7 @@ from aiokafka.record.util import calc_crc32c
 
 from common_core.topics import EventName, topic_name
 from local_stack.kafka import KafkaBroker
-from service_libs.kafka.bad_records import UnreadablePollError
+from service_libs.kafka.patience import UnreadablePollError
 from service_libs.kafka.record_source import KafkaRecordSource
 from service_libs.protocols import RecordSourceProtocol
 from service_libs.timing import SystemClock

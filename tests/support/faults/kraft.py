@@ -62,6 +62,15 @@ class KraftBroker:
         """End it as a power cut would."""
         self.process.kill()
 
+    async def allow_only(self, operation: str, kind: str, name: str) -> None:
+        """Leave everybody this one right to the group or topic."""
+        command = [
+            *("java", "-cp", f"{fetch_jars()}/*", "kafka.admin.AclCommand"),
+            *("--bootstrap-server", self.bootstrap_servers, "--add"),
+            *("--allow-principal", "User:*", "--operation", operation, kind, name),
+        ]
+        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+
     def remove(self) -> None:
         """End it, and remove what lies outside its directory."""
         self.kill()

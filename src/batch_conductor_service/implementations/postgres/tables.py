@@ -12,7 +12,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from batch_conductor_service.models import OutcomeVerdict, ProcessingStepStatus
+from service_libs.postgres.engine import ServiceDatabase
 
+DATABASE = ServiceDatabase(application_name="batch-conductor-service", setting="BCS_DATABASE_URL")
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",

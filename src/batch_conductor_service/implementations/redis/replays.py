@@ -4,9 +4,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.models import ReplayRequest
 from common_core.records import Partition
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.kafka.records import ReplayRequest
 from service_libs.redis.connections import RedisCommand, dict_of
 from service_libs.redis.transactions import AtomicRedisClientProtocol, Compose, RedisReaderProtocol
 

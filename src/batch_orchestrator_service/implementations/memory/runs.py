@@ -12,7 +12,13 @@ from batch_orchestrator_service.domain.models import Batch, BatchState, Run
 from batch_orchestrator_service.domain.states import PhaseStatus
 from batch_orchestrator_service.events.messages import OutgoingMessage
 from batch_orchestrator_service.exceptions import RequestIdTakenError
-from batch_orchestrator_service.protocols import AuditEntry, Backlog, StalledPhase, UnusedOutcome
+from batch_orchestrator_service.protocols import (
+    AuditEntry,
+    Backlog,
+    OperatorEntry,
+    StalledPhase,
+    UnusedOutcome,
+)
 from batch_orchestrator_service.signals import Signals
 
 
@@ -28,7 +34,7 @@ class MemoryRuns:
     def __init__(self) -> None:
         self.states: dict[str, BatchState] = {}
         self.kept: dict[UUID, _Kept] = {}
-        self.audit: list[AuditEntry] = []
+        self.audit: list[AuditEntry | OperatorEntry] = []
         self.unused: list[UnusedOutcome] = []
         self.stalled: set[tuple[UUID, str]] = set()
 
@@ -40,14 +46,14 @@ class MemoryBatchTransaction:
         self._runs = runs
         self.state = state
         self.messages: list[OutgoingMessage] = []
-        self.audit: list[AuditEntry] = []
+        self.audit: list[AuditEntry | OperatorEntry] = []
         self.unused: list[UnusedOutcome] = []
 
     async def save(
         self,
         state: BatchState,
         messages: Sequence[OutgoingMessage] = (),
-        audit: Sequence[AuditEntry] = (),
+        audit: Sequence[AuditEntry | OperatorEntry] = (),
         unused: Sequence[UnusedOutcome] = (),
     ) -> None:
         for other in self._runs.states.values():
@@ -57,6 +63,12 @@ class MemoryBatchTransaction:
         self.messages += messages
         self.audit += audit
         self.unused += unused
+
+    async def resend(self, message_id: UUID) -> bool:
+        kept = self._runs.kept.get(message_id)
+        if kept is not None:
+            kept.is_sent = False
+        return kept is not None
 
 
 class MemoryRunStore:
@@ -183,12 +195,6 @@ class MemoryOutbox:
             yield MemoryOutboxLease(self._runs)
         finally:
             self._is_led = False
-
-    async def resend(self, message_id: UUID) -> bool:
-        kept = self._runs.kept.get(message_id)
-        if kept is not None:
-            kept.is_sent = False
-        return kept is not None
 
     async def get_backlog(self, now: datetime) -> Backlog:
         del now

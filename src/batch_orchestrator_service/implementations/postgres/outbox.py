@@ -86,17 +86,6 @@ class PostgresOutbox:
                     # Closed and not returned to the pool: the lock goes with the connection.
                     await connection.invalidate()
 
-    async def resend(self, message_id: UUID) -> bool:
-        statement = (
-            update(OutboxRow)
-            .where(OutboxRow.message_id == message_id)
-            .values(sent_at=None)
-            .returning(OutboxRow.message_id)
-        )
-        with translated_errors():
-            async with self._engine.begin() as connection:
-                return (await connection.execute(statement)).first() is not None
-
     async def get_backlog(self, now: datetime) -> Backlog:
         statement = select(func.count(), func.min(OutboxRow.created_at)).where(
             OutboxRow.sent_at.is_(None)

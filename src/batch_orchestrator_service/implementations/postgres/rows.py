@@ -8,6 +8,7 @@ from batch_orchestrator_service.domain.models import (
     BatchState,
     Run,
 )
+from batch_orchestrator_service.protocols import AuditEntry, OperatorEntry
 
 Values = dict[str, Any]
 
@@ -121,3 +122,28 @@ def output_values(state: BatchState, known: BatchState) -> list[Values]:
         for essay, made in sorted(outputs.items())
         if known.outputs.get(phase, {}).get(essay) != made
     ]
+
+
+def audit_values(entry: AuditEntry | OperatorEntry) -> Values:
+    """Return the row of who did what; an operator's has no request."""
+    if isinstance(entry, OperatorEntry):
+        return {
+            "user_id": entry.operator,
+            "batch_id": entry.batch_id,
+            "pipeline": entry.run.pipeline,
+            "request_id": None,
+            "run_id": entry.run.run_id,
+            "decision": entry.action.value,
+            "is_operator": True,
+            "phase": entry.phase,
+        }
+    return {
+        "user_id": entry.request.user_id,
+        "batch_id": entry.request.batch_id,
+        "pipeline": entry.request.pipeline,
+        "request_id": entry.request.request_id,
+        "run_id": entry.run_id,
+        "decision": entry.decision.value,
+        "is_operator": False,
+        "phase": None,
+    }

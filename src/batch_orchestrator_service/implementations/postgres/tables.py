@@ -11,7 +11,12 @@ from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, MetaDa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from service_libs.postgres.engine import ServiceDatabase
+
 SCHEMA = "bos"
+DATABASE = ServiceDatabase(
+    application_name="batch-orchestrator-service", setting="BOS_DATABASE_URL"
+)
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -188,7 +193,10 @@ class OutboxRow(Base):
 
 
 class AuditRow(Base):
-    """Who asked for what, and what was decided."""
+    """Who asked for what, and what was decided; of an operator, what was done to which run.
+
+    `user_id` is then the operator's name, and `phase` the one whose command was sent again.
+    """
 
     __tablename__ = "audit"
 
@@ -200,6 +208,8 @@ class AuditRow(Base):
     request_id: Mapped[UUID | None]
     run_id: Mapped[UUID | None]
     decision: Mapped[str]
+    is_operator: Mapped[bool] = mapped_column(server_default=text("false"))
+    phase: Mapped[str | None]
 
 
 class UnusedOutcomeRow(Base):
@@ -214,3 +224,16 @@ class UnusedOutcomeRow(Base):
     phase: Mapped[str]
     status: Mapped[str]
     effect: Mapped[str]
+
+
+class ReplayRow(Base):
+    """Where a partition is to be read again from; all rows are one request's."""
+
+    __tablename__ = "replay_requests"
+
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(primary_key=True)
+    request_id: Mapped[str]
+    first: Mapped[int] = mapped_column(BigInteger)
+    is_settled: Mapped[bool] = mapped_column(server_default=text("false"))
+    asked_at: Mapped[datetime] = mapped_column(server_default=text("now()"))

@@ -5,6 +5,7 @@ The state and what is to be sent, or neither.
 
 from collections.abc import Sequence
 from functools import cache
+from uuid import UUID
 
 from sqlalchemy import delete, func, inspect, update
 from sqlalchemy.dialects.postgresql import Insert, insert
@@ -26,7 +27,7 @@ from batch_orchestrator_service.implementations.postgres.tables import (
     RunRow,
     UnusedOutcomeRow,
 )
-from batch_orchestrator_service.protocols import AuditEntry, UnusedOutcome
+from batch_orchestrator_service.protocols import AuditEntry, OperatorEntry, UnusedOutcome
 from service_libs.postgres.errors import translated_errors
 from service_libs.protocols import ClockProtocol
 
@@ -46,7 +47,7 @@ class PostgresBatchTransaction:
         self,
         state: BatchState,
         messages: Sequence[OutgoingMessage] = (),
-        audit: Sequence[AuditEntry] = (),
+        audit: Sequence[AuditEntry | OperatorEntry] = (),
         unused: Sequence[UnusedOutcome] = (),
     ) -> None:
         with translated_errors():
@@ -57,6 +58,18 @@ class PostgresBatchTransaction:
             await self._save_unused(state, unused)
         self.state = state
         self.has_messages = self.has_messages or bool(messages)
+
+    async def resend(self, message_id: UUID) -> bool:
+        statement = (
+            update(OutboxRow)
+            .where(OutboxRow.message_id == message_id, OutboxRow.batch_id == self.state.batch_id)
+            .values(sent_at=None)
+            .returning(OutboxRow.message_id)
+        )
+        with translated_errors():
+            is_there = (await self._connection.execute(statement)).first() is not None
+        self.has_messages = self.has_messages or is_there
+        return is_there
 
     async def _save_batch(self, state: BatchState) -> None:
         known = self.state
@@ -109,19 +122,9 @@ class PostgresBatchTransaction:
         if values:
             await self._connection.execute(insert(OutboxRow).on_conflict_do_nothing(), values)
 
-    async def _save_audit(self, audit: Sequence[AuditEntry]) -> None:
-        values = [
-            {
-                "at": self._clock.now(),
-                "user_id": entry.request.user_id,
-                "batch_id": entry.request.batch_id,
-                "pipeline": entry.request.pipeline,
-                "request_id": entry.request.request_id,
-                "run_id": entry.run_id,
-                "decision": entry.decision.value,
-            }
-            for entry in audit
-        ]
+    async def _save_audit(self, audit: Sequence[AuditEntry | OperatorEntry]) -> None:
+        now = self._clock.now()
+        values = [{"at": now, **rows.audit_values(entry)} for entry in audit]
         if values:
             await self._connection.execute(insert(AuditRow), values)
 

@@ -8,8 +8,9 @@ import pytest
 from dishka import Provider, Scope
 
 from batch_conductor_service.consuming.group_freshness import GroupFreshness
-from batch_conductor_service.domain.freshness import GroupPromises, PartitionFreshness, TopicLook
+from batch_conductor_service.domain.freshness import GroupPromises, PartitionFreshness
 from batch_conductor_service.protocols import FreshnessProtocol
+from common_core.records import TopicLook
 from service_libs.timing import SystemClock
 from tests.support.api import TestedApp
 from tests.support.builders import evidence, registration, update

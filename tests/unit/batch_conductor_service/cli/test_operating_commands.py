@@ -8,13 +8,13 @@ from click.testing import CliRunner, Result
 
 from batch_conductor_service.cli import main
 from batch_conductor_service.cli.audit import MAX_ROWS, AuditReport
-from batch_conductor_service.cli.operating import Output
-from batch_conductor_service.cli.replay import show_plan, show_result
 from batch_conductor_service.domain.drift import compare
 from batch_conductor_service.models import BatchId
 from batch_conductor_service.operating.auditing import AuditedPage
-from batch_conductor_service.operating.replaying import PartitionReplay, ReplayResult
 from common_core.topics import consumed_topics
+from service_libs.cli.operating import Output
+from service_libs.cli.replay import show_plan, show_result
+from service_libs.kafka.replaying import PartitionReplay, ReplayResult
 from tests.support.auditing import archived, cached
 from tests.support.builders import DAY, essay_names, evidence, update
 from tests.support.pipelines import DEPENDENCIES

@@ -14,10 +14,9 @@ from batch_conductor_service.domain.freshness import (
     NOTHING_KNOWN,
     GroupPromises,
     PartitionFreshness,
-    TopicLook,
 )
 from batch_conductor_service.implementations.memory.stand_ins import MemoryFreshnessBoard
-from common_core.records import Partition
+from common_core.records import Partition, TopicLook
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.builders import NOON
 from tests.support.clocks import SettableClock

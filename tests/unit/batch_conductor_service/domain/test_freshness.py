@@ -5,11 +5,10 @@ import pytest
 from batch_conductor_service.domain.freshness import (
     NOTHING_KNOWN,
     PartitionFreshness,
-    TopicLook,
     find_behind,
     join_freshness,
 )
-from common_core.records import Partition
+from common_core.records import Partition, TopicLook
 from tests.support.builders import NOON
 
 ONE, OTHER = ("one", 0), ("other", 1)

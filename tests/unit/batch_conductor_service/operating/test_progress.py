@@ -8,7 +8,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.config import Settings
-from batch_conductor_service.consuming.broker_watch import BrokerWatch
 from batch_conductor_service.consuming.group_freshness import GroupFreshness
 from batch_conductor_service.kafka_consumer import EventConsumer
 from batch_conductor_service.metrics import Metrics
@@ -17,13 +16,14 @@ from batch_conductor_service.operating.progress import (
     ConsumerProgress,
     FreshnessProgress,
     QueueProgress,
-    TopicProgress,
 )
 from batch_conductor_service.providers.kafka import consumer_policy
 from common_core.topics import consumed_topics
 from local_stack.ports import find_free_port
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.health import HealthMonitor
+from service_libs.kafka.broker_watch import BrokerWatch, WatchPolicy
+from service_libs.kafka.progress import TopicProgress
 from service_libs.memory.broker import MemoryBroker
 from service_libs.protocols import ClockProtocol, ProgressProtocol
 from service_libs.supervisor import Supervisor
@@ -114,7 +114,8 @@ async def test_thirty_seconds_without_a_topic_degrade_the_service(
 ) -> None:
     look = MemoryBrokerLook(MemoryBroker(), "group", SettableClock())
     metrics = Metrics(CollectorRegistry())
-    watch = BrokerWatch(look, metrics, SettableClock(), lambda _: None)
+    policy = WatchPolicy(topics=consumed_topics())
+    watch = BrokerWatch(look, metrics, SettableClock(), policy, lambda _: None)
     monitor = monitor_of(TopicProgress(watch))
     await watch.look_once()
 

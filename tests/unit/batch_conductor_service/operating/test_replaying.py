@@ -4,8 +4,9 @@ from datetime import datetime
 
 import pytest
 
-from batch_conductor_service.models import ReplayRequest
-from batch_conductor_service.operating.replaying import (
+from common_core.records import Partition
+from service_libs.kafka.records import GroupPosition, ReplayRequest
+from service_libs.kafka.replaying import (
     PartitionReplay,
     Replayer,
     ReplayLostError,
@@ -13,8 +14,6 @@ from batch_conductor_service.operating.replaying import (
     ReplayResult,
     UnknownPartitionError,
 )
-from common_core.records import Partition
-from service_libs.kafka.records import GroupPosition
 from tests.support.builders import NOON
 from tests.support.replaying import MemoryReplayRequests
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from batch_conductor_service.consuming.group_freshness import AlwaysFresh, GroupFreshness
-from batch_conductor_service.domain.freshness import GroupPromises, PartitionFreshness, TopicLook
+from batch_conductor_service.domain.freshness import GroupPromises, PartitionFreshness
 from batch_conductor_service.domain.resolution import Resolution, ResolutionRequest
 from batch_conductor_service.exceptions import UnknownPipelineError
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
@@ -15,6 +15,7 @@ from batch_conductor_service.resolving.pipeline_resolution import (
     DefaultPipelineResolutionService,
     DefaultPipelineRules,
 )
+from common_core.records import TopicLook
 from tests.support.builders import (
     NOON,
     essay_names,

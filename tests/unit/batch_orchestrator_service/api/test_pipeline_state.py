@@ -157,6 +157,7 @@ async def test_health_and_metrics_are_those_of_the_service() -> None:
     assert health["outbox"]["depth"] == 0
     assert set(health["tasks"]) == {
         "consumer",
+        "broker_watch",
         "resolver",
         "retention",
         "overdue_watch",
@@ -172,6 +173,8 @@ async def test_health_and_metrics_are_those_of_the_service() -> None:
         "bos_outbox_oldest_age_seconds",
         "bos_messages_sent_total",
         "bos_http_requests_total",
+        "bos_kafka_consumer_lag",
+        "bos_kafka_oldest_unread_record_age_seconds",
     ):
         assert f"\n{name}" in metrics
 

@@ -11,6 +11,7 @@ import pytest
 from batch_orchestrator_service.consuming.handling import PollHandler
 from batch_orchestrator_service.events.decoding import consumed_topics
 from batch_orchestrator_service.kafka_consumer import EventConsumer
+from batch_orchestrator_service.protocols import AuditEntry
 from common_core.topics import EventName, topic_name
 from service_libs.exceptions import HaltError, StoreUnavailableError
 from service_libs.kafka.condition import ConditionRecorder, ConsumerState
@@ -24,6 +25,7 @@ from tests.support.bos import Orchestra
 from tests.support.consuming import ControlledDlq
 from tests.support.loops import until
 from tests.support.orchestrating import named
+from tests.support.replaying import MemoryReplayRequests
 
 TOPIC = topic_name(EventName.CLIENT_BATCH_PIPELINE_REQUEST)
 PLACE = (TOPIC, 0)
@@ -38,6 +40,7 @@ class Loop:
             self.broker.create_topic(topic)
         self.one = Orchestra()
         self.dlq = ControlledDlq()
+        self.replays = MemoryReplayRequests()
         self.condition = ConditionRecorder(SystemClock())
         self.sources: list[MemoryRecordSource] = []
         self.policy = LoopPolicy(
@@ -64,7 +67,7 @@ class Loop:
             group_id="group",
             limit=DeadLetterLimit(min_invalid_records=3),
         )
-        return EventConsumer(self.policy, self._connect, handler, self.condition)
+        return EventConsumer(self.policy, self._connect, handler, self.condition, self.replays)
 
     def request(self, name: str) -> None:
         """Have a client ask for a pipeline."""
@@ -124,6 +127,27 @@ async def test_what_is_handled_is_committed() -> None:
 
     assert loop.pipelines == ["nlp", "cj_assessment"]
     assert loop.condition.current.state is ConsumerState.STOPPED
+
+
+async def test_what_a_person_asks_for_is_read_again_once_and_does_nothing_twice() -> None:
+    loop = Loop()
+    loop.request("nlp")
+    loop.request("cj_assessment")
+
+    async with running(loop.consumer()):
+        await until(lambda: loop.committed == 2)
+        loop.replays.failures = 2  # then it is settled at a later look, and rewound no more for it
+        await loop.replays.submit({PLACE: 1})
+        await until(lambda: not loop.replays.waiting)
+        await until(lambda: loop.committed == 2)
+        loop.request("ai_feedback")
+        await until(lambda: loop.committed == 3)
+
+    assert loop.pipelines == ["nlp", "cj_assessment", "ai_feedback"]
+    decisions = [
+        entry.decision.value for entry in loop.one.runs.audit if isinstance(entry, AuditEntry)
+    ]
+    assert decisions == ["new_run", "new_run", "same_request", "new_run"]
 
 
 async def test_a_store_that_is_away_is_waited_for_and_nothing_is_passed_over() -> None:

@@ -2,7 +2,7 @@
 
 import json
 
-from batch_orchestrator_service.di import LETTERS
+from batch_orchestrator_service.providers.consuming import LETTERS
 from service_libs.exceptions import InvalidMessageError
 from service_libs.kafka.records import ConsumedRecord, to_dead_letter
 from tests.support.orchestrating import NOON

@@ -155,7 +155,9 @@ async def test_a_request_is_a_run_however_often_it_is_read() -> None:
 
     [run] = handled.one.state.runs
     assert (run.state, run.request_ids) == (RunState.ACCEPTED, (named("click"),))
-    decisions = [entry.decision.value for entry in handled.one.runs.audit]
+    decisions = [
+        entry.decision.value for entry in handled.one.runs.audit if isinstance(entry, AuditEntry)
+    ]
     assert decisions == ["new_run", "same_request", "same_request"]
     assert handled.one.sample("bos_requests_total", decision="same_request") == 2
 

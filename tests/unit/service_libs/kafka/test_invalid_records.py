@@ -3,8 +3,8 @@ from itertools import count
 import pytest
 
 from common_core.records import RecordPosition
+from service_libs.decoding import InvalidRecordWindow
 from service_libs.exceptions import DeadLetterLimitError
-from service_libs.kafka.bad_records import InvalidRecordWindow
 from service_libs.kafka.policy import DeadLetterLimit
 
 LIMIT = DeadLetterLimit(max_invalid_ratio=0.5, min_invalid_records=10, window=40)

@@ -1,7 +1,7 @@
 import pytest
 
 from service_libs.exceptions import UnreadableRecordError
-from service_libs.kafka.bad_records import UnreadablePollError, UnreadableRecords
+from service_libs.kafka.patience import UnreadablePollError, UnreadableRecords
 
 FIRST, SECOND = ("topic", 0), ("topic", 1)
 

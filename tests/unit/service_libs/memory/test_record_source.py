@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service_libs.exceptions import BrokerUnavailableError
-from service_libs.kafka.bad_records import UnreadablePollError
+from service_libs.kafka.patience import UnreadablePollError
 from service_libs.kafka.records import PartitionsLostError
 from service_libs.memory.record_source import MemoryRecordSource
 from service_libs.protocols import RecordSourceProtocol

@@ -15,8 +15,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from batch_conductor_service.domain.freshness import PartitionLag, TopicLook
-from common_core.records import Partition
+from common_core.records import Partition, PartitionLag, TopicLook
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka.aiokafka_gaps import client_of
 from service_libs.protocols import ClockProtocol
@@ -24,6 +23,7 @@ from service_libs.protocols import ClockProtocol
 PEEK_SECONDS = 1.5  # for the records that are looked at for their time
 PEEK_BYTES = 1024  # a fetch brings a first batch whole, however large it is
 CLOSE_SECONDS = 1
+WATCH_TIMEOUT_SECONDS = 3  # for one question, so that what is known is not much older
 
 T = TypeVar("T")
 

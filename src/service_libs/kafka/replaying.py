@@ -1,7 +1,7 @@
 """Moving the consumer group back, so that events are read again. Applying is idempotent.
 
 A group without members takes offsets from outside. One that runs refuses them, so its consumers are
-asked: the request lies in Redis, and whoever owns a partition rewinds it once and commits the
+asked: the request lies in a store, and whoever owns a partition rewinds it once and commits the
 earlier offset first, so that a crash during the replay continues it.
 """
 
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from batch_conductor_service.protocols import ConsumerGroupProtocol, ReplayRequestsProtocol
 from common_core.records import Partition
 from service_libs.exceptions import ServiceError
 from service_libs.kafka.records import GroupPosition
+from service_libs.protocols import ConsumerGroupProtocol, ReplayRequestsProtocol
 
 LOOK_SECONDS = 0.2  # between two looks at who has rewound
 
@@ -27,7 +27,7 @@ class UnknownPartitionError(ServiceError):
 
 
 class ReplayLostError(ServiceError):
-    """The request is gone from Redis, or was replaced: look where the group is, and ask again."""
+    """The request is gone, or was replaced: look where the group is, and ask again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

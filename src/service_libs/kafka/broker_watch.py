@@ -6,19 +6,16 @@ A halted, paused or waiting consumer measures nothing, and lag is what Kafka say
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from batch_conductor_service.domain.freshness import PartitionLag, TopicLook
-from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.protocols import BrokerLookProtocol
-from common_core.records import Partition
-from common_core.topics import consumed_topics
+from common_core.records import Partition, PartitionLag, TopicLook
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka.patience import unless_stopped
-from service_libs.protocols import ClockProtocol
+from service_libs.metrics import ConsumingMetrics
+from service_libs.protocols import BrokerLookProtocol, ClockProtocol
 from service_libs.timing import until_set
 
 logger = structlog.get_logger(__name__)
@@ -26,14 +23,16 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchPolicy:
-    """How often the broker is looked at.
+    """What the broker is looked at for, and how often.
 
     Attributes:
+        topics: those that the group consumes.
         look_seconds: between looks at topics and partitions. Freshness is no newer than the last.
         measure_seconds: between measurements of the lag.
         forget_seconds: after which a measurement that cannot be repeated is unknown again.
     """
 
+    topics: Sequence[str]
     look_seconds: float = 1
     measure_seconds: float = 5
     forget_seconds: float = 30
@@ -47,16 +46,16 @@ class BrokerWatch:
     def __init__(
         self,
         broker: BrokerLookProtocol,
-        metrics: Metrics,
+        metrics: ConsumingMetrics,
         clock: ClockProtocol,
+        policy: WatchPolicy,
         note_look: Callable[[TopicLook], None],
-        policy: WatchPolicy | None = None,
     ) -> None:
         self._broker = broker
         self._metrics = metrics
         self._clock = clock
         self._note_look = note_look
-        self._policy = policy or WatchPolicy()
+        self._policy = policy
         self._stopping = asyncio.Event()
         self._look: TopicLook | None = None
         self._absent_since: dict[str, float] = {}
@@ -64,7 +63,7 @@ class BrokerWatch:
         self._measured_at: dict[Partition, float] = {}
         self._shown: set[Partition] = set()
         # There from the beginning: a series that comes and goes is no warning.
-        self._show({(topic, 0): None for topic in consumed_topics()})
+        self._show({(topic, 0): None for topic in policy.topics})
         self._metrics.oldest_unread_record_age.set(math.nan)
 
     async def run(self) -> None:
@@ -78,7 +77,7 @@ class BrokerWatch:
     async def look_once(self) -> None:
         """Look at the topics, and when it is time, measure the lag."""
         try:
-            look = await self._broker.look_at_topics(consumed_topics())
+            look = await self._broker.look_at_topics(self._policy.topics)
             self._take(look)
             if time.monotonic() >= self._measure_due:
                 self._measure_due = time.monotonic() + self._policy.measure_seconds

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from batch_conductor_service.config import Settings
 from service_libs.exceptions import ServiceError
 
 if TYPE_CHECKING:
@@ -57,7 +56,10 @@ class Output:
         return self._console.status("...")
 
 
-def carry_out(settings: Settings, work: "Callable[[AsyncContainer], Awaitable[int]]") -> NoReturn:
+def carry_out(
+    open_container: "Callable[[], AsyncContainer]",
+    work: "Callable[[AsyncContainer], Awaitable[int]]",
+) -> NoReturn:
     """Do the work with the service's container, and exit with the code that it returns.
 
     Logs go to standard error, and only errors: standard output is the answer's.
@@ -65,11 +67,10 @@ def carry_out(settings: Settings, work: "Callable[[AsyncContainer], Awaitable[in
     Raises:
         CouldNotTell: something cannot be reached or done; it says what in one line.
     """
-    from batch_conductor_service.startup_setup import build_container
     from service_libs.logging import configure_logging
 
     async def run() -> int:
-        container = build_container(settings)
+        container = open_container()
         try:
             return await work(container)
         except ServiceError as exc:
