@@ -3,14 +3,17 @@
 import asyncio
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import httpx
 import pytest
 
+from batch_orchestrator_service.domain import resolving
 from batch_orchestrator_service.domain.states import PhaseStatus, RunState
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.bos import Orchestra
 from tests.support.builders import evidence, registration, update
+from tests.support.orchestrating import named
 
 
 async def test_a_run_is_planned_and_its_first_phase_commanded() -> None:
@@ -241,6 +244,45 @@ async def test_a_run_that_was_cancelled_while_bcs_was_asked_stays_so() -> None:
 
     assert before.state is RunState.ACCEPTED
     assert one.run.state is RunState.CANCELLED
+    assert one.messages == []
+
+
+async def test_a_click_that_joins_a_run_while_bcs_is_asked_does_not_cost_it_the_answer() -> None:
+    """Else whoever clicks twice waits for the end of the lease, and may do so again and again."""
+    one = Orchestra()
+    await one.make_ready("e1")
+    await one.request("click")
+    one.bcs.repository.may_answer.clear()
+
+    async def click_meanwhile() -> None:
+        await one.bcs.repository.has_been_asked.wait()
+        await one.request("second click")
+        one.bcs.repository.may_answer.set()
+
+    await asyncio.gather(one.resolver.resolve("batch-1"), click_meanwhile())
+
+    [run] = one.state.runs
+    assert run.state is RunState.RUNNING
+    assert run.request_ids == (named("click"), named("second click"))
+
+
+async def test_an_answer_that_comes_after_the_lease_is_not_used_beside_the_next_one() -> None:
+    one = Orchestra()
+    await one.make_ready("e1")
+    await one.request("click")
+    one.bcs.repository.may_answer.clear()
+
+    async def begin_again_meanwhile() -> None:
+        await one.bcs.repository.has_been_asked.wait()
+        one.pass_time(11)
+        async with one.store.lock("batch-1") as batch:
+            state, _ = resolving.begin(batch.state, one.clock.now(), timedelta(seconds=10))
+            await batch.save(state)
+        one.bcs.repository.may_answer.set()
+
+    await asyncio.gather(one.resolver.resolve("batch-1"), begin_again_meanwhile())
+
+    assert one.run.state is RunState.RESOLVING
     assert one.messages == []
 
 
