@@ -49,12 +49,15 @@ class RunCommands:
             UnknownRunError: there is no such run.
             NothingToResendError: the phase is not awaited.
         """
-        _, run = await self.find(run_id)
-        current = run.current
-        if current is None or current.name != phase:
-            raise NothingToResendError
-        if not await self._outbox.resend(identity.command_id(run_id, phase)):
-            raise NothingToResendError
+        batch_id, _ = await self.find(run_id)
+        # Under the lock no outcome ends the phase meanwhile: what is done is not asked for again.
+        async with self._store.lock(batch_id) as batch:
+            run = batch.state.find_run(run_id)
+            current = run.current if run else None
+            if current is None or current.name != phase:
+                raise NothingToResendError
+            if not await self._outbox.resend(identity.command_id(run_id, phase)):
+                raise NothingToResendError
         logger.info("command_resent", run_id=str(run_id), phase=phase)
 
     async def cancel(self, run_id: UUID) -> Run:
@@ -74,6 +77,7 @@ class RunCommands:
             now = self._clock.now()
             step = cancel(batch.state, run, now)
             messages = [to_outgoing(one, step.state.batch, now) for one in step.messages]
+            await batch.withdraw_commands(run_id)
             await batch.save(step.state, messages)
         logger.info("run_cancelled", run_id=str(run_id), batch_id=batch_id)
         return step.state.find_run(run_id) or run

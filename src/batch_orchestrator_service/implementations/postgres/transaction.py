@@ -5,6 +5,7 @@ The state and what is to be sent, or neither.
 
 from collections.abc import Sequence
 from functools import cache
+from uuid import UUID
 
 from sqlalchemy import delete, func, inspect, update
 from sqlalchemy.dialects.postgresql import Insert, insert
@@ -57,6 +58,15 @@ class PostgresBatchTransaction:
             await self._save_unused(state, unused)
         self.state = state
         self.has_messages = self.has_messages or bool(messages)
+
+    async def withdraw_commands(self, run_id: UUID) -> None:
+        unsent_commands = (
+            delete(OutboxRow)
+            .where(OutboxRow.batch_id == self.state.batch_id, OutboxRow.run_id == run_id)
+            .where(OutboxRow.phase.is_not(None), OutboxRow.sent_at.is_(None))
+        )
+        with translated_errors():
+            await self._connection.execute(unsent_commands)
 
     async def _save_batch(self, state: BatchState) -> None:
         known = self.state
