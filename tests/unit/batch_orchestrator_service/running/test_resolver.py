@@ -4,16 +4,19 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 
 from batch_orchestrator_service.domain import resolving
 from batch_orchestrator_service.domain.states import PhaseStatus, RunState
+from batch_orchestrator_service.implementations.yaml_files.steps import PipelineFile
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.bos import Orchestra
 from tests.support.builders import evidence, registration, update
 from tests.support.orchestrating import named
+from tests.support.pipelines import PIPELINES_FILE
 
 
 async def test_a_run_is_planned_and_its_first_phase_commanded() -> None:
@@ -165,7 +168,7 @@ def degraded(names: tuple[str, ...] = ("spellcheck", "nlp")) -> httpx.MockTransp
         "final_pipeline": list(names),
         "analysis_summary": "",
         "requested_pipeline": "nlp",
-        "pipeline_version": "1",
+        "pipeline_version": PipelineFile(PIPELINES_FILE).find_version("nlp"),
         "degraded": True,
         "correlation_id": "c",
         "known_until": None,
@@ -199,6 +202,27 @@ async def test_a_plan_with_a_phase_that_the_file_does_not_have_is_waited_out() -
     await one.resolver.resolve("batch-1")
 
     assert one.run.reason == "resolution_unavailable"
+
+
+async def test_no_original_is_graded_because_the_file_lacks_what_bcs_has(tmp_path: Path) -> None:
+    """BCS proves by its file; by BOS's the assessment would be made from nothing."""
+    file = tmp_path / "pipelines.yaml"
+    steps = "        event_data_model: BatchServiceCJAssessmentInitiateCommandDataV1\n"
+    needs = steps + "        depends_on: [spellcheck]\n"
+    written = PIPELINES_FILE.read_text()
+    assert needs in written
+    file.write_text(written.replace(needs, steps))
+    one = Orchestra(pipelines=file)
+    await one.make_ready("e1")
+    done = evidence("e1", storage_id="corrected-e1")
+    await one.bcs.repository.apply([update("batch-1", registration(1, essays=["e1"]), done)])
+    await one.request("click", "cj_assessment")
+
+    await one.resolver.resolve("batch-1")
+
+    assert not [one for one in one.messages if b"original-e1" in one.value]
+    assert (one.run.state, one.run.reason) == (RunState.ACCEPTED, "resolution_unavailable")
+    assert one.sample("bos_resolutions_total", outcome="fault") == 1
 
 
 async def test_the_question_asks_for_what_includes_the_newest_outcome() -> None:
