@@ -15,7 +15,7 @@ from batch_orchestrator_service.implementations.yaml_files.steps import Pipeline
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.bos import Orchestra
 from tests.support.builders import evidence, registration, update
-from tests.support.orchestrating import named
+from tests.support.orchestrating import NOON, named
 from tests.support.pipelines import PIPELINES_FILE
 
 
@@ -61,6 +61,30 @@ async def test_what_bcs_has_proven_is_skipped_with_the_texts_that_it_knows() -> 
     [message] = one.messages
     assert b"corrected-e1" in message.value
     assert message.phase == "nlp"
+
+
+async def test_texts_that_bcs_is_not_sure_of_are_waited_for_and_not_graded() -> None:
+    """Its cache went away between the two questions, and its archive lacks the newest text."""
+    one = Orchestra()
+    await one.make_ready("e1")
+    newest = evidence("e1", storage_id="corrected-e1")
+    await one.bcs.repository.apply([update("batch-1", registration(1, essays=["e1"]), newest)])
+    other = Orchestra()
+    old = evidence("e1", storage_id="older-e1", at=NOON - timedelta(days=1))
+    await other.bcs.repository.apply([update("batch-1", registration(1, essays=["e1"]), old)])
+    await one.request("click", "cj_assessment")
+    get_state = one.bcs.repository.get_state
+    one.bcs.repository.get_state = other.bcs.repository.get_state  # type: ignore[method-assign] # what the archive has
+
+    await one.resolver.resolve("batch-1")
+    waiting = one.run
+    one.bcs.repository.get_state = get_state  # type: ignore[method-assign] # the cache is back
+    one.pass_time(20)
+    await one.resolver.resolve("batch-1")
+
+    assert (waiting.state, waiting.reason) == (RunState.ACCEPTED, "resolution_unavailable")
+    [message] = one.messages
+    assert b"corrected-e1" in message.value
 
 
 async def test_a_run_that_has_nothing_to_do_ends_and_is_told() -> None:
