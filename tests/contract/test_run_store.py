@@ -97,6 +97,24 @@ async def test_every_state_of_a_run_is_read_as_it_was_written(store: RunStorePro
         assert batch.state == bench.state
 
 
+async def test_texts_that_are_forgotten_are_not_read_again(store: RunStoreProtocol) -> None:
+    bench = Bench.ready("e1", "e2")
+    bench.report(bench.run_to("spellcheck"), "spellcheck", "e1", "e2")
+    bench.click(request("again", "spellcheck"))
+    run = bench.begin()
+    assert run is not None
+    bench.plan(run, planned("spellcheck", pending={"spellcheck": frozenset({"e1"})}))
+    await keep(store, bench)
+
+    bench.cancel(bench.run_of(run))
+    await keep(store, bench)
+
+    kept = await store.find_state("batch-1")
+    assert kept is not None
+    assert kept.outputs["spellcheck"].keys() == {"e2"}
+    assert kept == bench.state
+
+
 async def test_runs_of_strangers_go_with_their_requests(store: RunStoreProtocol) -> None:
     bench = Bench()
     bench.click(request("stranger's", user="stranger"))

@@ -121,3 +121,12 @@ def output_values(state: BatchState, known: BatchState) -> list[Values]:
         for essay, made in sorted(outputs.items())
         if known.outputs.get(phase, {}).get(essay) != made
     ]
+
+
+def gone_outputs(state: BatchState, known: BatchState) -> list[Values]:
+    """Return which texts that are known are not there any more."""
+    return [
+        {"of_batch": state.batch_id, "of_phase": phase, "of_essay": essay}
+        for phase, outputs in sorted(known.outputs.items())
+        for essay in sorted(outputs.keys() - state.outputs.get(phase, {}).keys())
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from uuid import UUID
 
-from sqlalchemy import delete, func, inspect, update
+from sqlalchemy import bindparam, delete, func, inspect, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,6 +30,12 @@ from batch_orchestrator_service.implementations.postgres.tables import (
 from batch_orchestrator_service.protocols import AuditEntry, UnusedOutcome
 from service_libs.postgres.errors import translated_errors
 from service_libs.protocols import ClockProtocol
+
+_DELETE_OUTPUT = delete(OutputRow).where(
+    OutputRow.batch_id == bindparam("of_batch"),
+    OutputRow.phase == bindparam("of_phase"),
+    OutputRow.essay_id == bindparam("of_essay"),
+)
 
 
 class PostgresBatchTransaction:
@@ -79,6 +85,8 @@ class PostgresBatchTransaction:
             )
         await self._upsert(EssayRow, rows.essay_values(state, known.batch.texts))
         await self._upsert(OutputRow, rows.output_values(state, known))
+        if gone := rows.gone_outputs(state, known):
+            await self._connection.execute(_DELETE_OUTPUT, gone)
 
     async def _save_runs(self, state: BatchState) -> None:
         known = {run.run_id: run for run in self.state.runs}
