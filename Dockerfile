@@ -49,6 +49,20 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
 CMD ["bos", "serve"]
 
 
+FROM runtime AS gateway
+
+ENV API_GATEWAY_HTTP_HOST=0.0.0.0 \
+    API_GATEWAY_HTTP_PORT=4001
+
+EXPOSE 4001
+
+# As above.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"API_GATEWAY_HTTP_PORT\"]}/livez', timeout=4)"]
+
+CMD ["api-gateway", "serve"]
+
+
 FROM runtime AS bcs
 
 ENV BCS_HTTP_HOST=0.0.0.0 \

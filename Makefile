@@ -12,6 +12,7 @@ PDM_READY := $(TOOLS)/.pdm-$(PDM_VERSION)
 VENV_READY := $(VENV)/.synced
 IMAGE := batch-conductor-service
 ORCHESTRATOR_IMAGE := batch-orchestrator-service
+GATEWAY_IMAGE := api-gateway-service
 BUILD_FLAGS ?=
 
 # The first interpreter that runs and is of a version the project takes.
@@ -25,12 +26,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without bytecode each of the many processes that tests start compiles all libraries again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test faults soak house bench fmt lint types containers clean
+.PHONY: help run test faults browser soak house bench client fmt lint types containers clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV_READY) ## Run the service and all it needs here, show its main job, serve until Ctrl-C
+run: $(VENV_READY) ## Run the services and all they need here, show their main job, serve until Ctrl-C
 	@exec $(VENV)/bin/bcs local
 
 test: $(VENV_READY) ## Run every check and every test
@@ -39,6 +40,13 @@ test: $(VENV_READY) ## Run every check and every test
 faults: $(VENV_READY) ## Break all it stands on, with real servers; only more random trials: SEED=n, FAULT_TRIALS=n
 	@SEED=$(SEED) FAULT_TRIALS=$(FAULT_TRIALS) $(PDM) run \
 		$(if $(SEED)$(FAULT_TRIALS),test-random-faults,test-faults)
+
+# Chromium is Debian's; its sandbox needs more rights than root has in many containers.
+browser: $(VENV_READY) ## Use the page in a real browser: CHROMIUM=path, else the one that there is
+	@[ -n "$(CHROMIUM)" ] || command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] \
+		|| ! command -v apt-get >/dev/null \
+		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core; }
+	@CHROMIUM=$(CHROMIUM) $(PDM) run test-browser
 
 soak: $(VENV_READY) ## Break things under steady load: MINUTES=n
 	@MINUTES=$(or $(MINUTES),30) $(PDM) run test-soak
@@ -49,6 +57,9 @@ house: $(VENV_READY) ## Measure the source, and how many files a journey touches
 bench: $(VENV_READY) ## Measure the flow of a command through both services: ARGS='--rate 20 --open 10000'
 	@$(VENV)/bin/python bench/flow.py $(ARGS)
 
+client: $(VENV_READY) ## Make the typed client, and what the page has of it, anew; needs npm
+	@$(VENV)/bin/python .ci/client.py --write
+
 fmt: $(VENV_READY) ## Format, and repair what can be repaired
 	@$(PDM) run fmt
 
@@ -58,15 +69,16 @@ lint: $(VENV_READY) ## Check format, style and import contracts
 types: $(VENV_READY) ## Check types
 	@$(PDM) run typecheck
 
-containers: $(VENV_READY) ## Build the image, run the composition, drive it, restart each service
+containers: $(VENV_READY) ## Build the images, run the composition, drive it, restart each service
 	docker build $(BUILD_FLAGS) --tag $(IMAGE):latest .
 	docker build $(BUILD_FLAGS) --target bos --tag $(ORCHESTRATOR_IMAGE):latest .
+	docker build $(BUILD_FLAGS) --target gateway --tag $(GATEWAY_IMAGE):latest .
 	BUILD_FLAGS='$(BUILD_FLAGS)' $(VENV)/bin/pytest --timeout 900 tests/containers
 
 clean: ## Remove everything that was made here, the local servers' data too
 	@if [ -x $(VENV)/bin/bcs ]; then $(VENV)/bin/bcs local --remove-data; fi
 	rm -rf $(VENV) $(TOOLS) .local .pdm-python .pdm-build .mypy_cache .ruff_cache .pytest_cache \
-		.import_linter_cache .hypothesis .coverage .coverage.*
+		.screenshots examples/react-client/node_modules .import_linter_cache .hypothesis .coverage .coverage.*
 	find alembic src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PDM_READY):

@@ -29,10 +29,11 @@ from api_gateway_service.protocols import (
     RateLimiterProtocol,
     TokenVerifierProtocol,
 )
-from api_gateway_service.routers import docs_routes, health_routes, pipeline_routes
+from api_gateway_service.routers import demo_routes, docs_routes, health_routes, pipeline_routes
 from api_gateway_service.services.limits import RouteLimits
 from service_libs.exceptions import ServiceError
 from service_libs.health import HealthMonitor
+from service_libs.settings import Environment
 
 
 def make_routes() -> FastAPI:
@@ -53,6 +54,8 @@ async def create_app(settings: Settings, container: AsyncContainer) -> ASGIApp:
     all that these layers add. The last one here is the outermost.
     """
     routes = make_routes()
+    if settings.environment is Environment.DEVELOPMENT:
+        routes.include_router(demo_routes.router)
     setup_dishka(container, routes)
     metrics = await container.get(Metrics)
     limiter = await container.get(RateLimiterProtocol)

@@ -15,6 +15,8 @@ STATUS = BATCHES + "/{batch_id}/status"
 EVENTS = BATCHES + "/{batch_id}/events"
 OPERATING = ("/healthz", "/readyz", "/livez", "/metrics", "/docs", "/redoc", "/openapi.json")
 ASSETS = "/docs/assets/{name}"
+DEMO = "/demo"
+DEMO_FILES = DEMO + "/{name}"
 UNMATCHED = "unmatched"
 
 
@@ -55,17 +57,18 @@ _SCOPES = {
 }
 _OF_BATCH = re.compile(rf"{BATCHES}/(?P<batch_id>[^/]+)/(?P<what>pipelines|status|events)\Z")
 _OF_BATCHES = {"pipelines": PIPELINES, "status": STATUS, "events": EVENTS}
-_ASSET = ASSETS.partition("{")[0]
+_FILES = (ASSETS, DEMO_FILES)
 
 
 def match_route(path: str) -> MatchedRoute:
     """Return the route; of an unknown one below `/v1/` the prefix, of any other `unmatched`."""
     if match := _OF_BATCH.match(path):
         return MatchedRoute(_OF_BATCHES[match["what"]], match["batch_id"])
-    if path in OPERATING:
+    if path in OPERATING or path == DEMO:
         return MatchedRoute(path)
     if path.startswith(PROTECTED_PREFIX):
         return MatchedRoute(PROTECTED_PREFIX)
-    if path.startswith(_ASSET):
-        return MatchedRoute(ASSETS)
+    for template in _FILES:
+        if path.startswith(template.partition("{")[0]):
+            return MatchedRoute(template)
     return MatchedRoute(UNMATCHED)

@@ -30,6 +30,7 @@ COMPOSITION_NAMES = frozenset(
         "BCS_KAFKA_PORT",
         "BCS_PORT",
         "BCS_POSTGRES_PORT",
+        "BCS_PROMETHEUS_PORT",
         "BCS_REDIS_PORT",
     }
 )

@@ -17,9 +17,11 @@ OWNER = "teacher-1"
 
 
 class FlowNeighbours:
-    """Registers batches, asks for pipelines, does what is commanded, and hears how runs end.
+    """Registers batches, does what is commanded, and hears how runs end.
 
-    `commands` has every command, in its order: the phase, and the texts that it was given.
+    Attributes:
+        commands: every command, in its order: the phase, and the texts that it was given.
+        work_seconds: how long a phase takes.
     """
 
     def __init__(self, bootstrap_servers: str) -> None:
@@ -32,6 +34,7 @@ class FlowNeighbours:
             auto_offset_reset="latest",
         )
         self.commands: list[tuple[str, dict[str, str]]] = []
+        self.work_seconds = 0.0
         self._ends: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._listening: asyncio.Task[None] | None = None
 
@@ -53,7 +56,7 @@ class FlowNeighbours:
         await self._consumer.stop()
         await self._producer.stop()
 
-    async def register(self, batch_id: str, essay_ids: list[str]) -> None:
+    async def register(self, batch_id: str, essay_ids: list[str], *, owner: str = OWNER) -> None:
         """Say that a class's batch has these essays, and that their texts are there."""
         registered = {
             "event": "batch.essays.registered",
@@ -61,7 +64,7 @@ class FlowNeighbours:
             "expected_essay_count": len(essay_ids),
             "essay_ids": essay_ids,
             "course_code": "ENG5",
-            "user_id": OWNER,
+            "user_id": owner,
             "class_id": "class-1",
         }
         await self._send(EventName.BATCH_ESSAYS_REGISTERED, batch_id, registered)
@@ -76,18 +79,6 @@ class FlowNeighbours:
             "class_type": "REGULAR",
         }
         await self._send(EventName.BATCH_ESSAYS_READY, batch_id, ready)
-
-    async def request(self, batch_id: str, pipeline: str) -> None:
-        """Ask for a pipeline as a client does through the gateway."""
-        data = {
-            "batch_id": batch_id,
-            "requested_pipeline": pipeline,
-            "client_correlation_id": str(uuid4()),
-            "user_id": OWNER,
-            "is_retry": False,
-            "request_id": str(uuid4()),
-        }
-        await self._send(EventName.CLIENT_BATCH_PIPELINE_REQUEST, batch_id, data)
 
     async def hear_end(self, *, timeout_seconds: float) -> dict[str, Any]:
         """Return how the next run ended.
@@ -113,6 +104,7 @@ class FlowNeighbours:
             one["essay_id"]: one["text_storage_id"] for one in command["data"]["essays_to_process"]
         }
         self.commands.append((phase, given))
+        await asyncio.sleep(self.work_seconds)
         if phase == "spellcheck":
             for essay_id in given:
                 await self._spellcheck(batch_id, essay_id)

@@ -11,17 +11,26 @@ from local_stack.wheels import find_kafka_broker
 
 
 class KafkaBroker:
-    """A Tansu broker with in-memory storage."""
+    """A Tansu broker with in-memory storage.
 
-    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+    Args:
+        directory: for its log.
+        port: where it listens; a free one is chosen if there is none.
+        advertised_port: where clients are told to go on, if that is not where it listens.
+    """
+
+    def __init__(
+        self, directory: Path, *, port: int | None = None, advertised_port: int | None = None
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.port = port or find_free_port()
         address = f"tcp://{self.bootstrap_servers}"
+        advertised = f"tcp://{LOCALHOST}:{advertised_port or self.port}"
         self._process = ServerProcess(
             "The Kafka broker",
             [
                 *(find_kafka_broker(), "broker", "--storage-engine", "memory://tansu/"),
-                *("--listener-url", address, "--advertised-listener-url", address),
+                *("--listener-url", address, "--advertised-listener-url", advertised),
             ],
             log_path=directory / "kafka.log",
         )

@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from local_stack.asking import ServiceClient
 from local_stack.ports import LOCALHOST
@@ -12,20 +13,27 @@ from local_stack.processes import LocalServerError, ServerProcess
 
 BCS = (sys.executable, "-m", "batch_conductor_service.cli")
 BOS = (sys.executable, "-m", "batch_orchestrator_service.cli")
+GATEWAY = (sys.executable, "-m", "api_gateway_service.cli")
+ServiceName = Literal["bcs", "bos", "gateway"]
+# Of each service: its command, and what the names of its settings begin with.
+PROGRAMS: Mapping[ServiceName, tuple[Sequence[str], str]] = {
+    "bcs": (BCS, "BCS"),
+    "bos": (BOS, "BOS"),
+    "gateway": (GATEWAY, "API_GATEWAY"),
+}
 SHUTDOWN_TIMEOUT_SECONDS = "10"  # less than a child gets before it is killed
 
 
 class ServiceProcess:
-    """`bcs serve`, or `bos serve`, in the environment that the local stack gives."""
+    """`bcs serve`, or another service's, in the environment that the local stack gives."""
 
     def __init__(
-        self, name: str, directory: Path, settings: Mapping[str, str], *, port: int
+        self, name: ServiceName, directory: Path, settings: Mapping[str, str], *, port: int
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.client = ServiceClient(f"http://{LOCALHOST}:{port}")
         self.log_path = directory / f"{name}.log"
-        self._command = {"bcs": BCS, "bos": BOS}[name]
-        prefix = name.upper()
+        self._command, prefix = PROGRAMS[name]
         self._environment = {
             **clean_environment(),
             **settings,
@@ -34,7 +42,7 @@ class ServiceProcess:
             f"{prefix}_SHUTDOWN_TIMEOUT_SECONDS": SHUTDOWN_TIMEOUT_SECONDS,
         }
         self._process = ServerProcess(
-            name.upper(),
+            prefix,
             [*self._command, "serve"],
             log_path=self.log_path,
             environment=self._environment,
@@ -74,6 +82,5 @@ class ServiceProcess:
 
 def clean_environment() -> dict[str, str]:
     """Return the environment without settings of the services: this stack is its own world."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith(("BCS_", "BOS_"))
-    }
+    prefixes = tuple(f"{prefix}_" for _, prefix in PROGRAMS.values())
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}

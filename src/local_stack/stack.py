@@ -1,4 +1,4 @@
-"""The three servers that the service needs, with their data in one directory."""
+"""The three servers that the services need, with their data in one directory."""
 
 import fcntl
 import shutil
@@ -67,6 +67,8 @@ class LocalStack:
             "BOS_DATABASE_URL": self.postgres.url,
             "BOS_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "BOS_KAFKA_ENABLE_IDEMPOTENCE": "false",
+            "API_GATEWAY_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "API_GATEWAY_KAFKA_ENABLE_IDEMPOTENCE": "false",
         }
 
     def _lock(self, ending: ExitStack) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings
 from pydantic_settings import SettingsError as UnreadableSettingError
 
@@ -98,15 +98,19 @@ def load(
     try:
         settings = settings_type(_secrets_dir=secrets)
     except ValidationError as exc:
-        faults += [
-            f"{prefix}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()
-        ]
+        faults += [_describe(prefix, error) for error in exc.errors()]
     except UnreadableSettingError:
         faults.append(f"{prefix}SECRETS_DIR: a file in {secrets} cannot be read")
     else:
         if not faults:
             return settings
     raise SettingsError("; ".join(faults))
+
+
+def _describe(prefix: str, error: ErrorDetails) -> str:
+    """Return what is wrong; what is wrong between settings names them itself."""
+    name = ".".join(map(str, error["loc"])).upper()
+    return f"{prefix}{name}: {error['msg']}" if name else error["msg"]
 
 
 def _find_unknown(

@@ -20,11 +20,9 @@ def test_serve_says_it_in_one_line(name: str, value: str, reason: str) -> None:
     with service_process(ENVIRONMENT="production", LOG_LEVEL="WARNING", **{name: value}) as process:
         assert process.wait() == 1
 
-    [line] = process.log
-    assert len(process.output) == 1
-    assert line["event"] == "start_failed"
-    assert line["reason"].startswith(f"BCS_{name}: {reason}")
-    assert SECRET not in process.output[0]
+    [line] = process.output
+    assert f"BCS_{name}: {reason}" in line
+    assert SECRET not in line
 
 
 @pytest.mark.parametrize(("name", "value", "reason"), [bad for bad in BAD if bad[0] != "REDIS_URL"])

@@ -1,5 +1,8 @@
 """`bcs local`: the whole story on a machine that has Python alone."""
 
+import json
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -7,7 +10,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from local_stack.ports import LOCALHOST, find_free_port
@@ -15,13 +20,18 @@ from local_stack.service import BCS, clean_environment
 from local_stack.stack import remove_stack_data
 
 ENVIRONMENT = clean_environment() | {"COLUMNS": "120"}
+RUN_SECONDS = 30  # for a pipeline whose phases take two seconds each
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a whole run said and left, and what a second one beside it said."""
+    """What a whole run said and left, what its invitation led to, and what a second one said."""
 
     wanted_port: int
+    wanted_gateway_port: int
+    tried: tuple[int, Any]
+    end: dict[str, Any]
+    pages: list[int]
     said: str
     exit_code: int
     left_over: list[str]
@@ -38,12 +48,21 @@ def directory(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """One run from the start to Ctrl-C, on a port that is taken, with a second one beside it."""
+    """One run from the start to Ctrl-C, on ports that are taken, with a second one beside it."""
     directory = tmp_path_factory.mktemp("run") / "local"
-    with socket.create_server((LOCALHOST, 0)) as taken:
-        port = taken.getsockname()[1]
-        process = start(directory, "--port", str(port))
+    with (
+        socket.create_server((LOCALHOST, 0)) as taken,
+        socket.create_server((LOCALHOST, 0)) as taken_too,
+    ):
+        port, gateway_port = taken.getsockname()[1], taken_too.getsockname()[1]
+        process = start(directory, "--port", str(port), "--gateway-port", str(gateway_port))
         said = read_until(process, "until Ctrl-C")
+    posting, listening = find_commands(said)
+    tried = run_command(posting)
+    end = read_events(listening)
+    pages = [
+        httpx.get(url).status_code for url in re.findall(r"^  (http\S+)  ", said, re.MULTILINE)
+    ]
     second = start(directory, "--no-wait")
     second_said, _ = second.communicate(timeout=60)
     process.send_signal(signal.SIGINT)
@@ -52,6 +71,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     remove_stack_data(directory)
     return Run(
         wanted_port=port,
+        wanted_gateway_port=gateway_port,
+        tried=tried,
+        end=end,
+        pages=pages,
         said=said + rest,
         exit_code=process.returncode,
         left_over=left_over,
@@ -79,6 +102,42 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
         if text in line:
             return said
     raise AssertionError(f"{text!r} was not said, but:\n{said}")
+
+
+def find_commands(said: str) -> list[list[str]]:
+    """Return the words of each curl that was printed, with the token that was printed."""
+    [token] = re.findall(r"^  TOKEN=(\S+)$", said, re.MULTILINE)
+    lines = re.findall(r"^  (curl .*)$", said.replace("\\\n", " "), re.MULTILINE)
+    return [shlex.split(line.replace("$TOKEN", token)) for line in lines]
+
+
+def request_of(words: list[str]) -> dict[str, Any]:
+    """Return the request that curl makes of these words."""
+    assert words[0] == "curl"
+    named = dict(words[at + 1].split(": ", 1) for at, word in enumerate(words) if word == "-H")
+    body = words[words.index("-d") + 1] if "-d" in words else None
+    [url] = [word for word in words if word.startswith("http://")]
+    return {"method": "POST" if body else "GET", "url": url, "headers": named, "content": body}
+
+
+def run_command(words: list[str]) -> tuple[int, Any]:
+    """Return status and body of the answer."""
+    answer = httpx.request(**request_of(words))
+    return answer.status_code, answer.json()
+
+
+def read_events(words: list[str]) -> dict[str, Any]:
+    """Return the status by which the run has ended."""
+    deadline = time.monotonic() + RUN_SECONDS
+    with httpx.stream(**request_of(words), timeout=RUN_SECONDS) as answer:
+        for line in answer.iter_lines():
+            assert time.monotonic() < deadline, line
+            if line.startswith("data: "):
+                status: dict[str, Any] = json.loads(line.removeprefix("data: "))
+                requests = status["details"]["requests"]
+                if requests and requests[0]["ended_at"]:
+                    return status
+    raise AssertionError("the stream ended before the run")
 
 
 def processes_of(directory: Path) -> list[str]:
@@ -120,9 +179,33 @@ def test_a_second_pipeline_hands_corrected_texts_to_cj(run: Run) -> None:
     assert "The flow came out as it should." in run.said
 
 
-def test_taken_port_is_named_and_another_one_chosen(run: Run) -> None:
-    assert f"Port {run.wanted_port} is taken" in run.said
-    assert f"The service on http://{LOCALHOST}:{run.wanted_port}\n" not in run.said
+def test_a_click_made_twice_is_one_request(run: Run) -> None:
+    assert re.search(r"202 accepted, request [-0-9a-f]{36}, and asked 2 times it is", run.said)
+
+
+def test_the_printed_commands_work(run: Run) -> None:
+    status, accepted = run.tried
+    assert (status, accepted["status"]) == (202, "accepted")
+    assert run.end["batch_id"] == accepted["batch_id"]
+    assert run.end["status"] == "completed_successfully"
+    assert run.end["details"]["requests"][0]["request_id"] == accepted["request_id"]
+    assert [(one["name"], one["status"]) for one in run.end["details"]["phases"]] == [
+        ("spellcheck", "completed_successfully"),
+        ("cj_assessment", "completed_successfully"),
+    ]
+
+
+def test_the_printed_pages_are_there(run: Run) -> None:
+    assert run.pages
+    assert set(run.pages) == {200}
+
+
+@pytest.mark.parametrize("title", ["BCS", "API Gateway"])
+def test_taken_port_is_named_and_another_one_chosen(run: Run, title: str) -> None:
+    port = run.wanted_port if title == "BCS" else run.wanted_gateway_port
+    assert f"Port {port} is taken; {title} uses" in run.said
+    assert re.search(f"{title} on http://{LOCALHOST}:[0-9]+\n", run.said)
+    assert f"{title} on http://{LOCALHOST}:{port}\n" not in run.said
 
 
 def test_interrupt_ends_everything(run: Run) -> None:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from local_stack.ports import LOCALHOST, find_free_port
+from local_stack.tokens import make_secret
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "bcs-containers-test"
@@ -18,12 +19,19 @@ class Composition:
 
     def __init__(self) -> None:
         http_port, kafka_port = find_free_port(), find_free_port()
-        orchestrator_port = find_free_port()
+        orchestrator_port, gateway_port = find_free_port(), find_free_port()
+        prometheus_port = find_free_port()
         self.url = f"http://{LOCALHOST}:{http_port}"
         self.orchestrator_url = f"http://{LOCALHOST}:{orchestrator_port}"
+        self.gateway_url = f"http://{LOCALHOST}:{gateway_port}"
+        self.prometheus_url = f"http://{LOCALHOST}:{prometheus_port}"
         self.bootstrap_servers = f"{LOCALHOST}:{kafka_port}"
+        self.secret = make_secret()
         self._environment = os.environ | {
+            "API_GATEWAY_JWT_SECRET": self.secret,
+            "API_GATEWAY_PORT": str(gateway_port),
             "BCS_PORT": str(http_port),
+            "BCS_PROMETHEUS_PORT": str(prometheus_port),
             "BOS_PORT": str(orchestrator_port),
             "BCS_KAFKA_HOST": LOCALHOST,
             "BCS_KAFKA_PORT": str(kafka_port),
@@ -62,6 +70,10 @@ class Composition:
         """Stop one service in order."""
         self._compose("stop", service)
 
+    def start(self, service: str) -> None:
+        """Start one service again."""
+        self._compose("start", service)
+
     def down(self) -> None:
         """Remove everything, the data too."""
         self._compose("down", "--volumes", "--remove-orphans")
@@ -73,6 +85,10 @@ class Composition:
     def log_of(self, service: str) -> list[str]:
         """Return all that one service has logged."""
         return self._compose("logs", "--no-color", "--no-log-prefix", service).splitlines()
+
+    def execute(self, service: str, *command: str) -> str:
+        """Return what a command says that is run in the service's container."""
+        return self._compose("exec", "-T", service, *command)
 
     def inspect(self, service: str, template: str) -> str:
         """Return what the engine says of the service's container."""

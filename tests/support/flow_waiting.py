@@ -2,8 +2,12 @@
 
 import uuid
 
+import asyncpg
+
 from tests.support.flow import Neighbours, get_state
 from tests.support.flow_oracle import judge
+from tests.support.servers import plain_url
+from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
 ESSAYS = ("e1", "e2", "e3")
@@ -56,3 +60,19 @@ async def until_commanded(neighbours: Neighbours, batch: str, count: int) -> Non
         return len(neighbours.journal.commands(batch)) >= count
 
     await eventually(are_there, timeout_seconds=60, what=f"{count} commands")
+
+
+async def until_audited(stack: Stack, user: str) -> None:
+    """Wait until it is noted that there is no such batch for the user."""
+    connection = await asyncpg.connect(plain_url(stack.postgres.url))
+
+    async def is_noted() -> bool:
+        decisions = await connection.fetch(
+            "SELECT decision FROM bos.audit WHERE user_id = $1", user
+        )
+        return [one["decision"] for one in decisions] == ["not_found"]
+
+    try:
+        await eventually(is_noted, timeout_seconds=30, what="the audit")
+    finally:
+        await connection.close()

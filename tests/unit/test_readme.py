@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
@@ -90,3 +91,15 @@ def test_the_example_is_json() -> None:
     [example] = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
 
     assert json.loads(example)["batch_id"] == "batch-1"
+
+
+def test_every_port_that_the_composition_publishes_of_a_service_is_told() -> None:
+    table = README.split("| service | ports of the host | variable |")[1].split("\n\n")[0]
+    composition = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    published = re.compile(r"127\.0\.0\.1:\$\{(\w+):-(\d+)(?:-(\d+))?\}:\d+")
+
+    told = re.findall(r"^\| `(\w+)` \| (\d+)(?: to (\d+))? \| `(\w+)` \|$", table, re.MULTILINE)
+    for name, first, last, variable in told:
+        [port] = composition["services"][name]["ports"]
+        assert published.findall(port) == [(variable, first, last)]
+    assert {name for name, *_ in told} == {"gateway", "bos", "bcs", "prometheus"}

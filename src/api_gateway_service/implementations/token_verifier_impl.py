@@ -88,7 +88,7 @@ class JoseTokenVerifier:
         version, principal = self._known.get(digest, (None, None))
         if principal is None or version != self._keys.version:
             return None
-        if (principal.expires_at or 0) + LEEWAY_SECONDS <= int(self._now()):
+        if (principal.expires_at or 0) <= int(self._now()):
             del self._known[digest]
             raise UnauthenticatedError("expired")
         return principal
@@ -164,5 +164,7 @@ def _principal(claims: dict[str, Any]) -> Principal:
     if not isinstance(scope, str) or len(scope) > MAX_SCOPE_LENGTH:
         raise UnauthenticatedError("bad_claims")
     return Principal(
-        user_id=user_id, scopes=frozenset(scope.split()), expires_at=float(claims["exp"])
+        user_id=user_id,
+        scopes=frozenset(scope.split()),
+        expires_at=float(claims["exp"]) + LEEWAY_SECONDS,
     )

@@ -17,7 +17,7 @@ class Principal:
     Attributes:
         user_id: the `sub` of the token.
         scopes: what the token allows.
-        expires_at: when it ends, in seconds since 1970; None for one that never does.
+        expires_at: until when the token is taken, in seconds since 1970; None if always.
     """
 
     user_id: str

@@ -2,14 +2,11 @@
 
 from typing import Any
 
-import asyncpg
 import pytest
 
 from tests.support.flow import Journal, bos_process, get_state, neighbours_of
-from tests.support.flow_waiting import ESSAYS, judged, new_batch, until_ended
-from tests.support.servers import plain_url
+from tests.support.flow_waiting import ESSAYS, judged, new_batch, until_audited, until_ended
 from tests.support.stack import Stack
-from tests.support.waiting import eventually
 
 CORRECTED = {essay: f"corrected-{essay}" for essay in ESSAYS}
 
@@ -118,19 +115,3 @@ def command_of_another(batch: str) -> dict[str, Any]:
         "correlation_id": "8d2c1b60-2d3c-4a0e-9a55-6b2a5f1d7a11",
         "data": {"entity_id": batch, "essays_to_process": essays},
     }
-
-
-async def until_audited(stack: Stack, user: str) -> None:
-    """Wait until it is noted that there is no such batch for the user."""
-    connection = await asyncpg.connect(plain_url(stack.postgres.url))
-
-    async def is_noted() -> bool:
-        decisions = await connection.fetch(
-            "SELECT decision FROM bos.audit WHERE user_id = $1", user
-        )
-        return [one["decision"] for one in decisions] == ["not_found"]
-
-    try:
-        await eventually(is_noted, timeout_seconds=30, what="the audit")
-    finally:
-        await connection.close()

@@ -149,8 +149,9 @@ async def test_a_batch_that_is_given_away_is_heard_of_no_more(
 
 async def test_a_stream_ends_with_its_token(address: str, web: Web, batch_id: str) -> None:
     web.put(batch(batch_id))
+    token = bearer(exp=int(time.time()) - 28)  # taken for 30 s after its end: for two more
 
-    async with listening(address, batch_id, bearer(exp=int(time.time()) + 2)) as stream:
+    async with listening(address, batch_id, token) as stream:
         await stream.until(1)
         assert not stream.has_ended
         await stream.until_ended(4)

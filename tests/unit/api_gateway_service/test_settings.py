@@ -101,6 +101,11 @@ def test_a_setting_that_nobody_knows_stops_the_start(monkeypatch: pytest.MonkeyP
         load_settings(refuse_unknown=True)
 
 
+def test_what_is_wrong_between_settings_names_them_itself() -> None:
+    with pytest.raises(SettingsError, match=r"^API_GATEWAY_[A-Z]"):
+        load_settings()
+
+
 def test_every_setting_says_what_it_is() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
