@@ -5,7 +5,7 @@ Settings build nothing; nothing else reads the environment.
 
 import re
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -159,11 +159,6 @@ class Settings(BaseSettings):
         if self.jwt_secret and len(self.jwt_secret.get_secret_value()) < MIN_SECRET_BYTES:
             raise PydanticCustomError("secret", "API_GATEWAY_JWT_SECRET: shorter than 32 bytes")
         return self
-
-    @property
-    def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
-        """The networks of proxies that are believed."""
-        return tuple(ip_network(network) for network in self.trusted_proxies)
 
 
 def load_settings(*, refuse_unknown: bool = False) -> Settings:

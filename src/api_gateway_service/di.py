@@ -9,18 +9,11 @@ from prometheus_client import CollectorRegistry
 
 from api_gateway_service.config import AuthMode, Settings
 from api_gateway_service.implementations.audit_log_impl import StreamAuditLog
-from api_gateway_service.implementations.bos_client_impl import BosClient, BosProbe
-from api_gateway_service.implementations.idempotency_impl import (
-    ProcessIdempotencyStore,
-)
+from api_gateway_service.implementations.bos_client_impl import BosClient
+from api_gateway_service.implementations.idempotency_impl import ProcessIdempotencyStore
 from api_gateway_service.implementations.kafka_publisher_impl import KafkaPublisherImpl
-from api_gateway_service.implementations.key_rings_impl import (
-    JwksKeyRing,
-)
-from api_gateway_service.implementations.pipeline_names_impl import load_pipeline_names
-from api_gateway_service.implementations.rate_limiter_impl import (
-    ProcessRateLimiter,
-)
+from api_gateway_service.implementations.key_rings_impl import JwksKeyRing
+from api_gateway_service.implementations.rate_limiter_impl import ProcessRateLimiter
 from api_gateway_service.metrics import Metrics
 from api_gateway_service.protocols import (
     AuditLogProtocol,
@@ -35,6 +28,7 @@ from api_gateway_service.providers import (
     SettingsKeyProvider,
     VerifierProvider,
     in_flight_seconds,
+    trusted_authorities,
 )
 from api_gateway_service.routing import PIPELINES, STATUS
 from api_gateway_service.services.batch_access import BatchAccess
@@ -45,6 +39,7 @@ from service_libs.health import HealthMonitor
 from service_libs.health_report import AboutService
 from service_libs.kafka.producer import GRACE_SECONDS, KafkaProbe, KafkaProducerClient
 from service_libs.metrics import ServiceMetrics
+from service_libs.pipeline_file.reading import read_pipelines
 from service_libs.protocols import (
     BackgroundTaskProtocol,
     ClockProtocol,
@@ -105,7 +100,6 @@ class OperatingProvider(Provider):
     tasks = collect(BackgroundTaskProtocol, provides=Sequence[BackgroundTaskProtocol])
     probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
     kafka = provide(KafkaProbe, provides=HealthProbeProtocol)
-    bos = provide(BosProbe, provides=HealthProbeProtocol)
 
     @provide
     def audit(self) -> AuditLogProtocol:
@@ -125,12 +119,16 @@ class OperatingProvider(Provider):
     @provide
     async def bos_client(
         self, settings: Settings, metrics: Metrics
-    ) -> AsyncIterator[AnyOf[BosClient, BatchStatesProtocol]]:
+    ) -> AsyncIterator[AnyOf[BosClient, BatchStatesProtocol, HealthProbeProtocol]]:
         token = settings.bos_service_token
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
         limits = httpx.Limits(max_connections=MAX_BOS_CONNECTIONS)
         async with httpx.AsyncClient(
-            base_url=settings.bos_url, headers=headers, limits=limits, trust_env=False
+            base_url=settings.bos_url,
+            headers=headers,
+            limits=limits,
+            verify=trusted_authorities(),
+            trust_env=False,
         ) as http:
             yield BosClient(http, metrics)
 
@@ -154,10 +152,8 @@ class ServicesProvider(Provider):
     scope = Scope.APP
 
     requests = provide(PipelineRequests)
-
-    @provide
-    def access(self, states: BatchStatesProtocol) -> BatchAccess:
-        return BatchAccess(states)
+    access = provide(BatchAccess)
+    own_limits = provide(ProcessRateLimiter)
 
     @provide
     def feeds(self, states: BatchStatesProtocol, metrics: Metrics) -> StatusFeeds:
@@ -167,7 +163,7 @@ class ServicesProvider(Provider):
 
     @provide
     def pipelines(self, settings: Settings) -> PipelineNames:
-        return load_pipeline_names(settings.pipeline_config_path)
+        return read_pipelines(settings.pipeline_config_path).names
 
     @provide
     def publisher(
@@ -193,7 +189,3 @@ class ServicesProvider(Provider):
     @provide
     def own_requests(self, settings: Settings) -> ProcessIdempotencyStore:
         return ProcessIdempotencyStore(in_flight_seconds=in_flight_seconds(settings))
-
-    @provide
-    def own_limits(self) -> ProcessRateLimiter:
-        return ProcessRateLimiter()

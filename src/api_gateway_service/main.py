@@ -1,5 +1,6 @@
 """The application: the routes, and the layers around them."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from dishka import AsyncContainer
@@ -10,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api_gateway_service.config import Settings
 from api_gateway_service.metrics import Metrics
@@ -68,8 +70,13 @@ async def create_app(settings: Settings, container: AsyncContainer) -> ASGIApp:
     app = AuditMiddleware(app, await container.get(AuditLogProtocol))
     app = MetricsMiddleware(app, metrics)
     monitor = await container.get(HealthMonitor)
-    app = CorrelationMiddleware(app, settings.trusted_networks, monitor)
+    app = believe_proxies(CorrelationMiddleware(app, monitor), settings.trusted_proxies)
     return allow_origins(app, settings.cors_origins)
+
+
+def believe_proxies(app: ASGIApp, trusted: Sequence[str]) -> ASGIApp:
+    """Return the application, which takes the caller's address from these proxies."""
+    return ProxyHeadersMiddleware(app, list(trusted))  # type: ignore[arg-type, return-value] # uvicorn's own types of ASGI
 
 
 async def _answer(request: Request, error: Exception) -> Response:

@@ -66,8 +66,9 @@ class RateLimiterProtocol(Protocol):
     async def hit(self, windows: Sequence[Window], key: str) -> Standing:
         """Count one hit of the key, unless a window is full, and return how it stands then.
 
-        Windows are tried in their order; those before the full one keep the hit, for it is spent
-        on the way to a refusal, and those after it do not hear of it.
+        Windows are tried in their order, the shortest first. Those after the full one do not count
+        the hit. Those before it do: who goes on asking against a refusal has less of the short
+        window, and has it back within its few seconds.
         """
         ...
 

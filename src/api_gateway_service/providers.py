@@ -1,13 +1,14 @@
 """The providers of what settings choose between: where limits are kept, and who says who asks."""
 
 from collections.abc import AsyncIterator
+from functools import cache
+from ssl import SSLContext
 
 import httpx
 from dishka import AnyOf, Provider, Scope, alias, provide
 
 from api_gateway_service.config import Settings
 from api_gateway_service.implementations.idempotency_impl import (
-    FallbackIdempotencyStore,
     ProcessIdempotencyStore,
     RedisIdempotencyStore,
 )
@@ -19,14 +20,10 @@ from api_gateway_service.implementations.key_rings_impl import (
     secret_key,
 )
 from api_gateway_service.implementations.rate_limiter_impl import (
-    FallbackRateLimiter,
     ProcessRateLimiter,
     RedisRateLimiter,
 )
-from api_gateway_service.implementations.redis_connection_impl import (
-    GatewayRedis,
-    GatewayRedisProbe,
-)
+from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
 from api_gateway_service.implementations.token_verifier_impl import (
     FixedUserVerifier,
     JoseTokenVerifier,
@@ -50,24 +47,21 @@ class RedisProvider(Provider):
 
     scope = Scope.APP
 
-    probe = provide(GatewayRedisProbe, provides=HealthProbeProtocol)
-
     @provide
-    async def redis(self, settings: Settings, metrics: Metrics) -> AsyncIterator[GatewayRedis]:
+    async def redis(
+        self, settings: Settings, metrics: Metrics
+    ) -> AsyncIterator[AnyOf[GatewayRedis, HealthProbeProtocol]]:
         redis = GatewayRedis(settings.redis_url.get_secret_value(), metrics.limiter_fallback)
-        yield redis
-        await redis.close()
+        async with redis.client:
+            yield redis
 
-    @provide
-    def limiter(self, redis: GatewayRedis, own: ProcessRateLimiter) -> RateLimiterProtocol:
-        return FallbackRateLimiter(RedisRateLimiter(redis), own)
+    limiter = provide(RedisRateLimiter, provides=RateLimiterProtocol)
 
     @provide
     def requests(
         self, settings: Settings, redis: GatewayRedis, own: ProcessIdempotencyStore
     ) -> IdempotencyStoreProtocol:
-        shared = RedisIdempotencyStore(redis, in_flight_seconds=in_flight_seconds(settings))
-        return FallbackIdempotencyStore(shared, own)
+        return RedisIdempotencyStore(redis, own, in_flight_seconds=in_flight_seconds(settings))
 
 
 class ProcessProvider(Provider):
@@ -107,7 +101,7 @@ class JwksProvider(Provider):
     async def ring(
         self, settings: Settings
     ) -> AsyncIterator[AnyOf[JwksKeyRing, KeyRing, BackgroundTaskProtocol]]:
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(verify=trusted_authorities(), trust_env=False) as http:
             yield JwksKeyRing(http, settings.jwt_jwks_url)
 
 
@@ -133,6 +127,12 @@ class FixedUserProvider(Provider):
     @provide
     def verifier(self) -> TokenVerifierProtocol:
         return FixedUserVerifier(Principal(user_id=DEVELOPER, scopes=frozenset(ScopeName)))
+
+
+@cache
+def trusted_authorities() -> SSLContext:
+    """Return whom clients trust; to read them takes longer than to make all the rest."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def in_flight_seconds(settings: Settings) -> float:

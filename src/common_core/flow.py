@@ -7,7 +7,7 @@ declared, for a fault there must not cost the event.
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from common_core.envelope import EventModel
@@ -54,6 +54,8 @@ class PromptPayload(EventModel):
 
 class ClientBatchPipelineRequestV1(EventModel):
     """A client asks for a pipeline over a batch; `user_id` is from the client's token."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # an error may be logged
 
     batch_id: Identifier
     requested_pipeline: Reference

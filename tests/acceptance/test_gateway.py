@@ -18,7 +18,9 @@ from tests.support.kafka import unique
 from tests.support.processes import ServiceProcess, address_of
 from tests.support.topics import ensure_topics
 
-BODY = {"requested_pipeline": "nlp"}
+SECRET = "what nobody logs"
+BODY = {"requested_pipeline": "nlp", "retry_reason": SECRET}
+TOKEN_BEGINNING = bearer()["Authorization"].removeprefix("Bearer ").partition(".")[0]
 KILLED = 137  # exit code of a failpoint
 
 
@@ -50,12 +52,17 @@ async def click(address: str, batch_id: str, key: str | None = None) -> httpx.Re
 @pytest.fixture(scope="module")
 def lonely() -> Iterator[tuple[ServiceProcess, str]]:
     """A gateway while all else is away; it ends in order all the same."""
-    settings = {"REDIS_URL": "redis://127.0.0.1:1", "KAFKA_SEND_TIMEOUT_SECONDS": 1.5}
+    settings = {
+        "REDIS_URL": "redis://127.0.0.1:1",
+        "KAFKA_SEND_TIMEOUT_SECONDS": 1.5,
+        "LOG_LEVEL": "DEBUG",
+    }
     with gateway_process(**settings) as (process, address):
         yield process, address
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
     assert not [line for line in process.log if line["level"] in {"error", "critical"}]
+    assert not [line for line in process.output if SECRET in line or TOKEN_BEGINNING in line]
 
 
 async def test_it_serves_while_all_else_is_away(lonely: tuple[ServiceProcess, str]) -> None:

@@ -9,13 +9,12 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
+from api_gateway_service.implementations import rate_limiter_impl
 from api_gateway_service.implementations.idempotency_impl import (
-    FallbackIdempotencyStore,
     ProcessIdempotencyStore,
     RedisIdempotencyStore,
 )
 from api_gateway_service.implementations.rate_limiter_impl import (
-    FallbackRateLimiter,
     ProcessRateLimiter,
     RedisRateLimiter,
 )
@@ -31,42 +30,35 @@ RECORD = RequestRecord(
     fingerprint="one", correlation_id=UUID(int=1), accepted_at=datetime(2026, 1, 31, tzinfo=UTC)
 )
 IN_FLIGHT_SECONDS = 0.3
-KINDS = ["process", "redis", "redis-behind-a-fallback", "fallback-without-redis"]
+KINDS = ["process", "redis", "redis-is-away"]
 
 
 @pytest.fixture(params=KINDS)
 async def redis(
     request: pytest.FixtureRequest, redis_url: str
-) -> AsyncIterator[tuple[str, GatewayRedis]]:
-    """A kind, and the Redis that it uses, if it does."""
-    url = "redis://127.0.0.1:1" if request.param == "fallback-without-redis" else redis_url
-    redis = GatewayRedis(url, Metrics(CollectorRegistry()).limiter_fallback)
-    yield request.param, redis
-    await redis.close()
+) -> AsyncIterator[GatewayRedis | None]:
+    """The Redis that is asked, if one is; what is asked for is never quietly kept elsewhere."""
+    registry = CollectorRegistry()
+    url = redis_url if request.param == "redis" else "redis://127.0.0.1:1"
+    redis = GatewayRedis(url, Metrics(registry).limiter_fallback)
+    async with redis.client:
+        yield None if request.param == "process" else redis
+    is_away = registry.get_sample_value("gateway_limits_per_process")
+    assert is_away == (request.param == "redis-is-away")
 
 
 @pytest.fixture
-def limiter(redis: tuple[str, GatewayRedis]) -> RateLimiterProtocol:
-    kind, connection = redis
-    match kind:
-        case "process":
-            return ProcessRateLimiter()
-        case "redis":
-            return RedisRateLimiter(connection)
-    return FallbackRateLimiter(RedisRateLimiter(connection), ProcessRateLimiter())
+def limiter(redis: GatewayRedis | None) -> RateLimiterProtocol:
+    own = ProcessRateLimiter()
+    return RedisRateLimiter(redis, own) if redis else own
 
 
 @pytest.fixture
-def store(redis: tuple[str, GatewayRedis]) -> IdempotencyStoreProtocol:
-    kind, connection = redis
+def store(redis: GatewayRedis | None) -> IdempotencyStoreProtocol:
     own = ProcessIdempotencyStore(in_flight_seconds=IN_FLIGHT_SECONDS)
-    shared = RedisIdempotencyStore(connection, in_flight_seconds=IN_FLIGHT_SECONDS)
-    match kind:
-        case "process":
-            return own
-        case "redis":
-            return shared
-    return FallbackIdempotencyStore(shared, own)
+    if redis is None:
+        return own
+    return RedisIdempotencyStore(redis, own, in_flight_seconds=IN_FLIGHT_SECONDS)
 
 
 def refused(standings: list[Standing]) -> list[str]:
@@ -131,6 +123,35 @@ async def test_a_standing_says_what_is_left_and_when_more_comes(
 
     assert (state.window, state.remaining) == (BURST, 4)
     assert 9 < state.reset_seconds <= 10
+
+
+async def test_a_process_remembers_so_many_of_each_window_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Addresses without number have nobody's own requests forgotten."""
+    monkeypatch.setattr(rate_limiter_impl, "MAX_KEYS", 10)
+    limiter = ProcessRateLimiter()
+    await limiter.hit([MINUTE], "me")
+
+    for number in range(100):
+        await limiter.hit([BRIEF], f"address-{number}")
+
+    assert max(len(store.events) for store in limiter._stores.values()) == 10
+    assert (await limiter.hit([MINUTE], "me")).states[0].remaining == 18
+
+
+async def test_what_is_kept_in_redis_is_the_gateway_s_and_ends_with_its_window(
+    redis_url: str,
+) -> None:
+    redis = GatewayRedis(redis_url, Metrics(CollectorRegistry()).limiter_fallback)
+    async with redis.client as client:
+        await RedisRateLimiter(redis, ProcessRateLimiter()).hit([BURST, MINUTE], "me")
+
+        keys = sorted(await client.keys())
+        ends = [await client.ttl(key) for key in keys]
+
+    assert all(str(key).startswith("gateway:limits:") for key in keys)
+    assert ends == [10, 60]
 
 
 async def test_a_request_is_begun_once_at_a_time(store: IdempotencyStoreProtocol) -> None:

@@ -19,8 +19,8 @@ from tests.support.faults.world import World
 from tests.support.kafka import unique
 from tests.support.waiting import eventually
 
-# The orchestrator's are tried in `flow/test_killed_orchestrator.py`.
-NAMES = sorted(name for name in find_failpoints() if not name.startswith("bos."))
+# Those of the orchestrator and of the gateway are tried in `flow/`.
+NAMES = sorted(one for one in find_failpoints() if not one.startswith(("bos.", "gateway.")))
 PLACES = sorted({name.partition(".")[0] for name in NAMES})
 GRACE_SECONDS = 22
 

@@ -26,9 +26,10 @@ async def lie_in_redis(stack: Stack, batch: str, completed: int) -> None:
     """Have both hashes say so."""
     key = f"bcs:batch:{batch}"
     async with Redis.from_url(stack.redis.url, decode_responses=True) as redis:
-        summary = json.loads(await redis.hget(key, "summary") or "")
-        summary["steps"]["spellcheck"]["counts"][0] = completed
-        await redis.hset(key, "summary", json.dumps(summary))
+        kept = json.loads(await redis.hget(key, "summary") or "")
+        kept["summary"]["steps"]["spellcheck"]["completed"] = completed
+        # As compact as it was: a summary that is written otherwise is not believed.
+        await redis.hset(key, "summary", json.dumps(kept, separators=(",", ":")))
         await redis.hset(f"batch:{batch}:pipeline_state", "spellcheck", str(completed))
 
 

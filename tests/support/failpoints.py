@@ -7,7 +7,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 
 def find_failpoints() -> set[str]:
-    """Return the names of all failpoints in the source of both services, and of what they share."""
+    """Return the names of all failpoints in the source of all services, and of what they share."""
     return {
         name
         for path in SOURCE.rglob("*.py")

@@ -29,11 +29,12 @@ logger = structlog.get_logger(__name__)
 
 
 class BosClient:
-    """`BatchStatesProtocol` over HTTP; to be closed at the end by whoever made the client.
+    """`BatchStatesProtocol` over HTTP, and the probe of BOS; whoever made the client closes it.
 
-    Those who ask for the same batch while it is being asked for wait for the same answer: it is no
-    older than they are patient.
+    Requests for a batch that is being asked for already wait for the same answer.
     """
+
+    name = "bos"
 
     def __init__(self, http: httpx.AsyncClient, metrics: Metrics) -> None:
         self._http = http
@@ -102,18 +103,6 @@ class BosClient:
                 if len(content) > MAX_ANSWER_BYTES:
                     raise ValueError("too_large")
         return _read(batch_id, response.status_code, bytes(content))
-
-
-class BosProbe:
-    """Asks whether BOS lives."""
-
-    name = "bos"
-
-    def __init__(self, client: BosClient) -> None:
-        self._client = client
-
-    async def ping(self) -> None:
-        await self._client.ping()
 
 
 def _read(batch_id: str, status: int, content: bytes) -> PipelineState | None:

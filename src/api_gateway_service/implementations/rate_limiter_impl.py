@@ -1,98 +1,90 @@
-"""Limits over sliding windows: shared by all replicas in Redis, and per process without it."""
+"""Limits over moving windows by `limits`: shared by all replicas in Redis, else per process."""
 
+import asyncio
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from api_gateway_service.implementations.redis_connection_impl import GatewayRedis, Script
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+
+from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
 from api_gateway_service.models.values import Standing, Window, WindowState
-from api_gateway_service.protocols import RateLimiterProtocol
 from service_libs.exceptions import StoreUnavailableError
 
-MAX_KEYS = 50_000  # remembered by a process; the longest unused go first
-
-_HIT = Script("hit")
-
-
-class RedisRateLimiter:
-    """`RateLimiterProtocol` in Redis, for all replicas; one round trip for all windows.
-
-    Raises `StoreUnavailableError` where Redis does not answer.
-    """
-
-    def __init__(self, redis: GatewayRedis) -> None:
-        self._redis = redis
-
-    async def hit(self, windows: Sequence[Window], key: str) -> Standing:
-        keys = [_key(window, key) for window in windows]
-        arguments = [n for one in windows for n in (one.amount, one.seconds * 1000)]
-        refused_by, *counts = await self._redis.run(_HIT, keys, arguments)
-        states = [
-            WindowState(
-                window=window,
-                remaining=max(0, window.amount - counts[2 * number]),
-                reset_seconds=counts[2 * number + 1] / 1000,
-            )
-            for number, window in enumerate(windows)
-        ]
-        return _standing(states, refused_by - 1 if refused_by else None)
+MAX_KEYS = 20_000  # of a window, in the memory of a process
+KEY_PREFIX = "gateway:limits"
 
 
 class ProcessRateLimiter:
-    """`RateLimiterProtocol` in the memory of this process."""
+    """`RateLimiterProtocol` in the memory of this process.
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self._hits: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+    Each window has a store of its own, which starts empty again when it holds too many keys. So
+    failures from addresses without number make no user's hits forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._stores: dict[str, MemoryStorage] = {}
 
     async def hit(self, windows: Sequence[Window], key: str) -> Standing:
-        refused_by = None
-        for number, window in enumerate(windows):
-            hits = self._hits_of(window, key)
-            if len(hits) >= window.amount:
-                refused_by = number
-                break
-            hits.append(self._now())
-        return _standing([self._state(window, key) for window in windows], refused_by)
+        limiters = [MovingWindowRateLimiter(self._store_of(window)) for window in windows]
+        return await _hit(windows, limiters, key)
 
-    def _hits_of(self, window: Window, key: str) -> deque[float]:
-        """Return the hits that are still in the window."""
-        hits = self._hits.setdefault((window.name, key), deque())
-        self._hits.move_to_end((window.name, key))
-        if len(self._hits) > MAX_KEYS:
-            self._hits.popitem(last=False)
-        while hits and hits[0] <= self._now() - window.seconds:
-            hits.popleft()
-        return hits
-
-    def _state(self, window: Window, key: str) -> WindowState:
-        hits = self._hits_of(window, key)
-        oldest = hits[0] if hits else self._now() - window.seconds
-        return WindowState(
-            window=window,
-            remaining=window.amount - len(hits),
-            reset_seconds=oldest + window.seconds - self._now(),
-        )
+    def _store_of(self, window: Window) -> MemoryStorage:
+        store = self._stores.get(window.name)
+        if store is None or len(store.events) >= MAX_KEYS:
+            store = self._stores[window.name] = MemoryStorage()
+        return store
 
 
-class FallbackRateLimiter:
-    """`RateLimiterProtocol`: shared while that can be asked, else this process's own."""
+class RedisRateLimiter:
+    """`RateLimiterProtocol` in Redis; this process's own limiter counts while Redis is away.
 
-    def __init__(self, shared: RateLimiterProtocol, own: RateLimiterProtocol) -> None:
-        self._shared = shared
+    A script judges and counts each hit at once, so the windows are exact. The times are those of
+    the replicas, and a window is as exact as their clocks agree.
+    """
+
+    def __init__(self, redis: GatewayRedis, own: ProcessRateLimiter) -> None:
+        self._redis = redis
         self._own = own
+        # The library takes a pool by this name, which its type of further options leaves out.
+        pool: dict[str, Any] = {"connection_pool": redis.client.connection_pool}
+        store = RedisStorage(
+            "async+redis://", implementation="redispy", key_prefix=KEY_PREFIX, **pool
+        )
+        self._limiter = MovingWindowRateLimiter(store)
 
     async def hit(self, windows: Sequence[Window], key: str) -> Standing:
+        limiters = [self._limiter] * len(windows)
         try:
-            return await self._shared.hit(windows, key)
+            return await self._redis.ask(lambda: _hit(windows, limiters, key))
         except StoreUnavailableError:
             return await self._own.hit(windows, key)
 
 
-def _key(window: Window, key: str) -> str:
-    """Return the list of a window's hits; it is kept for as long as the window is."""
-    return f"gateway:limit:{window.name}:{key}"
-
-
-def _standing(states: Sequence[WindowState], refused_by: int | None) -> Standing:
+async def _hit(
+    windows: Sequence[Window], limiters: Sequence[MovingWindowRateLimiter], key: str
+) -> Standing:
+    """Count one after the other, for a full window ends it; then read all side by side."""
+    pairs = list(zip(windows, limiters, strict=True))
+    refused_by = None
+    for number, (window, limiter) in enumerate(pairs):
+        if not await limiter.hit(_item(window), key):
+            refused_by = number
+            break
+    states = await asyncio.gather(*(_state(window, limiter, key) for window, limiter in pairs))
     return Standing(states=states, refused_by=None if refused_by is None else states[refused_by])
+
+
+async def _state(window: Window, limiter: MovingWindowRateLimiter, key: str) -> WindowState:
+    stats = await limiter.get_window_stats(_item(window), key)
+    return WindowState(
+        window=window,
+        remaining=max(0, stats.remaining),
+        reset_seconds=min(window.seconds, max(0.0, stats.reset_time - time.time())),
+    )
+
+
+def _item(window: Window) -> RateLimitItemPerSecond:
+    return RateLimitItemPerSecond(window.amount, window.seconds, namespace=window.name)

@@ -5,11 +5,11 @@ an answer takes, the signature is the largest part.
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
+from cachetools import LRUCache
 from joserfc import jws, jwt
 from joserfc.errors import (
     BadSignatureError,
@@ -67,7 +67,7 @@ class JoseTokenVerifier:
             exp={"essential": True},
             sub={"essential": True},
         )
-        self._known: OrderedDict[bytes, tuple[int, Principal]] = OrderedDict()
+        self._known: LRUCache[bytes, tuple[int, Principal]] = LRUCache(MAX_REMEMBERED)
 
     async def verify(self, token: str | None) -> Principal:
         if token is None:
@@ -80,8 +80,6 @@ class JoseTokenVerifier:
         claims = self._read_claims(token, key)
         principal = _principal(claims)
         self._known[digest] = (self._keys.version, principal)
-        if len(self._known) > MAX_REMEMBERED:
-            self._known.popitem(last=False)
         return principal
 
     def _remembered(self, digest: bytes) -> Principal | None:

@@ -1,10 +1,9 @@
 """What the parts of the gateway hand to each other. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 from common_core.flow import ClientBatchPipelineRequestV1
@@ -99,6 +98,3 @@ class Claim:
 
     outcome: ClaimOutcome
     record: RequestRecord
-
-
-Fields = Mapping[str, Any]

@@ -1,12 +1,12 @@
 """Whose batch it is: BOS knows, and a yes is remembered for a minute.
 
 A stranger learns no more of another's batch than of one that does not exist: the same answer, after
-the same question.
+the same question and the same time, for BOS reads longer of a batch that it knows.
 """
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable
+import asyncio
+
+from cachetools import TTLCache
 
 from api_gateway_service.exceptions import OrchestratorUnavailableError, UnknownBatchError
 from api_gateway_service.models.values import Principal
@@ -15,6 +15,7 @@ from common_core.pipeline_state import PipelineState
 
 OWNERSHIP_SECONDS = 0.3  # for which a request for a pipeline waits for BOS
 STATUS_SECONDS = 2.0  # for which one for a status does
+REFUSAL_SECONDS = 0.1  # from the question to a refusal, however soon BOS has answered
 REMEMBERED_SECONDS = 60
 MAX_REMEMBERED = 50_000
 
@@ -22,12 +23,9 @@ MAX_REMEMBERED = 50_000
 class BatchAccess:
     """Lets owners, and nobody else, at their batches."""
 
-    def __init__(
-        self, states: BatchStatesProtocol, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, states: BatchStatesProtocol) -> None:
         self._states = states
-        self._now = now
-        self._owners: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._owners: TTLCache[tuple[str, str], bool] = TTLCache(MAX_REMEMBERED, REMEMBERED_SECONDS)
 
     async def check_owner(self, batch_id: str, principal: Principal) -> None:
         """Return if the batch is the caller's, or if BOS cannot say: it decides again itself.
@@ -35,7 +33,7 @@ class BatchAccess:
         Raises:
             UnknownBatchError: it is not.
         """
-        if self._owners.get((principal.user_id, batch_id), 0) > self._now():
+        if (principal.user_id, batch_id) in self._owners:
             return
         try:
             await self.read_own(batch_id, principal, deadline_seconds=OWNERSHIP_SECONDS)
@@ -51,13 +49,12 @@ class BatchAccess:
             UnknownBatchError: it is unknown, or not the caller's.
             OrchestratorUnavailableError: BOS cannot say by then.
         """
+        refusal_at = asyncio.get_running_loop().time() + REFUSAL_SECONDS
         state = await self._states.find_state(batch_id, deadline_seconds=deadline_seconds)
         owner = (principal.user_id, batch_id)
         if state is None or state.user_id != principal.user_id:
             self._owners.pop(owner, None)
+            await asyncio.sleep(refusal_at - asyncio.get_running_loop().time())
             raise UnknownBatchError
-        self._owners[owner] = self._now() + REMEMBERED_SECONDS
-        self._owners.move_to_end(owner)
-        if len(self._owners) > MAX_REMEMBERED:
-            self._owners.popitem(last=False)
+        self._owners[owner] = True
         return state

@@ -1,10 +1,11 @@
 """The gateway's application with a BOS and a Kafka."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from common_core.topics import EventName, topic_name
+from api_gateway_service.implementations.kafka_publisher_impl import TOPIC
 from tests.support.gateway.app import Commands, Gateway, gateway_app, read_commands
 from tests.support.gateway.web import Web, served_web
 from tests.support.kafka import unique
@@ -33,12 +34,10 @@ def batch_id() -> str:
     return unique("batch")
 
 
-@pytest.fixture
-async def kafka(kafka_bootstrap_servers: str) -> str:
+@pytest.fixture(scope="session")
+def kafka(kafka_bootstrap_servers: str) -> str:
     """A Kafka that has the commands' topic."""
-    await ensure_topics(
-        kafka_bootstrap_servers, topic_name(EventName.CLIENT_BATCH_PIPELINE_REQUEST)
-    )
+    asyncio.run(ensure_topics(kafka_bootstrap_servers, TOPIC))
     return kafka_bootstrap_servers
 
 

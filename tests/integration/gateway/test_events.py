@@ -2,20 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 
+from api_gateway_service.implementations import bos_client_impl
 from api_gateway_service.implementations.bos_client_impl import BosClient
+from api_gateway_service.implementations.token_verifier_impl import LEEWAY_SECONDS
+from api_gateway_service.main import create_app
 from api_gateway_service.models.values import Principal
 from api_gateway_service.routers import event_stream
 from api_gateway_service.routers.event_stream import EventStream
+from api_gateway_service.services import status_feeds
 from api_gateway_service.services.status_feeds import StatusFeeds
-from tests.support.gateway.app import gateway_app
-from tests.support.gateway.process import gateway_process
+from api_gateway_service.startup_setup import build_container
+from tests.support.gateway.app import gateway_app, settings_of
+from tests.support.gateway.server import served
 from tests.support.gateway.streams import listening
 from tests.support.gateway.tokens import bearer
 from tests.support.gateway.web import Web, batch, run
@@ -24,12 +30,19 @@ from tests.support.waiting import eventually
 DONE = "completed_successfully"
 
 
-@pytest.fixture(scope="module")
-def address(served: Web) -> Iterator[str]:
-    """A gateway that tests only listen to."""
-    with gateway_process(BOS_URL=served.url) as (process, address):
-        yield address
-    assert not [line for line in process.log if line["level"] in {"error", "critical"}]
+@pytest.fixture
+async def address(web: Web, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """A gateway that asks BOS ten times as often as it does."""
+    monkeypatch.setattr(status_feeds, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(status_feeds, "MAX_BACKOFF_SECONDS", 0.1)
+    monkeypatch.setattr(bos_client_impl, "OPEN_SECONDS", 0.1)
+    settings = settings_of(bos_url=web.url)
+    container = build_container(settings)
+    with structlog.testing.capture_logs() as log:
+        async with served(await create_app(settings, container)) as port:
+            yield f"http://127.0.0.1:{port}"
+    await container.close()
+    assert not [line for line in log if line["log_level"] in {"error", "critical"}]
 
 
 async def test_the_status_is_told_at_once_and_on_each_change(
@@ -84,18 +97,18 @@ async def test_bos_is_asked_once_however_many_listen(address: str, web: Web, bat
         for stream in streams:
             await stream.until(1)
         before, started = web.asked[path], time.monotonic()
-        await asyncio.sleep(1.6)
+        await asyncio.sleep(0.8)
         asked, seconds = web.asked[path] - before, time.monotonic() - started
 
-    assert asked <= seconds / 0.5 + 1  # of one feed; five would have asked five times as often
+    assert asked <= seconds / 0.05 + 1  # of one feed; five would have asked five times as often
     assert asked >= 1
 
     async def is_left_alone() -> bool:
         count = web.asked[path]
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.4)
         return web.asked[path] == count
 
-    assert await is_left_alone()
+    await eventually(is_left_alone)
 
 
 async def test_a_user_has_five_streams(address: str, web: Web, batch_id: str) -> None:
@@ -149,7 +162,8 @@ async def test_a_batch_that_is_given_away_is_heard_of_no_more(
 
 async def test_a_stream_ends_with_its_token(address: str, web: Web, batch_id: str) -> None:
     web.put(batch(batch_id))
-    token = bearer(exp=int(time.time()) - 28)  # taken for 30 s after its end: for two more
+    # A token is taken for 30 s after its end: for half a second more, or one and a half.
+    token = bearer(exp=int(time.time() - LEEWAY_SECONDS + 1.5))
 
     async with listening(address, batch_id, token) as stream:
         await stream.until(1)
@@ -163,7 +177,7 @@ async def test_a_stream_outlives_a_bos_that_is_away(address: str, web: Web, batc
     async with listening(address, batch_id, bearer()) as stream:
         await stream.until(1)
         web.broken = (500, b"")
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(0.5)
         web.put(batch(batch_id, "teacher", "processing_pipelines", run()))
         web.broken = None
         await stream.until(2)

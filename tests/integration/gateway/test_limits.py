@@ -10,6 +10,7 @@ from local_stack.valkey import ValkeyServer
 from tests.support.gateway.app import GENEROUS, Gateway, gateway_app, pipelines_path, status_path
 from tests.support.gateway.tokens import bearer
 from tests.support.gateway.web import Web, batch
+from tests.support.waiting import eventually
 
 LIMITS = {
     "rate_limit_requests": 100,
@@ -161,6 +162,36 @@ async def test_a_store_that_dies_leaves_limits_to_each_process(
         assert statuses(before) == {202: 2}
         assert statuses(during) == {202: 5, 429: 15}
         assert gateway.sample("gateway_limits_per_process") == 1
+
+
+@pytest.mark.parametrize("drop", [b"", b"+"], ids=["silent", "dripping"])
+async def test_a_store_that_never_ends_its_answer_is_not_waited_for(
+    web: Web, drop: bytes, batch_id: str
+) -> None:
+    web.put(batch(batch_id))
+
+    open_connections = 0
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_connections
+        open_connections += 1
+        leaving = asyncio.ensure_future(reader.read())
+        while not leaving.done():
+            writer.write(drop)
+            await asyncio.wait({leaving}, timeout=0.1)
+        await asyncio.gather(leaving, return_exceptions=True)
+        writer.close()
+        open_connections -= 1
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with gateway_app(bos_url=web.url, redis_url=url) as gateway, asyncio.timeout(3):
+        answers = await asyncio.gather(*(gateway.status(batch_id) for _ in range(10)))
+
+        assert statuses(answers) == {200: 10}
+        assert gateway.sample("gateway_limits_per_process") == 1
+    await eventually(lambda: not open_connections)
+    server.close()
 
 
 async def test_nobody_is_limited_by_what_others_do(gateway: Gateway, web: Web) -> None:

@@ -2,56 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import httpx
 import pytest
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from api_gateway_service.main import create_app
 from api_gateway_service.middleware import body_limit_middleware
 from api_gateway_service.server import connections
-from api_gateway_service.server.connections import Connections
 from api_gateway_service.startup_setup import build_container
-from service_libs.http.listener import Listener
 from tests.support.gateway.app import pipelines_path, settings_of
+from tests.support.gateway.server import served
 from tests.support.gateway.tokens import token_of
 
 POST = f"POST {pipelines_path('b')} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {{}}\r\n"
 JSON = "Content-Type: application/json\r\n"
 MEBIBYTE = 1024 * 1024
-
-
-class Server(uvicorn.Server):
-    """uvicorn in a test: it takes no signals, and says when it serves."""
-
-    @staticmethod
-    def config_of(app: object, max_connections: int) -> uvicorn.Config:
-        return uvicorn.Config(
-            app,  # type: ignore[arg-type] # an application of ASGI
-            http=Connections(max_connections).make,  # type: ignore[arg-type] # called as a class is
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=1,
-        )
-
-
-@asynccontextmanager
-async def served(app: object, max_connections: int = 1000) -> AsyncIterator[int]:
-    """Serve on our connections; give the port."""
-    listener = Listener("127.0.0.1", 0, settings="the address")
-    server = Server(Server.config_of(app, max_connections))
-    server.config.load()
-    server.lifespan = server.config.lifespan_class(server.config)
-    await server.startup([listener.socket])
-    try:
-        yield listener.port
-    finally:
-        await server.shutdown([listener.socket])
-        listener.close()
 
 
 @pytest.fixture
@@ -98,13 +65,22 @@ async def test_a_head_that_does_not_come_is_not_waited_for(port: int, begun: str
 
 async def test_a_head_that_drips_is_not_waited_for(port: int) -> None:
     """However often a byte of it comes."""
-    loop = asyncio.get_running_loop()
-    started = loop.time()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
-    said = await exchange(port, "GET /livez HTTP/1.1\r\nX: ", *("x" * 30), pause=0.05)
+    async def drip() -> None:
+        writer.write(b"GET /livez HTTP/1.1\r\nX: ")
+        while True:
+            await asyncio.sleep(0.02)
+            writer.write(b"x")
 
-    assert said == b""
-    assert loop.time() - started < 3
+    dripping = asyncio.create_task(drip())
+    with suppress(ConnectionError):
+        async with asyncio.timeout(2):
+            assert await reader.read() == b""
+    assert not dripping.done()
+
+    dripping.cancel()
+    writer.close()
 
 
 @pytest.mark.parametrize(

@@ -149,18 +149,22 @@ async def test_a_bos_that_never_ends_is_given_up(
 
 
 async def test_a_bos_that_keeps_failing_is_left_alone_and_found_again(
-    gateway: Gateway, web: Web, batch_id: str
+    web: Web, batch_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bos_client_impl, "OPEN_SECONDS", 0.3)
     web.put(batch(batch_id))
     web.broken = (500, b"")
-    for _ in range(10):
-        assert (await gateway.status(batch_id)).status_code == 503
-    asked = web.asked.total()
-    web.broken = None
-    await asyncio.sleep(1.05)
+
+    async with gateway_app(bos_url=web.url) as gateway:
+        for _ in range(10):
+            assert (await gateway.status(batch_id)).status_code == 503
+        asked = web.asked.total()
+        web.broken = None
+        await asyncio.sleep(0.35)
+        found = await gateway.status(batch_id)
 
     assert asked == 5
-    assert (await gateway.status(batch_id)).status_code == 200
+    assert found.status_code == 200
 
 
 async def test_those_who_ask_at_the_same_time_ask_bos_once(

@@ -185,7 +185,6 @@ async def test_every_request_leaves_one_line_and_no_secret(
     await gateway.post("unknown")
     await gateway.client.get(status_path(batch_id))
     await gateway.client.get("/livez")
-    await asyncio.sleep(0)  # lines are written at the end of a turn
 
     text = gateway.audited.getvalue()
     accepted, unknown, refused = [json.loads(line) for line in text.splitlines()]
@@ -212,7 +211,6 @@ async def test_a_request_whose_caller_hangs_up_leaves_its_line_too(
 
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(gateway.status(batch_id), 0.1)
-    await asyncio.sleep(0)
 
     line = json.loads(gateway.audited.getvalue())
     assert (line["decision"], line["status"]) == ("aborted", None)

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from functools import cache
 from typing import Any
 
 from joserfc import jwt
@@ -61,8 +62,9 @@ def bearer(user: str = USER, **changes: Any) -> dict[str, str]:  # noqa: ANN401 
     return {"Authorization": f"Bearer {token_of(user, **changes)}"}
 
 
+@cache
 def rsa_key(kid: str) -> RSAKey:
-    """Return a new key pair."""
+    """Return a key pair, for the same id the same: to make one takes long."""
     return RSAKey.generate_key(2048, {"kid": kid, "use": "sig"})
 
 

@@ -6,12 +6,11 @@ import pytest
 from pydantic import ValidationError
 
 from api_gateway_service.config import Settings, load_settings
-from api_gateway_service.implementations.pipeline_names_impl import load_pipeline_names
+from api_gateway_service.services.pipeline_requests import PipelineNames
 from api_gateway_service.startup_setup import build_container, check_configuration
 from service_libs.exceptions import PipelineConfigurationError, SettingsError
 from tests.support.gateway.app import settings_of
 from tests.support.gateway.tokens import SECRET, rsa_key
-from tests.support.pipelines import PIPELINES_FILE
 
 
 @pytest.mark.parametrize(
@@ -110,15 +109,17 @@ def test_every_setting_says_what_it_is() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
-def test_pipelines_and_steps_are_read_from_the_file() -> None:
-    names = load_pipeline_names(PIPELINES_FILE)
+async def test_pipelines_and_steps_are_read_from_the_file() -> None:
+    container = build_container(settings_of())
 
-    assert names == {"ai_feedback", "cj_assessment", "comprehensive", "nlp", "spellcheck"}
+    names = await container.get(PipelineNames)
+
+    assert set(names) == {"ai_feedback", "cj_assessment", "comprehensive", "nlp", "spellcheck"}
 
 
-def test_what_is_no_pipeline_file_stops_the_start(tmp_path: Path) -> None:
+async def test_what_is_no_pipeline_file_stops_the_start(tmp_path: Path) -> None:
     path = tmp_path / "pipelines.yaml"
     path.write_text("pipelines: 7")
 
     with pytest.raises(PipelineConfigurationError):
-        load_pipeline_names(path)
+        await check_configuration(build_container(settings_of(pipeline_config_path=path)))

@@ -161,6 +161,31 @@ async def test_another_algorithm_than_the_key_s_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"jwk": OTHER_RSA.as_dict(private=False)},
+        {"jku": "https://evil.example/jwks"},
+        {"x5u": "https://evil.example/key.pem"},
+        {"kid": "../../dev/null"},
+        {"kid": OTHER_RSA.thumbprint()},
+    ],
+)
+async def test_a_token_brings_no_key_of_its_own(header: dict[str, Any]) -> None:
+    lenient = jws.JWSRegistry(algorithms=["RS256"], strict_check_header=False)
+    token = jwt.encode({"alg": "RS256"} | header, claims_of(), OTHER_RSA, registry=lenient)
+
+    assert await reason_of(verifier_of(RSA, "RS256"), token) in {"bad_signature", "malformed"}
+
+
+async def test_a_signature_of_zeros_is_refused() -> None:
+    """Of ECDSA some libraries take it for any text and key."""
+    signed = token_of(key=EC, algorithm="ES256").rpartition(".")[0]
+    zeros = base64.urlsafe_b64encode(bytes(64)).rstrip(b"=").decode()
+
+    assert await reason_of(verifier_of(EC, "ES256"), f"{signed}.{zeros}") == "bad_signature"
+
+
 async def test_another_s_signature_is_refused() -> None:
     token = token_of(key=OTHER_RSA, algorithm="RS256")
 
