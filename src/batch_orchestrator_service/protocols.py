@@ -98,6 +98,13 @@ class BatchTransactionProtocol(Protocol):
         """Have a message sent again as it was; return whether there is one."""
         ...
 
+    async def withdraw_commands(self, run_id: UUID) -> None:
+        """Drop the commands of a run that are not known to be sent: nobody waits for them now.
+
+        One that the broker never takes would hold up all that is to be said of the batch, for ever.
+        """
+        ...
+
 
 class RunStoreProtocol(Protocol):
     """Where all that BOS knows is kept."""

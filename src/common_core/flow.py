@@ -7,24 +7,43 @@ declared, for a fault there must not cost the event.
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from common_core.envelope import EventModel
 from common_core.fields import Count, Identifier, OptionalText, Text
 
 MAX_REFERENCE_LENGTH = 100  # characters, of pipelines and assignments
 MAX_REASON_LENGTH = 500  # characters
+MAX_REFERENCE_DEPTH = 100  # JSON is read ten times as deep, and written only twice as deep
+
+
+def _check_depth(reference: dict[str, Any]) -> dict[str, Any]:
+    level: list[Any] = [reference]
+    for _ in range(MAX_REFERENCE_DEPTH):
+        level = [part for one in level for part in _parts(one)]
+    if level:
+        raise PydanticCustomError("depth", "nested too deep")
+    return reference
+
+
+def _parts(value: dict[str, Any] | list[Any]) -> list[Any]:
+    """Return the objects and lists in a value."""
+    inside = value.values() if isinstance(value, dict) else value
+    return [part for part in inside if isinstance(part, dict | list)]
+
 
 Reference = Annotated[Text, Field(max_length=MAX_REFERENCE_LENGTH)]
 UserId = Annotated[Text, Field(max_length=255)]
 StorageId = Text
+PromptRef = Annotated[dict[str, Any], AfterValidator(_check_depth)]
 
 
 class PromptPayload(EventModel):
     """What a run was given beside its pipeline: exactly one of the two."""
 
     assignment_id: Reference | None = None
-    cms_prompt_ref: dict[str, Any] | None = None
+    cms_prompt_ref: PromptRef | None = None
 
     @model_validator(mode="after")
     def _has_exactly_one(self) -> Self:
@@ -57,7 +76,7 @@ class BatchRegistered(EventModel):
     course_code: Text
     user_id: UserId
     class_id: OptionalText = None
-    student_prompt_ref: dict[str, Any] | None = None
+    student_prompt_ref: PromptRef | None = None
 
 
 class EssayText(EventModel):
@@ -72,7 +91,7 @@ class BatchEssaysReady(EventModel):
 
     batch_id: Identifier
     ready_essays: tuple[EssayText, ...]
-    student_prompt_ref: dict[str, Any] | None = None
+    student_prompt_ref: PromptRef | None = None
 
 
 class BatchContentProvisioningCompletedV1(EventModel):

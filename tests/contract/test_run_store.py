@@ -97,6 +97,24 @@ async def test_every_state_of_a_run_is_read_as_it_was_written(store: RunStorePro
         assert batch.state == bench.state
 
 
+async def test_texts_that_are_forgotten_are_not_read_again(store: RunStoreProtocol) -> None:
+    bench = Bench.ready("e1", "e2")
+    bench.report(bench.run_to("spellcheck"), "spellcheck", "e1", "e2")
+    bench.click(request("again", "spellcheck"))
+    run = bench.begin()
+    assert run is not None
+    bench.plan(run, planned("spellcheck", pending={"spellcheck": frozenset({"e1"})}))
+    await keep(store, bench)
+
+    bench.cancel(bench.run_of(run))
+    await keep(store, bench)
+
+    kept = await store.find_state("batch-1")
+    assert kept is not None
+    assert kept.outputs["spellcheck"].keys() == {"e2"}
+    assert kept == bench.state
+
+
 async def test_runs_of_strangers_go_with_their_requests(store: RunStoreProtocol) -> None:
     bench = Bench()
     bench.click(request("stranger's", user="stranger"))
@@ -187,6 +205,46 @@ async def test_a_message_is_kept_once_whatever_is_said_again(
         assert lease is not None
         [again] = await lease.read(10, after=0)
     assert (again.message_id, again.value) == (message.message_id, message.value)
+
+
+async def test_commands_that_are_withdrawn_are_not_sent_and_hold_nothing_up(
+    store: RunStoreProtocol, outbox: OutboxProtocol
+) -> None:
+    bench = Bench.ready("e1")
+    run = bench.run_to("nlp")
+    await keep(store, bench)
+    bench.cancel(run)
+    async with outbox.lead() as lease, store.lock("batch-1") as batch:
+        assert lease is not None
+        [command] = await lease.read(10, after=0)
+        await batch.withdraw_commands(named("another run"))
+        await batch.withdraw_commands(run.run_id)
+
+    await keep(store, replace(bench, sent=[*bench.completions]))
+
+    async with outbox.lead() as lease:
+        assert lease is not None
+        [completion] = await lease.read(10, after=0)
+        await lease.mark_sent([command.message_id], NOON)  # it was being sent just then
+        assert [one.phase for one in await lease.read(10, after=0)] == [None]
+        await lease.mark_sent([completion.message_id], NOON)
+        assert await lease.read(10, after=0) == []
+
+
+async def test_a_command_that_was_sent_is_not_withdrawn(
+    store: RunStoreProtocol, outbox: OutboxProtocol
+) -> None:
+    bench = Bench.ready("e1")
+    run = bench.run_to("nlp")
+    await keep(store, bench)
+    async with outbox.lead() as lease:
+        assert lease is not None
+        [command] = await lease.read(10, after=0)
+        await lease.mark_sent([command.message_id], NOON)
+
+    async with store.lock("batch-1") as batch:
+        await batch.withdraw_commands(run.run_id)
+        assert await batch.resend(command.message_id)
 
 
 async def test_one_sends_at_a_time(outbox: OutboxProtocol) -> None:

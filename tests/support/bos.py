@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -17,7 +18,7 @@ from batch_orchestrator_service.implementations.memory.runs import (
     MemoryRuns,
     MemoryRunStore,
 )
-from batch_orchestrator_service.implementations.yaml_files.steps import load_steps
+from batch_orchestrator_service.implementations.yaml_files.steps import PipelineFile
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.running.asking import Questions
 from batch_orchestrator_service.running.planning import Planner
@@ -41,7 +42,12 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 class Orchestra:
     """BOS's handlers and resolver, asking BCS over its real routes."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        pipelines: Path = PIPELINES_FILE,
+    ) -> None:
+        file = PipelineFile(pipelines)
         self.bcs = TestedApp()
         self.clock = SettableClock(NOON)
         self.registry = CollectorRegistry()
@@ -59,7 +65,7 @@ class Orchestra:
         )
         self.resolver = Resolver(
             self.store,
-            Questions(self.client, Planner(load_steps(PIPELINES_FILE)), self.metrics, 0.3),
+            Questions(self.client, Planner(file.steps, file.find_version), self.metrics, 0.3),
             self.metrics,
             self.clock,
             ResolverPolicy(lease=timedelta(seconds=10), deadline=deadline),

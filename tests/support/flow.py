@@ -138,15 +138,18 @@ class Neighbours:
                 "class_id": "class-1",
             },
         )
+        await self.make_ready(batch, {one: f"original-{one}" for one in essays})
+
+    async def make_ready(self, batch: str, texts: Mapping[str, str]) -> None:
+        """Have these essays of a batch there, with their texts."""
+        ready = [{"essay_id": one, "text_storage_id": text} for one, text in texts.items()]
         await self._send(
             READY,
             batch,
             {
                 "event": "batch.essays.ready",
                 "batch_id": batch,
-                "ready_essays": [
-                    {"essay_id": one, "text_storage_id": f"original-{one}"} for one in essays
-                ],
+                "ready_essays": ready,
                 "course_code": "ENG5",
                 "course_language": "en",
                 "class_type": "REGULAR",

@@ -1,6 +1,7 @@
 """The route that shows what is known of a batch."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from dishka import FromDishka
 from quart import Blueprint, Response
@@ -39,8 +40,13 @@ async def show(
     async with within_deadline():
         reading = await repository.get_summary(batch)
         _check_known(reading.summary)
-        essays = (await repository.get_state(batch)).essays()
-    answer = _to_batch(reading, essays, dependencies).model_dump_json()
+        state = await repository.get_state(batch)
+    # Read apart, so one may be the cache's and the other what the archive has of it.
+    reading = replace(
+        reading,
+        is_degraded=reading.is_degraded or state.summarise(dependencies) != reading.summary,
+    )
+    answer = _to_batch(reading, state.essays(), dependencies).model_dump_json()
     return Response(answer, content_type="application/json")
 
 

@@ -1,18 +1,17 @@
 """Pipelines: named graphs of steps, and their order.
 
-Pure; imports only the standard library. Everything here is linear in steps and dependencies, but
+Pure. Everything here is linear in steps and dependencies, but
 for the heap that keeps the order of the file.
 """
 
-import hashlib
 import heapq
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from types import MappingProxyType
 
 from batch_conductor_service.models import StepName
+from common_core.pipeline_version import hash_of, sub_graph, version_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +44,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         """Derive once what every request needs."""
         object.__setattr__(self, "ordered", topological_order(self.steps))
-        object.__setattr__(self, "version", _version(self.steps))
+        object.__setattr__(self, "version", version_of(self.steps))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +71,7 @@ class PipelineCatalog:
         self._step_pipelines: dict[StepName, Pipeline] = {}
         needs = {s.name: s.depends_on for one in self.pipelines.values() for s in one.steps}
         ordered = [[name, sorted(some)] for name, some in sorted(needs.items())]
-        self.dependencies = StepDependencies(depends_on=needs, version=_hash_of(ordered))
+        self.dependencies = StepDependencies(depends_on=needs, version=hash_of(ordered))
 
     @property
     def names(self) -> list[str]:
@@ -93,21 +92,6 @@ class PipelineCatalog:
                 name=name, description=f"Step {name}", steps=steps
             )
         return self._step_pipelines[name]
-
-
-def sub_graph(
-    steps: Sequence[PipelineStep], targets: Iterable[StepName]
-) -> tuple[PipelineStep, ...]:
-    """Return the targets and all they depend on, in the order of `steps`."""
-    by_name = {step.name: step for step in steps}
-    wanted: set[StepName] = set()
-    frontier = list(targets)
-    while frontier:
-        name = frontier.pop()
-        if name not in wanted:
-            wanted.add(name)
-            frontier.extend(by_name[name].depends_on)
-    return tuple(step for step in steps if step.name in wanted)
 
 
 def topological_order(steps: Sequence[PipelineStep]) -> tuple[PipelineStep, ...]:
@@ -135,14 +119,3 @@ def _first_with_each_step(pipelines: Iterable[Pipeline]) -> dict[StepName, Pipel
         for step in pipeline.steps:
             first.setdefault(step.name, pipeline)
     return first
-
-
-def _version(steps: Sequence[PipelineStep]) -> str:
-    definition = [
-        [s.name, s.service_name, s.event_type, s.event_data_model, s.depends_on] for s in steps
-    ]
-    return _hash_of(definition)
-
-
-def _hash_of(definition: object) -> str:
-    return hashlib.sha256(json.dumps(definition).encode()).hexdigest()[:16]

@@ -109,6 +109,9 @@ def take_outcome(
 
 def cancel(state: BatchState, run: Run, now: datetime) -> Step:
     """End the run, whether it runs or waits, at a person's wish."""
+    if run.current is not None:
+        # It may yet make texts, of which only BCS will hear.
+        state = _without_outputs(state, run.current.name, run.current.dispatched)
     phases = tuple(
         replace(one, status=PhaseStatus.CANCELLED, ended_at=one.ended_at or now)
         if one.status.is_to_come or one.status.is_dispatched
@@ -186,13 +189,23 @@ def _ended(phase: Phase, outcome: Outcome, now: datetime) -> Phase:
 
 
 def _with_outputs(state: BatchState, phase: Phase, outcome: Outcome, now: datetime) -> BatchState:
-    """Keep the texts of the essays that came through."""
-    known = dict(state.outputs.get(phase.name, {}))
-    for essay in phase.processed:
-        text_id = outcome.processed[essay]
-        if text_id is not None:
-            known[essay] = Output(text_id=text_id, made_at=now)
-    return replace(state, outputs={**state.outputs, phase.name: known})
+    """Keep the texts of the essays that came through; one without has none that is the newest."""
+    state = _without_outputs(state, phase.name, phase.processed)
+    made = {
+        essay: Output(text_id=text_id, made_at=now)
+        for essay in phase.processed
+        if (text_id := outcome.processed[essay]) is not None
+    }
+    return replace(
+        state, outputs={**state.outputs, phase.name: {**state.outputs[phase.name], **made}}
+    )
+
+
+def _without_outputs(state: BatchState, phase: str, essays: Iterable[str]) -> BatchState:
+    """Forget what the phase made of these essays before: then BCS is asked for the newest."""
+    gone = set(essays)
+    kept = {e: made for e, made in state.outputs.get(phase, {}).items() if e not in gone}
+    return replace(state, outputs={**state.outputs, phase: kept})
 
 
 def _fail(state: BatchState, run: Run, now: datetime) -> Step:

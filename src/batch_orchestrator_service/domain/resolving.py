@@ -55,11 +55,22 @@ def is_degraded_answer_obeyed(run: Run, now: datetime) -> bool:
     )
 
 
+def find_held(state: BatchState, run: Run) -> Run | None:
+    """Return the run as it is now, where whoever began it still has it.
+
+    Else it was cancelled, or its lease has ended and another has it. Clicks that joined it in the
+    meantime are its own, and no reason to ask BCS anew.
+    """
+    found = state.find_run(run.run_id)
+    if found is None or replace(found, request_ids=run.request_ids) != run:
+        return None
+    return found
+
+
 def release(state: BatchState, run: Run, now: datetime) -> BatchState:
     """Give the run to whoever looks next: its resolver stops, and does not wait for the answer."""
-    if state.find_run(run.run_id) != run:
-        return state
-    return state.with_run(replace(run, next_try_at=now))
+    held = find_held(state, run)
+    return state.with_run(replace(held, next_try_at=now)) if held else state
 
 
 def reject(state: BatchState, run: Run, reason: RejectionReason, now: datetime) -> BatchState:

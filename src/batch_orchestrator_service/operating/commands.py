@@ -47,6 +47,7 @@ class RunCommands:
             NothingToResendError: the phase is not awaited.
         """
         batch_id, _ = await self.find(run_id)
+        # Under the lock no outcome ends the phase meanwhile: what is done is not asked for again.
         async with self._store.lock(batch_id) as batch:
             run = _run_of(batch.state, run_id)
             current = run.current
@@ -82,6 +83,7 @@ class RunCommands:
             entry = OperatorEntry(
                 operator=operator, batch_id=batch_id, run=run, action=OperatorAction.CANCELLED
             )
+            await batch.withdraw_commands(run_id)
             await batch.save(step.state, messages, audit=[entry])
         logger.info("run_cancelled", run_id=str(run_id), batch_id=batch_id, operator=operator)
         return step.state.find_run(run_id) or run

@@ -12,7 +12,7 @@ from batch_conductor_client import (
 )
 from batch_orchestrator_service.config import Settings
 from batch_orchestrator_service.domain.advancing import Deadline
-from batch_orchestrator_service.implementations.yaml_files.steps import load_steps
+from batch_orchestrator_service.implementations.yaml_files.steps import PipelineFile
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.operating.retention import Retention, RetentionPolicy
 from batch_orchestrator_service.running.asking import Questions
@@ -39,7 +39,8 @@ class RunningProvider(Provider):
 
     @provide
     def planner(self, settings: Settings) -> Planner:
-        return Planner(load_steps(settings.pipeline_config_path))
+        file = PipelineFile(settings.pipeline_config_path)
+        return Planner(file.steps, file.find_version)
 
     @provide
     def questions(

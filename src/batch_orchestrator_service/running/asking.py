@@ -86,6 +86,9 @@ class Questions:
             deadline_seconds=self._timeout_seconds,
         )
         match known:
+            case BatchKnown() if known.batch.degraded:
+                # They may be older than those by which BCS has judged, or lack some.
+                return Unavailable(reason="texts_in_doubt", retry_after_seconds=0)
             case BatchKnown():
                 return known.batch.outputs
             case BatchUnknown():

@@ -1,6 +1,6 @@
 """From BCS's answer to the phases of a run, with what the pipeline file says of each. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from batch_orchestrator_service.domain.models import Phase, Run
@@ -21,8 +21,11 @@ class Step:
 class Planner:
     """Knows the steps of all pipelines, and what each is made from, directly or not."""
 
-    def __init__(self, steps: Mapping[str, Step]) -> None:
+    def __init__(
+        self, steps: Mapping[str, Step], find_version: Callable[[str], str | None]
+    ) -> None:
         self._steps = steps
+        self._find_version = find_version
         self._prerequisites = {name: _prerequisites(steps, name) for name in steps}
 
     def plan(self, run: Run, answer: DefineResponse) -> list[Phase]:
@@ -34,8 +37,14 @@ class Planner:
         return [self._phase(run, said) for said in answer.phases]
 
     def knows(self, answer: DefineResponse) -> bool:
-        """Whether the file has every step of the answer."""
-        return all(said.name in self._steps for said in answer.phases)
+        """Whether the answer is about the pipeline that the file has.
+
+        By a file that lacks a dependency a phase would be given texts that nobody has corrected.
+        """
+        version = self._find_version(answer.requested_pipeline)
+        return answer.pipeline_version == version and all(
+            said.name in self._steps for said in answer.phases
+        )
 
     def _phase(self, run: Run, said: PhaseAnswer) -> Phase:
         step = self._steps[said.name]

@@ -148,9 +148,8 @@ class Resolver:
         messages: Sequence[Message] = ()
         async with self._store.lock(batch_id) as batch:
             before = batch.state
-            # Else it was cancelled, or its lease has ended and another has it.
-            if before.find_run(run.run_id) == run:
-                messages = await self._settle(batch, run, judgement)
+            if held := resolving.find_held(before, run):
+                messages = await self._settle(batch, held, judgement)
         report_step(self._metrics, before, batch.state, messages)
 
     async def _release(self, batch_id: str, run: Run) -> None:

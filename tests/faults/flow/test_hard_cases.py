@@ -10,6 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
+from batch_orchestrator_service.implementations.yaml_files.steps import PipelineFile
 from tests.support.flow import (
     OUTCOMES,
     REQUESTS,
@@ -26,6 +27,7 @@ from tests.support.flow_waiting import (
     until_known,
     until_reason,
 )
+from tests.support.pipelines import PIPELINES_FILE
 from tests.support.scripted_http import break_off, drip, says, scripted
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
@@ -272,7 +274,7 @@ def plan_of(batch: str, *, is_degraded: bool = False) -> bytes:
         "final_pipeline": names,
         "analysis_summary": "",
         "requested_pipeline": "nlp",
-        "pipeline_version": "1",
+        "pipeline_version": PipelineFile(PIPELINES_FILE).find_version("nlp"),
         "degraded": is_degraded,
         "correlation_id": "c",
         "known_until": None,

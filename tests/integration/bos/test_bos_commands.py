@@ -1,5 +1,6 @@
 """The `bos` commands, as an operator runs them."""
 
+import asyncio
 import json
 import os
 import pwd
@@ -11,8 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_orchestrator_service.domain.models import Run
 from batch_orchestrator_service.events.messages import to_outgoing
+from batch_orchestrator_service.exceptions import NothingToResendError
 from batch_orchestrator_service.implementations.postgres.outbox import PostgresOutbox
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
+from batch_orchestrator_service.operating.commands import RunCommands
 from service_libs.timing import SystemClock
 from tests.support.bos_commands import bos
 from tests.support.orchestrating import NOON, Bench, request
@@ -95,7 +98,11 @@ async def test_a_run_is_cancelled_once_and_its_end_reported(
     assert (done.code, again.code, unknown.code) == (0, 1, 1)
     assert json.loads(done.output) == {"run_id": str(run.run_id), "cancelled": True}
     assert "ended already" in again.errors
-    assert (await PostgresOutbox(bos_engine).get_backlog(SystemClock().now())).depth == 2
+    async with PostgresOutbox(bos_engine).lead() as lease:
+        assert lease is not None
+        # The command, which the broker may never take, holds up nothing that is said later.
+        [completion] = await lease.read(10, after=0)
+    assert completion.topic == "huleedu.batch.pipeline.completed.v1"
     assert await audited(bos_engine) == [
         ("Åsa Öberg", "batch-1", "nlp", run.run_id, "cancelled", None)
     ]
@@ -107,6 +114,29 @@ async def test_an_operator_has_a_name_that_can_be_read(name: str) -> None:
 
     assert ended.code == 2
     assert "1 to 255 printable characters" in ended.errors
+
+
+async def test_a_command_whose_outcome_comes_meanwhile_is_not_sent_again(
+    bos_engine: AsyncEngine, run: Run
+) -> None:
+    store, outbox = PostgresRunStore(bos_engine, SystemClock()), PostgresOutbox(bos_engine)
+    async with outbox.lead() as lease:
+        assert lease is not None
+        [command] = await lease.read(10, after=0)
+        await lease.mark_sent([command.message_id], NOON)
+    bench = Bench.ready("e1")
+    bench.run_to("nlp")
+    bench.report(run, "spellcheck", "e1")
+
+    async with store.lock("batch-1") as batch:
+        commands = RunCommands(store, SystemClock())
+        resending = asyncio.create_task(commands.resend(run.run_id, "spellcheck", "operator"))
+        await asyncio.sleep(0.5)  # it has found the phase awaited by now
+        await batch.save(batch.state.with_run(bench.run_of(run)))
+
+    with pytest.raises(NothingToResendError):
+        await resending
+    assert (await outbox.get_backlog(SystemClock().now())).depth == 0
 
 
 async def test_a_database_that_is_away_is_said_in_one_line() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -38,6 +38,18 @@ class MemoryRuns:
         self.unused: list[UnusedOutcome] = []
         self.stalled: set[tuple[UUID, str]] = set()
 
+    def last_number(self) -> int:
+        """Return the number of the newest message."""
+        return max((one.message.number for one in self.kept.values()), default=0)
+
+    def withdraw(self, run_ids: Collection[UUID]) -> None:
+        """Drop the commands of these runs that are not sent."""
+        self.kept = {
+            message_id: one
+            for message_id, one in self.kept.items()
+            if one.is_sent or one.message.phase is None or one.message.run_id not in run_ids
+        }
+
 
 class MemoryBatchTransaction:
     """`BatchTransactionProtocol`: what is saved is kept at the end of the block."""
@@ -48,6 +60,7 @@ class MemoryBatchTransaction:
         self.messages: list[OutgoingMessage] = []
         self.audit: list[AuditEntry | OperatorEntry] = []
         self.unused: list[UnusedOutcome] = []
+        self.withdrawn: set[UUID] = set()  # runs
 
     async def save(
         self,
@@ -70,6 +83,9 @@ class MemoryBatchTransaction:
             kept.is_sent = False
         return kept is not None
 
+    async def withdraw_commands(self, run_id: UUID) -> None:
+        self.withdrawn.add(run_id)
+
 
 class MemoryRunStore:
     """`RunStoreProtocol`."""
@@ -89,8 +105,9 @@ class MemoryRunStore:
             self._runs.states[batch_id] = transaction.state
             self._runs.audit += transaction.audit
             self._runs.unused += transaction.unused
+            self._runs.withdraw(transaction.withdrawn)
             for message in transaction.messages:
-                number = len(self._runs.kept) + 1
+                number = self._runs.last_number() + 1
                 kept = _Kept(replace(message, number=number))
                 self._runs.kept.setdefault(message.message_id, kept)
         self._signals.tell_saved(transaction.state, has_messages=bool(transaction.messages))
@@ -167,7 +184,9 @@ class MemoryOutboxLease:
     async def mark_sent(self, message_ids: Sequence[UUID], now: datetime) -> None:
         del now
         for message_id in message_ids:
-            kept = self._runs.kept[message_id]
+            kept = self._runs.kept.get(message_id)
+            if kept is None:
+                continue
             kept.is_sent = True
             batch_id = kept.message.key.decode()
             state = self._runs.states[batch_id]

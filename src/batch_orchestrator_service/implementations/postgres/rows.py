@@ -147,3 +147,12 @@ def audit_values(entry: AuditEntry | OperatorEntry) -> Values:
         "is_operator": False,
         "phase": None,
     }
+
+
+def gone_outputs(state: BatchState, known: BatchState) -> list[Values]:
+    """Return which texts that are known are not there any more."""
+    return [
+        {"of_batch": state.batch_id, "of_phase": phase, "of_essay": essay}
+        for phase, outputs in sorted(known.outputs.items())
+        for essay in sorted(outputs.keys() - state.outputs.get(phase, {}).keys())
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from uuid import UUID
 
-from sqlalchemy import delete, func, inspect, update
+from sqlalchemy import bindparam, delete, func, inspect, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,6 +30,12 @@ from batch_orchestrator_service.implementations.postgres.tables import (
 from batch_orchestrator_service.protocols import AuditEntry, OperatorEntry, UnusedOutcome
 from service_libs.postgres.errors import translated_errors
 from service_libs.protocols import ClockProtocol
+
+_DELETE_OUTPUT = delete(OutputRow).where(
+    OutputRow.batch_id == bindparam("of_batch"),
+    OutputRow.phase == bindparam("of_phase"),
+    OutputRow.essay_id == bindparam("of_essay"),
+)
 
 
 class PostgresBatchTransaction:
@@ -71,6 +77,15 @@ class PostgresBatchTransaction:
         self.has_messages = self.has_messages or is_there
         return is_there
 
+    async def withdraw_commands(self, run_id: UUID) -> None:
+        unsent_commands = (
+            delete(OutboxRow)
+            .where(OutboxRow.batch_id == self.state.batch_id, OutboxRow.run_id == run_id)
+            .where(OutboxRow.phase.is_not(None), OutboxRow.sent_at.is_(None))
+        )
+        with translated_errors():
+            await self._connection.execute(unsent_commands)
+
     async def _save_batch(self, state: BatchState) -> None:
         known = self.state
         values = rows.batch_values(state)
@@ -82,6 +97,8 @@ class PostgresBatchTransaction:
             )
         await self._upsert(EssayRow, rows.essay_values(state, known.batch.texts))
         await self._upsert(OutputRow, rows.output_values(state, known))
+        if gone := rows.gone_outputs(state, known):
+            await self._connection.execute(_DELETE_OUTPUT, gone)
 
     async def _save_runs(self, state: BatchState) -> None:
         known = {run.run_id: run for run in self.state.runs}

@@ -12,10 +12,10 @@ from batch_conductor_service.domain.pipelines import (
     Pipeline,
     PipelineCatalog,
     PipelineStep,
-    sub_graph,
     topological_order,
 )
 from batch_conductor_service.models import StepName
+from common_core.pipeline_version import sub_graph
 from service_libs.pipeline_file.cycles import find_cycles
 from tests.support.pipelines import (
     acyclic_graphs,

@@ -3,14 +3,20 @@
 import asyncio
 import json
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 
+from batch_orchestrator_service.domain import resolving
 from batch_orchestrator_service.domain.states import PhaseStatus, RunState
+from batch_orchestrator_service.implementations.yaml_files.steps import PipelineFile
 from service_libs.exceptions import StoreUnavailableError
 from tests.support.bos import Orchestra
 from tests.support.builders import evidence, registration, update
+from tests.support.orchestrating import NOON, named
+from tests.support.pipelines import PIPELINES_FILE
 
 
 async def test_a_run_is_planned_and_its_first_phase_commanded() -> None:
@@ -55,6 +61,30 @@ async def test_what_bcs_has_proven_is_skipped_with_the_texts_that_it_knows() -> 
     [message] = one.messages
     assert b"corrected-e1" in message.value
     assert message.phase == "nlp"
+
+
+async def test_texts_that_bcs_is_not_sure_of_are_waited_for_and_not_graded() -> None:
+    """Its cache went away between the two questions, and its archive lacks the newest text."""
+    one = Orchestra()
+    await one.make_ready("e1")
+    newest = evidence("e1", storage_id="corrected-e1")
+    await one.bcs.repository.apply([update("batch-1", registration(1, essays=["e1"]), newest)])
+    other = Orchestra()
+    old = evidence("e1", storage_id="older-e1", at=NOON - timedelta(days=1))
+    await other.bcs.repository.apply([update("batch-1", registration(1, essays=["e1"]), old)])
+    await one.request("click", "cj_assessment")
+    get_state = one.bcs.repository.get_state
+    one.bcs.repository.get_state = other.bcs.repository.get_state  # type: ignore[method-assign] # what the archive has
+
+    await one.resolver.resolve("batch-1")
+    waiting = one.run
+    one.bcs.repository.get_state = get_state  # type: ignore[method-assign] # the cache is back
+    one.pass_time(20)
+    await one.resolver.resolve("batch-1")
+
+    assert (waiting.state, waiting.reason) == (RunState.ACCEPTED, "resolution_unavailable")
+    [message] = one.messages
+    assert b"corrected-e1" in message.value
 
 
 async def test_a_run_that_has_nothing_to_do_ends_and_is_told() -> None:
@@ -162,7 +192,7 @@ def degraded(names: tuple[str, ...] = ("spellcheck", "nlp")) -> httpx.MockTransp
         "final_pipeline": list(names),
         "analysis_summary": "",
         "requested_pipeline": "nlp",
-        "pipeline_version": "1",
+        "pipeline_version": PipelineFile(PIPELINES_FILE).find_version("nlp"),
         "degraded": True,
         "correlation_id": "c",
         "known_until": None,
@@ -196,6 +226,27 @@ async def test_a_plan_with_a_phase_that_the_file_does_not_have_is_waited_out() -
     await one.resolver.resolve("batch-1")
 
     assert one.run.reason == "resolution_unavailable"
+
+
+async def test_no_original_is_graded_because_the_file_lacks_what_bcs_has(tmp_path: Path) -> None:
+    """BCS proves by its file; by BOS's the assessment would be made from nothing."""
+    file = tmp_path / "pipelines.yaml"
+    steps = "        event_data_model: BatchServiceCJAssessmentInitiateCommandDataV1\n"
+    needs = steps + "        depends_on: [spellcheck]\n"
+    written = PIPELINES_FILE.read_text()
+    assert needs in written
+    file.write_text(written.replace(needs, steps))
+    one = Orchestra(pipelines=file)
+    await one.make_ready("e1")
+    done = evidence("e1", storage_id="corrected-e1")
+    await one.bcs.repository.apply([update("batch-1", registration(1, essays=["e1"]), done)])
+    await one.request("click", "cj_assessment")
+
+    await one.resolver.resolve("batch-1")
+
+    assert not [one for one in one.messages if b"original-e1" in one.value]
+    assert (one.run.state, one.run.reason) == (RunState.ACCEPTED, "resolution_unavailable")
+    assert one.sample("bos_resolutions_total", outcome="fault") == 1
 
 
 async def test_the_question_asks_for_what_includes_the_newest_outcome() -> None:
@@ -241,6 +292,45 @@ async def test_a_run_that_was_cancelled_while_bcs_was_asked_stays_so() -> None:
 
     assert before.state is RunState.ACCEPTED
     assert one.run.state is RunState.CANCELLED
+    assert one.messages == []
+
+
+async def test_a_click_that_joins_a_run_while_bcs_is_asked_does_not_cost_it_the_answer() -> None:
+    """Else whoever clicks twice waits for the end of the lease, and may do so again and again."""
+    one = Orchestra()
+    await one.make_ready("e1")
+    await one.request("click")
+    one.bcs.repository.may_answer.clear()
+
+    async def click_meanwhile() -> None:
+        await one.bcs.repository.has_been_asked.wait()
+        await one.request("second click")
+        one.bcs.repository.may_answer.set()
+
+    await asyncio.gather(one.resolver.resolve("batch-1"), click_meanwhile())
+
+    [run] = one.state.runs
+    assert run.state is RunState.RUNNING
+    assert run.request_ids == (named("click"), named("second click"))
+
+
+async def test_an_answer_that_comes_after_the_lease_is_not_used_beside_the_next_one() -> None:
+    one = Orchestra()
+    await one.make_ready("e1")
+    await one.request("click")
+    one.bcs.repository.may_answer.clear()
+
+    async def begin_again_meanwhile() -> None:
+        await one.bcs.repository.has_been_asked.wait()
+        one.pass_time(11)
+        async with one.store.lock("batch-1") as batch:
+            state, _ = resolving.begin(batch.state, one.clock.now(), timedelta(seconds=10))
+            await batch.save(state)
+        one.bcs.repository.may_answer.set()
+
+    await asyncio.gather(one.resolver.resolve("batch-1"), begin_again_meanwhile())
+
+    assert one.run.state is RunState.RESOLVING
     assert one.messages == []
 
 
