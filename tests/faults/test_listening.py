@@ -172,9 +172,9 @@ class TestHealth:
         async with one.listening(), other.listening():
             await until(lambda: sorted(map(_state, (one, other))) == ["consuming", "standby"])
             await produce(cluster.servers, [spellchecked("b1", "e1")])
-            await one.until_caused("does not exist")
 
             for replica in (one, other):
+                await replica.until_caused("does not exist")
                 assert replica.freshness.behind_seconds < 2
                 assert set(replica.monitor.causes) == {
                     f"The topic {topic} does not exist." for topic in absent
