@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from local_stack.kafka import KafkaBroker
 from local_stack.postgres import PostgresServer
 from local_stack.valkey import ValkeyServer
 from service_libs.event_loop import EventLoop
@@ -95,3 +96,12 @@ def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
     yield server
     server.kill()
     server.remove_data()
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[KafkaBroker]:
+    """A broker that the test may kill; what it holds ends with it."""
+    broker = KafkaBroker(tmp_path / "kafka")
+    broker.start()
+    yield broker
+    broker.kill()

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.bos_database import bos_database_url, bos_engine
 from tests.support.servers import serve_kafka
 from tests.support.stack import stack
 
-__all__ = ["stack"]
+__all__ = ["bos_database_url", "bos_engine", "stack"]
 
 
 @pytest.fixture

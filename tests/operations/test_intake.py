@@ -58,6 +58,13 @@ async def test_others_are_served_beside_two_thousand_that_never_end(
 
 
 @pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Where a service answers; no test may end or harm it."""
+    with serving_process() as (_, address):
+        yield address
+
+
+@pytest.fixture(scope="module")
 def guarded_address() -> Iterator[str]:
     """Where a service answers that asks for a token; no test may end or harm it."""
     with serving_process(**TOKEN) as (_, address):
