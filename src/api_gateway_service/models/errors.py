@@ -16,7 +16,7 @@ from service_libs.exceptions import ServiceError, TransientError
 logger = structlog.get_logger(__name__)
 
 RETRY_AFTER_SECONDS = 2  # as often as dependencies are asked whether they are back
-IN_FLIGHT_RETRY_SECONDS = 1
+IN_FLIGHT_RETRY_SECONDS = 2  # who obeys stays within the burst while a send may take its time
 OUR_FAULT = "A fault of the service; its log has more under the correlation id."
 
 STATUS_BY_ERROR: Mapping[type[ServiceError], HTTPStatus] = {

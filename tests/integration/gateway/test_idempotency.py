@@ -57,7 +57,7 @@ async def test_of_the_same_click_at_once_one_is_taken_and_the_others_may_retry(
     for answer in refused:
         assert answer.json()["code"] == "request_in_flight"
         assert answer.json()["retryable"] is True
-        assert answer.headers["Retry-After"] == "1"
+        assert answer.headers["Retry-After"] == "2"
     assert len(await commands.until(batch_id)) == 1
 
 
