@@ -32,6 +32,7 @@ from tests.support.scripted_http import break_off, drip, says, scripted
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
+AWAY_SECONDS = 60
 RECOVERY_SECONDS = 5  # in which a run starts by itself when BCS is back; the machine may be busy
 
 pytestmark = pytest.mark.timeout(300)
@@ -53,6 +54,7 @@ async def test_case_3_bcs_away_holds_up_nothing_but_the_runs_that_need_it(
             await neighbours.register(other, ESSAYS)
 
             await until_known(address, other)
+            await asyncio.sleep(AWAY_SECONDS)
             assert neighbours.journal.commands(batch) == []
             processes.enter_context(flow_stack.serve(HTTP_PORT=port))
             await until_fresh(bcs[1], batch)

@@ -14,9 +14,7 @@ from tests.support.flow import TOPICS, bos_process, get_state, neighbours_of
 from tests.support.flow_waiting import ESSAYS, judged, new_batch, until_commanded, until_ended
 from tests.support.stack import Stack
 
-# Longer than anything waits: statements 10 s, pauses between tries 5 s, the group's session 6 s,
-# the lease of a run 7.5 s. So a longer time would only repeat the last of these.
-AWAY_SECONDS = 30
+AWAY_SECONDS = 60  # far longer than anything waits for
 BATCHES = 12
 
 pytestmark = pytest.mark.timeout(300)
