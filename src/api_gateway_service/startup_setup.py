@@ -27,7 +27,7 @@ _PARTS = (
 
 def initialize_metrics(registry: CollectorRegistry) -> Metrics:
     """Register every metric of the service and of its process; counters begin at 0."""
-    disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotation
+    disable_created_metrics()
     ProcessCollector(registry=registry)
     metrics = Metrics(registry)
     for outcome in ("published", "not_acknowledged"):

@@ -35,6 +35,7 @@ from service_libs.timing import Backoff
 MAX_ANSWER_BYTES = 64 * 1024 * 1024  # the outputs of a batch of 100,000 essays
 MAX_BACKOFF_SECONDS = 2
 OPEN_SECONDS = 1.5  # of the breaker: whoever waits goes on soon after BCS is back
+MAX_RETRY_AFTER_DIGITS = 5  # no wait of BCS is longer than a day
 DEFINE_PATH = "/internal/v1/pipelines/define"
 CORRELATION_HEADER = "X-Correlation-ID"
 
@@ -232,4 +233,5 @@ def _validated(model: type[Model], response: httpx.Response) -> Model:
 def _retry_after(response: httpx.Response) -> float:
     """Return the seconds that a 503 asks for; a date, or nothing, is as good as none."""
     seconds = response.headers.get("Retry-After", "")
-    return float(seconds) if seconds.isdecimal() and len(seconds) < 6 else 0.0  # noqa: PLR2004 - no wait is longer than a day
+    is_one = seconds.isdecimal() and len(seconds) <= MAX_RETRY_AFTER_DIGITS
+    return float(seconds) if is_one else 0.0

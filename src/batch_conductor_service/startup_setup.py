@@ -21,7 +21,7 @@ def initialize_metrics(registry: CollectorRegistry) -> Metrics:
 
     The pipelines' own follow with the pipelines.
     """
-    disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotation
+    disable_created_metrics()
     ProcessCollector(registry=registry)
     metrics = Metrics(registry)
     show_closed_sets(metrics)

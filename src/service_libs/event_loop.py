@@ -28,15 +28,15 @@ class ConnectedTransport:
         return getattr(self.wrapped, name)
 
     def write(self, data: bytes) -> None:
-        if not self.wrapped.is_closing():
+        if not self.is_closing():
             self.wrapped.write(data)
 
     def writelines(self, data: Iterable[bytes]) -> None:
-        if not self.wrapped.is_closing():
+        if not self.is_closing():
             self.wrapped.writelines(data)
 
     def write_eof(self) -> None:
-        if not self.wrapped.is_closing():
+        if not self.is_closing():
             self.wrapped.write_eof()
 
 

@@ -70,7 +70,7 @@ Brokers = Annotated[str, AfterValidator(_check_brokers)]
 Token = Annotated[SecretStr, AfterValidator(_check_not_blank)]
 
 
-def setting(default: Default, text: str, **bounds: Any) -> Default:  # noqa: ANN401 - as in pydantic
+def setting(default: Default, text: str, **bounds: Any) -> Default:
     """Return a setting for the class of all: its default, what it means, and its bounds."""
     field: Default = Field(default, description=text, **bounds)
     return field

@@ -108,7 +108,7 @@ async def _both(servers: FaultServers) -> AsyncIterator[None]:
             await servers.run(process_of(member).stop)
 
 
-async def _start(servers: FaultServers, member: Member, **changes: Any) -> None:  # noqa: ANN401 - as settings are
+async def _start(servers: FaultServers, member: Member, **changes: Any) -> None:
     await servers.run(process_of(member).stop)
     await servers.run(lambda: member.start(**SETTINGS, **changes))
 

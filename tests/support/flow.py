@@ -156,7 +156,7 @@ class Neighbours:
             },
         )
 
-    async def request(self, batch: str, pipeline: str, **changes: Any) -> str:  # noqa: ANN401 - fields of an event
+    async def request(self, batch: str, pipeline: str, **changes: Any) -> str:
         """Ask for a pipeline as the gateway does; return the request's id."""
         data = {
             "batch_id": batch,

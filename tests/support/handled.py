@@ -49,7 +49,7 @@ class Handled:
         self.offset += 1
         return ConsumedRecord(topic_name(event), 0, self.offset, 0, b"batch-1", value)
 
-    def request(self, **changes: Any) -> ConsumedRecord:  # noqa: ANN401 - fields of an event
+    def request(self, **changes: Any) -> ConsumedRecord:
         """Return a client's request."""
         data = {
             "batch_id": "batch-1",

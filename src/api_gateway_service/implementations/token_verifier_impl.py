@@ -28,6 +28,7 @@ LEEWAY_SECONDS = 30
 MAX_REMEMBERED = 10_000  # tokens
 MAX_USER_LENGTH = 255  # characters, as commands have it
 MAX_SCOPE_LENGTH = 4096
+COMPACT_DOTS = 2  # between header, payload and signature
 REASONS = (
     *("missing", "malformed", "bad_algorithm", "unknown_key", "bad_signature", "expired"),
     *("not_yet_valid", "wrong_issuer", "wrong_audience", "bad_claims"),
@@ -97,7 +98,7 @@ class JoseTokenVerifier:
         Raises:
             UnauthenticatedError: it is none, or names an algorithm that is not taken.
         """
-        if token.count(".") != 2:  # noqa: PLR2004 - header, payload, signature
+        if token.count(".") != COMPACT_DOTS:
             raise UnauthenticatedError("malformed")
         try:
             header = jws.extract_compact(token.encode("ascii")).headers()

@@ -83,7 +83,7 @@ class PipelineRequest(BaseModel):
         Field(description="The name of a pipeline, or of a single phase.")
     )
     is_retry: bool = Field(
-        False,  # noqa: FBT003 - the default of a field
+        default=False,
         description="Whether what failed before is to be tried again, as a run of its own.",
     )
     retry_reason: Annotated[Text, Field(max_length=MAX_REASON_LENGTH)] | None = Field(

@@ -7,11 +7,13 @@ here.
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from service_libs.event_loop import ConnectedTransport
 
 HEAD_SECONDS = 10  # for a request's head to arrive
 WRITE_SECONDS = 10  # for a caller to take what is written
@@ -73,27 +75,20 @@ class Connections:
             self._waiting[connection] = None
 
 
-class LingeringTransport:
+class LingeringTransport(ConnectedTransport):
     """A transport that hears a caller out when it is closed while he still sends.
 
     Closed at once the system would reset the connection, and take from him the answer that he has
     not read yet.
     """
 
-    def __init__(self, transport: Any, connection: "GatewayConnection") -> None:  # noqa: ANN401 - uvloop gives it no useful type
-        self._transport = transport
+    def __init__(self, transport: asyncio.BaseTransport, connection: "GatewayConnection") -> None:
+        super().__init__(transport)
         self._connection = connection
         self.is_lingering = False
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a transport has
-        return getattr(self._transport, name)
-
     def is_closing(self) -> bool:
-        return bool(self.is_lingering or self._transport.is_closing())
-
-    def write(self, data: bytes) -> None:
-        if not self.is_closing():
-            self._transport.write(data)
+        return bool(self.is_lingering or self.wrapped.is_closing())
 
     def close(self) -> None:
         if self.is_closing():
@@ -101,10 +96,10 @@ class LingeringTransport:
         if self._connection.is_receiving:
             self.is_lingering = True
             with suppress(OSError, RuntimeError):  # the caller has gone meanwhile
-                self._transport.write_eof()
+                self.wrapped.write_eof()
             self._connection.wait(LINGER_SECONDS)
         else:
-            self._transport.close()
+            self.wrapped.close()
 
 
 class GatewayConnection(HttpToolsProtocol):
@@ -133,11 +128,11 @@ class GatewayConnection(HttpToolsProtocol):
         self._refusal = _BAD_REQUEST
         self.is_receiving = False
 
-    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as above
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._lingering = LingeringTransport(transport, self)
-        super().connection_made(self._lingering)  # type: ignore[arg-type] # a transport in all it is used for
+        super().connection_made(cast("asyncio.Transport", self._lingering))  # in all that is used
         if not self._all.enter(self):
-            transport.abort()
+            self._lingering.abort()
             return
         self._all.set_waiting(self, is_waiting=True)
         self.wait(HEAD_SECONDS)

@@ -115,7 +115,7 @@ def current_exchange() -> Exchange:
 class IntakeApp(Quart):
     """The framework's application, with an exchange around each request."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as in Quart
+    def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         # Our own limits hold for bodies and answers, and give problems instead of bare errors.
         self.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)

@@ -108,7 +108,7 @@ def connect_arguments(
     }
 
 
-async def _connect_to_utf8(**arguments: Any) -> asyncpg.Connection:  # noqa: ANN401 - as in asyncpg
+async def _connect_to_utf8(**arguments: Any) -> asyncpg.Connection:
     """Return a connection; the server has named its encoding by then, so asking costs nothing.
 
     Any other encoding takes the schema and most rows, and refuses the first name that it cannot

@@ -156,14 +156,14 @@ class RedisConnections:
         began.
         """
         pool = self._redis.connection_pool
-        await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call] # redis-py's gap
+        await pool.update_active_connections_for_reconnect()
         await pool.disconnect(inuse_connections=False)
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[KnownConnection]:
         """Lend a connection; one that something went wrong on, or still watches, is closed."""
         pool = self._redis.connection_pool
-        lent = await pool.get_connection()  # type: ignore[no-untyped-call] # redis-py's gap
+        lent = await pool.get_connection()
         connection = cast("KnownConnection", lent)
         try:
             yield connection
@@ -216,7 +216,7 @@ def recognise_command(names: RedisNames) -> RedisCommand:
 async def execute(pipe: Pipeline, commands: Sequence[RedisCommand]) -> list[Any]:
     """Run the commands together and return their replies."""
     for command in commands:
-        pipe.pipeline_execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap
+        pipe.pipeline_execute_command(*command)
     return await pipe.execute()
 
 

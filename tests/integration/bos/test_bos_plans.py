@@ -99,7 +99,7 @@ def noted(engine: AsyncEngine) -> Iterator[list[tuple[str, Any]]]:
     """Give all that is executed in the block."""
     statements: list[tuple[str, Any]] = []
 
-    def note(*arguments: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+    def note(*arguments: Any) -> None:
         statements.append((arguments[2], arguments[3]))
 
     event.listen(engine.sync_engine, "before_cursor_execute", note)

@@ -265,7 +265,7 @@ async def test_our_write_undoes_a_transaction_of_theirs_that_has_read_before_it(
     ):
         await pipe.watch(*(key.replace("batch:batch", "batch:bare") for key in THEIR_WATCH))
         await setup.repository.apply([said])
-        pipe.multi()  # type: ignore[no-untyped-call] # redis-py's gap
+        pipe.multi()
         await pipe.set("theirs", "written")
         with pytest.raises(WatchError):
             await pipe.execute()

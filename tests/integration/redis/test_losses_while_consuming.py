@@ -89,7 +89,7 @@ async def test_everything_in_flight_is_read_again_and_reaches_postgres(
             await until(partial(is_queued, number + 1))
         first = (await redis.xrange(STREAM, count=1) or [])[0][0]
         arguments = (first if part == "the first" else part for part in loss)
-        await redis.execute_command(*arguments)  # type: ignore[no-untyped-call] # redis-py's gap
+        await redis.execute_command(*arguments)
         await redis.delete(*[key async for key in redis.scan_iter(f"*{batch}*")])
 
         await until(is_committed)

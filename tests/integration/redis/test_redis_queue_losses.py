@@ -51,7 +51,7 @@ def command(*parts: str | int) -> Loss:
             "last": ids[-1],
         }
         arguments = (names.get(part, part) for part in parts)
-        await redis.execute_command(*arguments)  # type: ignore[no-untyped-call] # redis-py's gap
+        await redis.execute_command(*arguments)
 
     return lose
 

@@ -18,7 +18,7 @@ USER = "teacher"
 SECRET_KEY = OctKey.import_key(SECRET)
 
 
-def claims_of(user: str = USER, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - claims are whatever they are
+def claims_of(user: str = USER, **changes: Any) -> dict[str, Any]:
     """Return the claims of a good token, with changes; a claim that is None is left out."""
     now = int(time.time())
     claims = {
@@ -38,7 +38,7 @@ def token_of(
     key: Key = SECRET_KEY,
     algorithm: str = "HS256",
     kid: str | None = None,
-    **changes: Any,  # noqa: ANN401 - as above
+    **changes: Any,
 ) -> str:
     """Return a signed token."""
     header = {"alg": algorithm} | ({"kid": kid} if kid else {})
@@ -57,7 +57,7 @@ def with_header(token: str, **changes: str) -> str:
     return f"{_encoded(said | changes)}.{claims}.{signature}"
 
 
-def bearer(user: str = USER, **changes: Any) -> dict[str, str]:  # noqa: ANN401 - as above
+def bearer(user: str = USER, **changes: Any) -> dict[str, str]:
     """Return the header of a caller."""
     return {"Authorization": f"Bearer {token_of(user, **changes)}"}
 

@@ -102,7 +102,7 @@ class RedisPersistenceQueue:
 
     async def read(self, count: int, *, block_seconds: float) -> Sequence[QueueEntry]:
         async with translated(keys.NAMES):
-            self._epoch, *_ = await self._redis.execute_command(*_ensure_command())  # type: ignore[no-untyped-call] # redis-py's gap
+            self._epoch, *_ = await self._redis.execute_command(*_ensure_command())
             entries = await self._claim(count) or await self._read_new(count, block_seconds)
         read = (self._entry(entry_id, fields) for entry_id, fields in entries)
         return [entry for entry in read if entry is not None]
