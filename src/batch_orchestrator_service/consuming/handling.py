@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import structlog
-from pydantic import BaseModel
 
 from batch_orchestrator_service.consuming.facts import BatchFactsHandler
 from batch_orchestrator_service.consuming.requests import ClientBatchPipelineRequestHandler
@@ -150,9 +149,7 @@ def _reason(event: DecodedEvent | ServiceError) -> str | None:
 def _batch_of(record: Record, event: DecodedEvent | ServiceError) -> str:
     if isinstance(event, ServiceError):
         return f"{record.topic}:{record.partition}:{record.offset}"  # nobody waits for it
-    data: BaseModel = event.data
-    batch_id: str = data.batch_id  # type: ignore[attr-defined] # every consumed event has one
-    return batch_id
+    return event.data.batch_id
 
 
 def _position(record: Record) -> RecordPosition:

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel
-
 from common_core.events import ELSBatchPhaseOutcomeV1
 from common_core.flow import (
     BatchContentProvisioningCompletedV1,
@@ -14,15 +12,22 @@ from common_core.flow import (
 from common_core.topics import EventName, topic_name
 from service_libs.decoding import Decoded, decode
 
-DATA_MODELS: Mapping[EventName, type[BaseModel]] = {
+ConsumedData = (
+    ClientBatchPipelineRequestV1
+    | BatchRegistered
+    | BatchEssaysReady
+    | BatchContentProvisioningCompletedV1
+    | ELSBatchPhaseOutcomeV1
+)
+DecodedEvent = Decoded[ConsumedData]
+
+DATA_MODELS: Mapping[EventName, type[ConsumedData]] = {
     EventName.CLIENT_BATCH_PIPELINE_REQUEST: ClientBatchPipelineRequestV1,
     EventName.BATCH_ESSAYS_REGISTERED: BatchRegistered,
     EventName.BATCH_ESSAYS_READY: BatchEssaysReady,
     EventName.BATCH_CONTENT_PROVISIONING_COMPLETED: BatchContentProvisioningCompletedV1,
     EventName.ELS_BATCH_PHASE_OUTCOME: ELSBatchPhaseOutcomeV1,
 }
-
-DecodedEvent = Decoded[BaseModel]
 
 
 def decode_event(topic: str, payload: bytes | None) -> DecodedEvent:

@@ -3,7 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import (
+    ARRAY,
+    Executable,
+    Integer,
+    Text,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    union,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.domain.batch_state import BatchState
@@ -22,22 +34,23 @@ _SELECT_COUNTS = text("""
     FROM processing_pipeline_state WHERE batch_id = ANY (CAST(:batch_ids AS text[]))
 """)
 
+_COUNT = bindparam("count", type_=Integer)
+
 # Each table gives its own first batches by its primary key; the first of all are among them.
-_FIRST_BATCHES = " UNION ".join(
-    f"(SELECT DISTINCT batch_id FROM {table}"  # noqa: S608 - names of ours
-    " WHERE batch_id > :after ORDER BY batch_id LIMIT :count)"
-    for table in STATE_TABLES
-)
-_LIST_BATCHES = text(
-    f"SELECT batch_id FROM ({_FIRST_BATCHES}) AS known ORDER BY batch_id LIMIT :count"  # noqa: S608 - as above
-)
-_IS_KNOWN = " OR ".join(
-    f"EXISTS (SELECT FROM {table} AS known WHERE known.batch_id = asked.batch_id)"
-    for table in STATE_TABLES
-)
-_FIND_KNOWN = text(
-    "SELECT batch_id FROM unnest(CAST(:batch_ids AS text[])) AS asked (batch_id)"  # noqa: S608 - as above
-    f" WHERE {_IS_KNOWN}"
+_FIRST_BATCHES = union(
+    *(
+        select(table.batch_id)
+        .distinct()
+        .where(table.batch_id > bindparam("after"))
+        .order_by(table.batch_id)
+        .limit(_COUNT)
+        for table in STATE_TABLES
+    )
+).subquery()
+_LIST_BATCHES = select(_FIRST_BATCHES.c.batch_id).order_by(_FIRST_BATCHES.c.batch_id).limit(_COUNT)
+_ASKED = func.unnest(bindparam("batch_ids", type_=ARRAY(Text))).column_valued("asked")
+_FIND_KNOWN = select(_ASKED).where(
+    or_(*(exists().where(table.batch_id == _ASKED) for table in STATE_TABLES))
 )
 
 
@@ -75,7 +88,7 @@ class PostgresBatchRecords:
         """Count as every write does, by a write that says nothing."""
         await self._store.apply([BatchUpdate(batch_id=batch_id) for batch_id in batch_ids])
 
-    async def _find_ids(self, statement: TextClause, **parameters: object) -> list[BatchId]:
+    async def _find_ids(self, statement: Executable, **parameters: object) -> list[BatchId]:
         with translated_errors():
             async with self._reader.connect() as connection:
                 rows = await connection.execute(statement, parameters)

@@ -5,10 +5,16 @@ All times are the database's own, so no clock but its own decides what is old.
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, delete, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.implementations.postgres import sql
+from batch_conductor_service.implementations.postgres.tables import (
+    BatchRegistrationRow,
+    EssayStepEvidenceRow,
+    PhaseOutcomeRow,
+    PipelineStateRow,
+)
 from batch_conductor_service.models import BatchId, IdleBatch
 from service_libs.postgres.errors import translated_errors
 
@@ -36,15 +42,9 @@ _FORGET_ACTIVITY = text("""
 """)
 
 # Where what is known of batches is kept.
-STATE_TABLES = (
-    "essay_step_evidence",
-    "phase_outcomes",
-    "batch_registrations",
-    "processing_pipeline_state",
-)
+STATE_TABLES = (EssayStepEvidenceRow, PhaseOutcomeRow, BatchRegistrationRow, PipelineStateRow)
 _DELETIONS = tuple(
-    text(f"DELETE FROM {table} WHERE batch_id = :batch_id")  # noqa: S608 - names of ours
-    for table in STATE_TABLES
+    delete(table).where(table.batch_id == bindparam("batch_id")) for table in STATE_TABLES
 )
 
 

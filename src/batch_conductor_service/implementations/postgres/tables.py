@@ -4,8 +4,10 @@ Text is collated "C": keys then sort as Python sorts them, and a storage id wins
 does in `domain.statements`, whatever the locale of the database.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, ClassVar
 
 from sqlalchemy import CheckConstraint, DateTime, Index, MetaData, Text, func
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -28,7 +30,7 @@ class Base(DeclarativeBase):
     """What all tables share."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
-    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy reads it from the class, once
+    type_annotation_map: ClassVar[Mapping[Any, Any]] = {
         str: Text(collation="C"),
         datetime: DateTime(timezone=True),
         list[str]: ARRAY(Text(collation="C")),

@@ -4,63 +4,92 @@ All times are the database's own, so no clock but its own decides what is old. A
 like for any other step, so nobody works on what is deleted.
 """
 
-from sqlalchemy import text
+from datetime import datetime
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Delete,
+    Integer,
+    Text,
+    any_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from batch_orchestrator_service.implementations.postgres.tables import (
+    AuditRow,
+    BatchRow,
+    EssayRow,
+    OutboxRow,
+    OutputRow,
+    RunRow,
+    UnusedOutcomeRow,
+)
 from service_libs.postgres.errors import translated_errors
 
-_IS_OLD = "now() - make_interval(days => CAST(:days AS integer))"
+_COUNT = bindparam("count", type_=Integer)
+_THESE = any_(bindparam("batch_ids", type_=ARRAY(Text)))
 
+
+def _is_old(time: ColumnElement[datetime] | ColumnElement[datetime | None]) -> ColumnElement[bool]:
+    age = func.make_interval(0, 0, 0, bindparam("days", type_=Integer))
+    return time < func.now() - age
+
+
+_IS_OLD_RUN = (
+    _is_old(RunRow.ended_at.expression),
+    ~exists().where(
+        OutboxRow.batch_id == RunRow.batch_id,
+        OutboxRow.run_id == RunRow.run_id,
+        OutboxRow.sent_at.is_(None),
+    ),
+)
 # A row that is locked is left for the next time.
-_LOCK_BATCHES_OF_OLD_RUNS = text(f"""
-    SELECT batch_id FROM bos.batches WHERE batch_id IN (
-        SELECT batch_id FROM bos.pipeline_runs AS run
-        WHERE ended_at < {_IS_OLD} AND NOT EXISTS (
-            SELECT FROM bos.outbox
-            WHERE outbox.batch_id = run.batch_id AND outbox.run_id = run.run_id
-                AND sent_at IS NULL
+_LOCK_BATCHES_OF_OLD_RUNS = (
+    select(BatchRow.batch_id)
+    .where(
+        BatchRow.batch_id.in_(
+            select(RunRow.batch_id).where(*_IS_OLD_RUN).order_by(RunRow.ended_at).limit(_COUNT)
         )
-        ORDER BY ended_at LIMIT :count
     )
-    ORDER BY batch_id FOR UPDATE SKIP LOCKED
-""")  # noqa: S608 - of ours
-_OLD_RUNS = f"""
-    SELECT run_id FROM bos.pipeline_runs AS run
-    WHERE batch_id = ANY(:batch_ids) AND ended_at < {_IS_OLD} AND NOT EXISTS (
-        SELECT FROM bos.outbox
-        WHERE outbox.batch_id = run.batch_id AND outbox.run_id = run.run_id AND sent_at IS NULL
-    )
-"""  # noqa: S608 - of ours
-_DELETE_MESSAGES = text(f"""
-    DELETE FROM bos.outbox WHERE batch_id = ANY(:batch_ids) AND run_id IN ({_OLD_RUNS})
-""")  # noqa: S608 - of ours
+    .order_by(BatchRow.batch_id)
+    .with_for_update(skip_locked=True)
+)
+_OLD_RUNS = select(RunRow.run_id).where(RunRow.batch_id == _THESE, *_IS_OLD_RUN)
+_DELETE_MESSAGES = delete(OutboxRow).where(
+    OutboxRow.batch_id == _THESE, OutboxRow.run_id.in_(_OLD_RUNS)
+)
 # Its phases and its requests go with it.
-_DELETE_RUNS = text(f"DELETE FROM bos.pipeline_runs WHERE run_id IN ({_OLD_RUNS})")  # noqa: S608 - of ours
+_DELETE_RUNS = delete(RunRow).where(RunRow.run_id.in_(_OLD_RUNS))
 
-_LOCK_OLD_BATCHES = text(f"""
-    SELECT batch_id FROM bos.batches AS batch
-    WHERE said_at < {_IS_OLD}
-        AND NOT EXISTS (SELECT FROM bos.pipeline_runs AS run WHERE run.batch_id = batch.batch_id)
-        AND NOT EXISTS (SELECT FROM bos.outbox WHERE outbox.batch_id = batch.batch_id)
-    ORDER BY said_at LIMIT :count FOR UPDATE SKIP LOCKED
-""")  # noqa: S608 - of ours
+_LOCK_OLD_BATCHES = (
+    select(BatchRow.batch_id)
+    .where(
+        _is_old(BatchRow.said_at.expression),
+        ~exists().where(RunRow.batch_id == BatchRow.batch_id),
+        ~exists().where(OutboxRow.batch_id == BatchRow.batch_id),
+    )
+    .order_by(BatchRow.said_at)
+    .limit(_COUNT)
+    .with_for_update(skip_locked=True)
+)
 _DELETE_BATCHES = tuple(
-    text(f"DELETE FROM bos.{table} WHERE batch_id = ANY(:batch_ids)")  # noqa: S608 - names of ours
-    for table in ("batch_essays", "phase_outputs", "batches")
+    delete(row).where(row.batch_id == _THESE) for row in (EssayRow, OutputRow, BatchRow)
 )
 
-# The oldest stand first, so nothing is searched where none is old.
-_DELETE_NOTES = tuple(
-    text(f"""
-        DELETE FROM bos.{table} WHERE number IN (
-            SELECT number FROM (
-                SELECT number, at FROM bos.{table} ORDER BY number LIMIT :count
-            ) AS oldest
-            WHERE at < {_IS_OLD}
-        )
-    """)  # noqa: S608 - names of ours
-    for table in ("audit", "unused_outcomes")
-)
+
+def _delete_old(row: type[AuditRow | UnusedOutcomeRow]) -> Delete:
+    """Return the deletion; the oldest stand first, so nothing is searched where none is old."""
+    oldest = select(row.number, row.at).order_by(row.number).limit(_COUNT).subquery()
+    return delete(row).where(row.number.in_(select(oldest.c.number).where(_is_old(oldest.c.at))))
+
+
+_DELETE_NOTES = (_delete_old(AuditRow), _delete_old(UnusedOutcomeRow))
 
 
 class PostgresOldRecords:

@@ -3,8 +3,9 @@
 All of one batch is written under one lock: that of its row in `batches`.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, MetaData, Text, text
@@ -30,7 +31,7 @@ class Base(DeclarativeBase):
     """What all tables share."""
 
     metadata = MetaData(schema=SCHEMA, naming_convention=NAMING_CONVENTION)
-    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy reads it from the class, once
+    type_annotation_map: ClassVar[Mapping[Any, Any]] = {
         str: Text(collation="C"),
         datetime: DateTime(timezone=True),
         dict[str, Any]: JSONB,
