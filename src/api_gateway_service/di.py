@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 
 import httpx
-from dishka import AnyOf, Provider, Scope, alias, collect, from_context, provide
+from dishka import AnyOf, Provider, Scope, alias, from_context, provide
 from prometheus_client import CollectorRegistry
 
 from api_gateway_service.config import AuthMode, Settings
@@ -35,18 +35,15 @@ from api_gateway_service.services.batch_access import BatchAccess
 from api_gateway_service.services.limits import RouteLimits, burst, minute
 from api_gateway_service.services.pipeline_requests import PipelineNames, PipelineRequests
 from api_gateway_service.services.status_feeds import StatusFeeds
-from service_libs.health import HealthMonitor
+from service_libs.container import OversightProvider
 from service_libs.health_report import AboutService
 from service_libs.kafka.producer import GRACE_SECONDS, KafkaProbe, KafkaProducerClient
 from service_libs.metrics import ServiceMetrics
 from service_libs.pipeline_file.reading import read_pipelines
 from service_libs.protocols import (
     BackgroundTaskProtocol,
-    ClockProtocol,
     HealthProbeProtocol,
 )
-from service_libs.supervisor import Supervisor
-from service_libs.timing import SystemClock
 
 CLIENT_ID = "api-gateway-service"
 MAX_BOS_CONNECTIONS = 100
@@ -54,7 +51,12 @@ MAX_BOS_CONNECTIONS = 100
 
 def make_providers(settings: Settings) -> Sequence[Provider]:
     """Return the providers; those of Redis and of a key set only where the settings name one."""
-    providers: list[Provider] = [SettingsProvider(), OperatingProvider(), ServicesProvider()]
+    providers: list[Provider] = [
+        SettingsProvider(),
+        OversightProvider(),
+        DownstreamProvider(),
+        ServicesProvider(),
+    ]
     has_redis = bool(settings.redis_url.get_secret_value())
     providers.append(RedisProvider() if has_redis else ProcessProvider())
     if settings.auth_mode is AuthMode.DISABLED:
@@ -91,14 +93,11 @@ class SettingsProvider(Provider):
         )
 
 
-class OperatingProvider(Provider):
-    """What watches over everything, and what others are reached with."""
+class DownstreamProvider(Provider):
+    """What others are reached with."""
 
     scope = Scope.APP
 
-    clock = provide(SystemClock, provides=ClockProtocol)
-    tasks = collect(BackgroundTaskProtocol, provides=Sequence[BackgroundTaskProtocol])
-    probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
     kafka = provide(KafkaProbe, provides=HealthProbeProtocol)
 
     @provide
@@ -131,19 +130,6 @@ class OperatingProvider(Provider):
             trust_env=False,
         ) as http:
             yield BosClient(http, metrics)
-
-    @provide
-    def supervisor(self, tasks: Sequence[BackgroundTaskProtocol], metrics: Metrics) -> Supervisor:
-        return Supervisor(tasks, metrics)
-
-    @provide
-    def monitor(
-        self,
-        probes: Sequence[HealthProbeProtocol],
-        supervisor: Supervisor,
-        metrics: Metrics,
-    ) -> HealthMonitor:
-        return HealthMonitor(probes, supervisor, metrics)
 
 
 class ServicesProvider(Provider):

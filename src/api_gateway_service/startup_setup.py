@@ -1,8 +1,7 @@
 """From settings to a running service: its metrics, its container, and whether it can be built."""
 
-from dishka import AsyncContainer, Provider, make_async_container
-from prometheus_client import CollectorRegistry, disable_created_metrics
-from prometheus_client.process_collector import ProcessCollector
+from dishka import AsyncContainer, Provider
+from prometheus_client import CollectorRegistry
 
 from api_gateway_service.config import Settings
 from api_gateway_service.di import make_providers
@@ -16,6 +15,7 @@ from api_gateway_service.protocols import (
 )
 from api_gateway_service.services.pipeline_requests import PipelineRequests
 from api_gateway_service.services.status_feeds import StatusFeeds
+from service_libs.container import make_all, make_container, measure_process
 from service_libs.health import HealthMonitor
 from service_libs.supervisor import Supervisor
 
@@ -27,8 +27,7 @@ _PARTS = (
 
 def initialize_metrics(registry: CollectorRegistry) -> Metrics:
     """Register every metric of the service and of its process; counters begin at 0."""
-    disable_created_metrics()
-    ProcessCollector(registry=registry)
+    measure_process(registry)
     metrics = Metrics(registry)
     for outcome in ("published", "not_acknowledged"):
         metrics.commands_published.labels(outcome)
@@ -42,13 +41,8 @@ def initialize_metrics(registry: CollectorRegistry) -> Metrics:
 
 def build_container(settings: Settings, *overrides: Provider) -> AsyncContainer:
     """Return the container; it validates its graph and opens nothing. Later providers win."""
-    registry = CollectorRegistry()
-    context = {
-        Settings: settings,
-        CollectorRegistry: registry,
-        Metrics: initialize_metrics(registry),
-    }
-    return make_async_container(*make_providers(settings), *overrides, context=context)
+    metrics = initialize_metrics(CollectorRegistry())
+    return make_container(settings, metrics, [*make_providers(settings), *overrides])
 
 
 async def check_configuration(container: AsyncContainer) -> None:
@@ -57,5 +51,4 @@ async def check_configuration(container: AsyncContainer) -> None:
     Raises:
         SettingsError: a setting is bad in a way that only its user can tell.
     """
-    for part in _PARTS:
-        await container.get(part)
+    await make_all(container, _PARTS)

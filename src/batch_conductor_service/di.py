@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from dishka import AnyOf, Provider, Scope, alias, collect, from_context, provide
+from dishka import AnyOf, Provider, Scope, alias, from_context, provide
 from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.api.pipelines import QuestionHandler
@@ -39,7 +39,7 @@ from batch_conductor_service.resolving.pipeline_resolution import (
     DefaultPipelineRules,
 )
 from service_libs.breakers import CircuitBreakers
-from service_libs.health import HealthMonitor, ProbePolicy
+from service_libs.container import OversightProvider
 from service_libs.health_report import AboutService
 from service_libs.http.intake import BodyReader
 from service_libs.http.middleware import RequestGate
@@ -49,12 +49,8 @@ from service_libs.protocols import (
     BackgroundTaskProtocol,
     ClockProtocol,
     DlqProducerProtocol,
-    HealthProbeProtocol,
-    ProgressProtocol,
 )
 from service_libs.settings import Environment
-from service_libs.supervisor import RestartPolicy, Supervisor
-from service_libs.timing import SystemClock
 
 
 def make_providers(settings: Settings) -> Sequence[Provider]:
@@ -63,7 +59,13 @@ def make_providers(settings: Settings) -> Sequence[Provider]:
     Background tasks stop in the order of their providers: the consumer first, for it waits until
     the worker has persisted what it consumed.
     """
-    common = (SettingsProvider(), InfrastructureProvider(), ServiceProvider(), ApiProvider())
+    common = (
+        SettingsProvider(),
+        OversightProvider(),
+        BreakersProvider(),
+        ServiceProvider(),
+        ApiProvider(),
+    )
     in_redis = (RedisProvider(), RedisAuditProvider())
     kafka = (
         KafkaProvider(),
@@ -95,17 +97,10 @@ class SettingsProvider(Provider):
     service_metrics = alias(Metrics, provides=AnyOf[ServiceMetrics, ConsumingMetrics])
 
 
-class InfrastructureProvider(Provider):
-    """What every technology needs, and what watches over it."""
+class BreakersProvider(Provider):
+    """What leaves a store alone that does not answer."""
 
     scope = Scope.APP
-
-    clock = provide(SystemClock, provides=ClockProtocol)
-    tasks = collect(BackgroundTaskProtocol, provides=Sequence[BackgroundTaskProtocol])
-    progress = collect(ProgressProtocol, provides=Sequence[ProgressProtocol])
-    probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
-    supervisor = provide(Supervisor)
-    monitor = provide(HealthMonitor)
 
     @provide
     def breakers(self, metrics: Metrics, settings: Settings) -> CircuitBreakers:
@@ -114,10 +109,6 @@ class InfrastructureProvider(Provider):
             "postgresql": settings.database_timeout_seconds,
         }
         return CircuitBreakers(metrics, timeouts)
-
-    @provide(provides=AnyOf[RestartPolicy | None, ProbePolicy | None])
-    def no_other_policy(self) -> None:
-        return None
 
 
 class ServiceProvider(Provider):

@@ -2,15 +2,15 @@
 
 from collections.abc import AsyncGenerator
 
-from dishka import AsyncContainer, Provider, make_async_container
-from prometheus_client import CollectorRegistry, disable_created_metrics
-from prometheus_client.process_collector import ProcessCollector
+from dishka import AsyncContainer, Provider
+from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.config import Settings
 from batch_conductor_service.di import make_providers
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.providers.metric_labels import show_closed_sets
+from service_libs.container import make_all, make_container, measure_process
 from service_libs.health import HealthMonitor
 from service_libs.lifecycle import run_beside_requests
 from service_libs.supervisor import Supervisor
@@ -21,8 +21,7 @@ def initialize_metrics(registry: CollectorRegistry) -> Metrics:
 
     The pipelines' own follow with the pipelines.
     """
-    disable_created_metrics()
-    ProcessCollector(registry=registry)
+    measure_process(registry)
     metrics = Metrics(registry)
     show_closed_sets(metrics)
     return metrics
@@ -30,13 +29,8 @@ def initialize_metrics(registry: CollectorRegistry) -> Metrics:
 
 def build_container(settings: Settings, *overrides: Provider) -> AsyncContainer:
     """Return the container; it validates its graph and opens nothing. Later providers win."""
-    registry = CollectorRegistry()
-    context = {
-        Settings: settings,
-        CollectorRegistry: registry,
-        Metrics: initialize_metrics(registry),
-    }
-    return make_async_container(*make_providers(settings), *overrides, context=context)
+    metrics = initialize_metrics(CollectorRegistry())
+    return make_container(settings, metrics, [*make_providers(settings), *overrides])
 
 
 async def check_configuration(container: AsyncContainer) -> None:
@@ -46,8 +40,7 @@ async def check_configuration(container: AsyncContainer) -> None:
         PipelineConfigurationError: the pipeline file has faults.
         SettingsError: a setting is bad in a way that only its user can see.
     """
-    for part in (PipelineCatalog, HealthMonitor, Supervisor):
-        await container.get(part)
+    await make_all(container, (PipelineCatalog, HealthMonitor, Supervisor))
 
 
 async def lifespan(container: AsyncContainer) -> AsyncGenerator[None, None]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 
-from dishka import AnyOf, Provider, Scope, alias, collect, from_context, provide
+from dishka import AnyOf, Provider, Scope, alias, from_context, provide
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -29,21 +29,18 @@ from batch_orchestrator_service.running.relay import Relay
 from batch_orchestrator_service.running.resolver import Resolver
 from batch_orchestrator_service.running.watch import OverdueWatch
 from batch_orchestrator_service.signals import Signals
-from service_libs.health import HealthMonitor
+from service_libs.container import OversightProvider
 from service_libs.health_report import AboutService
 from service_libs.kafka.broker_watch import BrokerWatch
 from service_libs.kafka.providers import GroupProvider, SendingProvider
 from service_libs.metrics import ConsumingMetrics, ServiceMetrics
 from service_libs.postgres.health import PostgresProbe
 from service_libs.protocols import (
-    BackgroundTaskProtocol,
     ClockProtocol,
     HealthProbeProtocol,
     ProgressProtocol,
     ReplayRequestsProtocol,
 )
-from service_libs.supervisor import Supervisor
-from service_libs.timing import SystemClock
 
 
 def make_providers() -> Sequence[Provider]:
@@ -54,7 +51,8 @@ def make_providers() -> Sequence[Provider]:
     """
     return (
         SettingsProvider(),
-        InfrastructureProvider(),
+        OversightProvider(),
+        PostgresProvider(),
         SendingProvider(),
         ConsumingProvider(),
         GroupProvider(),
@@ -90,15 +88,11 @@ class SettingsProvider(Provider):
         )
 
 
-class InfrastructureProvider(Provider):
-    """What everything needs, and what watches over it."""
+class PostgresProvider(Provider):
+    """What is kept, and what waits to be sent."""
 
     scope = Scope.APP
 
-    clock = provide(SystemClock, provides=ClockProtocol)
-    tasks = collect(BackgroundTaskProtocol, provides=Sequence[BackgroundTaskProtocol])
-    progress = collect(ProgressProtocol, provides=Sequence[ProgressProtocol])
-    probes = collect(HealthProbeProtocol, provides=Sequence[HealthProbeProtocol])
     postgres = provide(PostgresProbe, provides=HealthProbeProtocol)
     outbox = provide(PostgresOutbox, provides=OutboxProtocol)
     outbox_progress = provide(OutboxProgress, provides=ProgressProtocol)
@@ -124,17 +118,3 @@ class InfrastructureProvider(Provider):
         engine = DATABASE.engine(settings)
         yield engine
         await engine.dispose()
-
-    @provide
-    def supervisor(self, tasks: Sequence[BackgroundTaskProtocol], metrics: Metrics) -> Supervisor:
-        return Supervisor(tasks, metrics)
-
-    @provide
-    def monitor(
-        self,
-        probes: Sequence[HealthProbeProtocol],
-        supervisor: Supervisor,
-        metrics: Metrics,
-        progress: Sequence[ProgressProtocol],
-    ) -> HealthMonitor:
-        return HealthMonitor(probes, supervisor, metrics, progress=progress)

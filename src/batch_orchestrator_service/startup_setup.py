@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncGenerator
 
-from dishka import AsyncContainer, Provider, make_async_container
-from prometheus_client import CollectorRegistry, disable_created_metrics
-from prometheus_client.process_collector import ProcessCollector
+from dishka import AsyncContainer, Provider
+from prometheus_client import CollectorRegistry
 
 from batch_orchestrator_service.config import Settings
 from batch_orchestrator_service.di import make_providers
@@ -13,6 +12,7 @@ from batch_orchestrator_service.domain.advancing import Effect
 from batch_orchestrator_service.domain.states import RunState
 from batch_orchestrator_service.metrics import Metrics
 from batch_orchestrator_service.running.planning import Planner
+from service_libs.container import make_all, make_container, measure_process
 from service_libs.health import HealthMonitor
 from service_libs.lifecycle import run_beside_requests
 from service_libs.supervisor import Supervisor
@@ -20,8 +20,7 @@ from service_libs.supervisor import Supervisor
 
 def initialize_metrics(registry: CollectorRegistry) -> Metrics:
     """Register every metric of the service and of its process; counters begin at 0."""
-    disable_created_metrics()
-    ProcessCollector(registry=registry)
+    measure_process(registry)
     metrics = Metrics(registry)
     for decision in Decision:
         metrics.requests.labels(decision.value)
@@ -41,13 +40,8 @@ def initialize_metrics(registry: CollectorRegistry) -> Metrics:
 
 def build_container(settings: Settings, *overrides: Provider) -> AsyncContainer:
     """Return the container; it validates its graph and opens nothing. Later providers win."""
-    registry = CollectorRegistry()
-    context = {
-        Settings: settings,
-        CollectorRegistry: registry,
-        Metrics: initialize_metrics(registry),
-    }
-    return make_async_container(*make_providers(), *overrides, context=context)
+    metrics = initialize_metrics(CollectorRegistry())
+    return make_container(settings, metrics, [*make_providers(), *overrides])
 
 
 async def check_configuration(container: AsyncContainer) -> None:
@@ -56,8 +50,7 @@ async def check_configuration(container: AsyncContainer) -> None:
     Raises:
         SettingsError: a setting is bad in a way that only its user can tell.
     """
-    for part in (Planner, HealthMonitor, Supervisor):
-        await container.get(part)
+    await make_all(container, (Planner, HealthMonitor, Supervisor))
 
 
 async def lifespan(container: AsyncContainer) -> AsyncGenerator[None, None]:
