@@ -4,37 +4,18 @@ Longer than any topic's retention, so that nothing that is deleted comes back in
 for Postgres is never taken for silence.
 """
 
-from dataclasses import dataclass
-
 import structlog
 
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import IdleBatch
 from batch_conductor_service.protocols import IdleBatchesProtocol, PassingBatchesProtocol
-from service_libs.exceptions import TransientError
-from service_libs.timing import Wakeups
+from service_libs.retention import RetentionPolicy, RetentionTask
 
 logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetentionPolicy:
-    """After how many days batches are deleted (0: never), how often that is looked at, and how.
-
-    Attributes:
-        pause_seconds: after each batch, so that writes of others that share its lock go on.
-    """
-
-    days: int
-    interval_seconds: float = 3600
-    batches_at_a_time: int = 20
-    pause_seconds: float = 0.1
-
-
-class Retention:
+class Retention(RetentionTask):
     """The background task that deletes idle batches, one at a time."""
-
-    name = "retention"
 
     def __init__(
         self,
@@ -43,36 +24,21 @@ class Retention:
         passing: PassingBatchesProtocol,
         metrics: Metrics,
     ) -> None:
-        self._policy = policy
+        super().__init__(policy)
         self._idle = idle
         self._passing = passing
         self._metrics = metrics
-        self._wakeups = Wakeups()
-
-    async def run(self) -> None:
-        while not await self._is_stopped_within(self._policy.interval_seconds):
-            try:
-                await self.sweep()
-            except TransientError as exc:
-                logger.warning("retention_postponed", error=str(exc))
-
-    def stop(self) -> None:
-        self._wakeups.stop()
 
     async def sweep(self) -> None:
-        """Delete what is idle by now; what waits meanwhile is left for the next time.
-
-        Raises:
-            TransientError: a store is away; what was deleted by then is.
-        """
+        """Delete what is idle by now; what waits meanwhile is left for the next time."""
         last: IdleBatch | None = None
         while self._policy.days and not self._wakeups.is_stopping:
-            found = await self._idle.find(self._policy.days, last, self._policy.batches_at_a_time)
+            found = await self._idle.find(self._policy.days, last, self._policy.at_a_time)
             if not found:
                 return
             for batch in found:
                 await self._delete(batch)
-                if await self._is_stopped_within(self._policy.pause_seconds):
+                if await self.is_stopped_within(self._policy.pause_seconds):
                     return
             last = found[-1]
 
@@ -92,7 +58,3 @@ class Retention:
             )
             # Once more: somebody may have read, in between, what is there no longer.
             await self._passing.forget(batch.batch_id)
-
-    async def _is_stopped_within(self, seconds: float) -> bool:
-        await self._wakeups.pause(seconds)
-        return self._wakeups.is_stopping

@@ -27,7 +27,7 @@ from batch_conductor_service.operating.drift_sampling import (
     OpenAuditor,
     SamplingPolicy,
 )
-from batch_conductor_service.operating.retention import Retention, RetentionPolicy
+from batch_conductor_service.operating.retention import Retention
 from batch_conductor_service.protocols import (
     BatchCacheProtocol,
     BatchRecordsProtocol,
@@ -40,6 +40,7 @@ from batch_conductor_service.providers.stores import RedisAddress
 from service_libs.protocols import BackgroundTaskProtocol, ReplayRequestsProtocol
 from service_libs.redis.connections import RedisPolicy
 from service_libs.redis.transactions import RedisClient
+from service_libs.retention import RetentionPolicy
 
 
 class RedisAuditProvider(Provider):
@@ -72,7 +73,7 @@ class PostgresAuditProvider(Provider):
 
     @provide
     def retention_policy(self, settings: Settings) -> RetentionPolicy:
-        return RetentionPolicy(days=settings.retention_days)
+        return RetentionPolicy(days=settings.retention_days, at_a_time=20)
 
     @provide
     def sampler(

@@ -14,7 +14,7 @@ from batch_orchestrator_service.config import Settings
 from batch_orchestrator_service.domain.advancing import Deadline
 from batch_orchestrator_service.implementations.yaml_files.steps import PipelineFile
 from batch_orchestrator_service.metrics import Metrics
-from batch_orchestrator_service.operating.retention import Retention, RetentionPolicy
+from batch_orchestrator_service.operating.retention import Retention
 from batch_orchestrator_service.running.asking import Questions
 from batch_orchestrator_service.running.planning import Planner
 from batch_orchestrator_service.running.relay import Relay
@@ -23,6 +23,7 @@ from batch_orchestrator_service.running.watch import OverdueWatch
 from service_libs.protocols import (
     BackgroundTaskProtocol,
 )
+from service_libs.retention import RetentionPolicy
 
 LEASE_FACTOR = 2.5  # BCS is asked twice at most, for the plan and for the texts
 

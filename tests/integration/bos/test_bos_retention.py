@@ -14,8 +14,9 @@ from batch_orchestrator_service.implementations.postgres.outbox import PostgresO
 from batch_orchestrator_service.implementations.postgres.retention import PostgresOldRecords
 from batch_orchestrator_service.implementations.postgres.runs import PostgresRunStore
 from batch_orchestrator_service.metrics import Metrics
-from batch_orchestrator_service.operating.retention import Retention, RetentionPolicy
+from batch_orchestrator_service.operating.retention import Retention
 from batch_orchestrator_service.protocols import AuditEntry, UnusedOutcome
+from service_libs.retention import RetentionPolicy
 from service_libs.timing import SystemClock
 from tests.support.orchestrating import NOON, Bench, named, request
 

@@ -17,9 +17,10 @@ from batch_conductor_service.implementations.redis.queue import RedisPersistence
 from batch_conductor_service.implementations.redis.retention import RedisPassingBatches
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, StepName
-from batch_conductor_service.operating.retention import Retention, RetentionPolicy
+from batch_conductor_service.operating.retention import Retention
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import RedisPolicy
+from service_libs.retention import RetentionPolicy
 from tests.support.builders import evidence, outcome, registration, update
 from tests.support.draining import drain
 from tests.support.repositories import RedisSetup, redis_repository
@@ -52,7 +53,7 @@ class Bench:
         self.passing = RedisPassingBatches(setup.client)
 
     async def sweep(self, *, days: int = DAYS, passing: RedisPassingBatches | None = None) -> None:
-        policy = RetentionPolicy(days=days, batches_at_a_time=2, pause_seconds=0)
+        policy = RetentionPolicy(days=days, at_a_time=2, pause_seconds=0)
         idle = PostgresIdleBatches(self.engine)
         await Retention(policy, idle, passing or self.passing, self._metrics).sweep()
 

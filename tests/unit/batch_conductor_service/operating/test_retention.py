@@ -6,8 +6,9 @@ from prometheus_client import CollectorRegistry
 
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, IdleBatch
-from batch_conductor_service.operating.retention import Retention, RetentionPolicy
+from batch_conductor_service.operating.retention import Retention
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.retention import RetentionPolicy
 from tests.support.kafka import running, until
 
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
@@ -48,7 +49,7 @@ class KeptBatches:
 
 def retention(batches: KeptBatches, *, pause_seconds: float = 0) -> Retention:
     policy = RetentionPolicy(
-        days=1, interval_seconds=0.01, batches_at_a_time=2, pause_seconds=pause_seconds
+        days=1, interval_seconds=0.01, at_a_time=2, pause_seconds=pause_seconds
     )
     return Retention(policy, batches, batches, Metrics(CollectorRegistry()))
 
