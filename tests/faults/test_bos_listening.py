@@ -2,49 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_orchestrator_service.events.decoding import consumed_topics
 from common_core.topics import dlq_topic_name
-from local_stack.ports import find_free_port
 from tests.support.bos_database import bos_database_url, bos_engine
 from tests.support.bos_replaying import REQUESTS, Place, measured
 from tests.support.builders import RecordedEvent
 from tests.support.faults.kraft import KraftBroker
+from tests.support.faults.strict_broker import broker
 from tests.support.kafka import committed_offsets, create_topics, produce, unique, until
 from tests.support.processes import ServiceProcess, address_of, ended_in_order
 
-__all__ = ["bos_database_url", "bos_engine"]
+__all__ = ["bos_database_url", "bos_engine", "broker"]
 
 GRACE_SECONDS = 30  # in which a topic may come
 LOOK_SECONDS = 0.2
 LATE_SECONDS = 5  # after it, at most, the cause is told
 RECORDS = 300  # so many invalid ones that a person has to look
-PROPERTIES = {
-    "auto.create.topics.enable": "false",
-    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    "allow.everyone.if.no.acl.found": "true",
-}
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[KraftBroker]:
-    """A broker that creates no topics, and where rights can be given."""
-    port = find_free_port()
-    started = KraftBroker(
-        tmp_path / "kafka", proxied_port=port, advertised_port=port, properties=PROPERTIES
-    )
-    started.start()
-    yield started
-    started.remove()
 
 
 class Serving:

@@ -5,10 +5,9 @@ Transactions, rights, and members of a group are as they are there only.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -18,35 +17,20 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from batch_conductor_service.implementations.memory.stand_ins import MemoryFreshnessBoard
 from common_core.topics import EventName, consumed_topics, topic_name
-from local_stack.ports import find_free_port
 from tests.support.builders import RecordedEvent, registered, spellchecked
 from tests.support.consuming import ControlledRepository
 from tests.support.faults.kraft import KraftBroker
+from tests.support.faults.strict_broker import broker
 from tests.support.kafka import create_consumed_topics, create_topics, produce, unique, until
 from tests.support.listening import Replica
 from tests.support.processes import serving_process
+
+__all__ = ["broker"]
 
 SPELLCHECK = topic_name(EventName.SPELLCHECK_PHASE_COMPLETED)
 LAG = "bcs_kafka_consumer_lag"
 OLDEST = "bcs_kafka_oldest_unread_record_age_seconds"
 DELETED = "bcs_kafka_uncommitted_records_deleted_total"
-PROPERTIES = {
-    "auto.create.topics.enable": "false",
-    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    "allow.everyone.if.no.acl.found": "true",
-}
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[KraftBroker]:
-    """A broker that creates no topics, and where rights can be given."""
-    port = find_free_port()
-    started = KraftBroker(
-        tmp_path / "kafka", proxied_port=port, advertised_port=port, properties=PROPERTIES
-    )
-    started.start()
-    yield started
-    started.remove()
 
 
 class Cluster:

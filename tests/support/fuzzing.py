@@ -1,13 +1,17 @@
-"""What fuzzers share: how often they try, and JSON that is nearly what a sender meant."""
+"""What fuzzers share: how often they try, JSON that is nearly what was meant, how they judge."""
 
 import json
 import os
+from collections.abc import Collection
 from typing import Any
 
+import httpx
+import schemathesis
 from hypothesis import settings
 from hypothesis import strategies as st
 
 THOROUGH_FACTOR = 25
+PROBLEM = "application/problem+json"
 
 _RAW = "\ufdd0"  # stands for a value that is written as it is, so no value may hold it
 _COPY = "\ufdd1"  # marks a key that is written once more
@@ -61,6 +65,26 @@ def tries(examples: int) -> settings:
     is_thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
     return settings(max_examples=examples * (THOROUGH_FACTOR if is_thorough else 1), deadline=None)
 
+
+def documented(schema: schemathesis.BaseSchema, method: str, path: str) -> set[str]:
+    """Return the statuses that the document gives to the operation."""
+    return set(schema[path][method].definition.raw["responses"])
+
+
+def check_answer(response: httpx.Response, statuses: Collection[str]) -> None:
+    """Check that the status is one of those and no fault of ours, and an error is a problem."""
+    assert str(response.status_code) in statuses
+    assert response.status_code < 500
+    if response.status_code >= 400:
+        assert response.headers["Content-Type"] == PROBLEM
+        assert response.json()["status"] == response.status_code
+        assert response.json()["code"]
+
+
+# What HTTP lets a header hold; anything else never gets as far as the service.
+header_values = st.text(
+    st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_categories=["Cc"]), max_size=120
+).map(lambda text: text.strip(" "))
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),

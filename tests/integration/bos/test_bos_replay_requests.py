@@ -16,12 +16,6 @@ def requests(bos_engine: AsyncEngine) -> PostgresReplayRequests:
     return PostgresReplayRequests(bos_engine)
 
 
-async def test_nothing_is_asked_at_first(requests: PostgresReplayRequests) -> None:
-    assert await requests.find() is None
-    await requests.settle("nobody's", [ONE])
-    assert await requests.find() is None
-
-
 async def test_a_request_is_there_for_an_hour(
     requests: PostgresReplayRequests, bos_engine: AsyncEngine
 ) -> None:
@@ -39,31 +33,6 @@ async def test_a_request_is_there_for_an_hour(
     again = await requests.find()
     assert again
     assert again.offsets == {ONE: 7}  # what has lapsed is not kept
-
-
-async def test_what_is_settled_is_not_asked_any_more(requests: PostgresReplayRequests) -> None:
-    request_id = await requests.submit({ONE: 5, OTHER: 7})
-
-    await requests.settle(request_id, [OTHER])
-
-    request = await requests.find()
-    assert request
-    assert (request.offsets, request.settled) == ({ONE: 5}, frozenset({OTHER}))
-
-
-async def test_a_new_request_keeps_what_an_earlier_one_waits_for(
-    requests: PostgresReplayRequests,
-) -> None:
-    first = await requests.submit({ONE: 5, OTHER: 7})
-    await requests.settle(first, [OTHER])
-
-    second = await requests.submit({ONE: 9, OTHER: 8})
-    await requests.settle(first, [ONE, OTHER])
-
-    request = await requests.find()
-    assert request
-    assert request.request_id == second != first
-    assert (request.offsets, request.settled) == ({ONE: 5, OTHER: 8}, frozenset())
 
 
 async def test_requests_at_once_lose_nothing(requests: PostgresReplayRequests) -> None:
