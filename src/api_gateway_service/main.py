@@ -1,7 +1,6 @@
 """The application: the routes, and the layers around them."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from dishka import AsyncContainer
 from dishka.integrations.fastapi import setup_dishka
@@ -25,7 +24,7 @@ from api_gateway_service.middleware.fault_middleware import FaultMiddleware
 from api_gateway_service.middleware.metrics_middleware import MetricsMiddleware
 from api_gateway_service.middleware.rate_limit_middleware import RateLimitMiddleware
 from api_gateway_service.models.errors import answer_error, code_of
-from api_gateway_service.openapi import describe
+from api_gateway_service.openapi import Document, describe
 from api_gateway_service.protocols import (
     AuditLogProtocol,
     RateLimiterProtocol,
@@ -38,14 +37,20 @@ from service_libs.health import HealthMonitor
 from service_libs.settings import Environment
 
 
+class Routes(FastAPI):
+    """The routes, which describe themselves by a document of our own."""
+
+    def openapi(self) -> Document:
+        return describe(self)
+
+
 def make_routes() -> FastAPI:
     """Return the routes, with nothing around them and nothing behind them."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = Routes(docs_url=None, redoc_url=None, openapi_url=None)
     for module in (pipeline_routes, health_routes, docs_routes):
         app.include_router(module.router)
     for kind in (ServiceError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
-    app.openapi = partial(describe, app)  # type: ignore[method-assign] # as its documentation says
     return app
 
 

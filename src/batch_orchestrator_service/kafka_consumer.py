@@ -57,14 +57,13 @@ class EventConsumer(PollConsumer):
         try:
             await self._rewinder.answer(source)
         except PartitionsLostError:
-            logger.info(
-                "replay_lost_to_rebalance"
-            )  # whoever owns the partition next carries it out
+            # Whoever owns the partition next carries it out.
+            logger.info("replay_lost_to_rebalance")
         except TransientError as exc:
             logger.warning("replay_not_looked_for", error=type(exc).__name__)
 
     async def _drain(self, source: RecordSourceProtocol) -> None:
-        """Do nothing, as above."""
+        """Do nothing: what was handled is committed by then."""
 
     def _forget(self) -> None:
         """Do nothing: between two polls nothing is in flight."""
