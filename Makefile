@@ -54,8 +54,8 @@ soak: $(VENV_READY) ## Break things under steady load: MINUTES=n
 house: $(VENV_READY) ## Measure the source, and how many files a journey touches: FILES=1 names them
 	@PYTHONPATH=. $(VENV)/bin/python .ci/house.py $(if $(FILES),--files)
 
-bench: $(VENV_READY) ## Measure the flow of a command through both services: ARGS='--rate 20 --open 10000'
-	@$(VENV)/bin/python bench/flow.py $(ARGS)
+bench: $(VENV_READY) ## Measure how fast all is, into docs/performance.md: ARGS='--quick', ARGS='define drain'
+	@PYTHONPATH=. $(VENV)/bin/python -m bench $(ARGS)
 
 client: $(VENV_READY) ## Make the typed client, and what the page has of it, anew; needs npm
 	@$(VENV)/bin/python .ci/client.py --write

@@ -1,0 +1,1 @@
+"""How fast the services are, each figure beside its limit, measured in the same run."""
