@@ -33,7 +33,8 @@ class ForeignPayloadError(Exception):
 
 def time_text(time: datetime) -> str:
     """Return the time as text, always 27 characters: equal order as text and as time."""
-    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    utc = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
 
 
 def time_from(text: str) -> datetime:
