@@ -57,7 +57,7 @@ def to_update(event: DecodedEvent, position: RecordPosition) -> BatchUpdate:
     """Return what the event says about its batch."""
     match event.data:
         case SpellcheckPhaseCompletedV1() as data:
-            update = _from_spellcheck(data)
+            return _from_spellcheck(data, position)
         case CJAssessmentCompletedV1() as data:
             update = _from_assessment(data, event.correlation_id)
         case ELSBatchPhaseOutcomeV1() as data:
@@ -114,7 +114,7 @@ def _steps_of(subject: RecordSubject) -> tuple[StepName, ...]:
     return (StepName(step),) if step else ()
 
 
-def _from_spellcheck(data: SpellcheckPhaseCompletedV1) -> BatchUpdate:
+def _from_spellcheck(data: SpellcheckPhaseCompletedV1, position: RecordPosition) -> BatchUpdate:
     status = _STATUSES.get(data.status, ProcessingStepStatus.PENDING)
     is_completed = status is ProcessingStepStatus.COMPLETED
     stated = StepEvidence(
@@ -123,7 +123,7 @@ def _from_spellcheck(data: SpellcheckPhaseCompletedV1) -> BatchUpdate:
         storage_id=data.corrected_text_storage_id if is_completed else None,
     )
     evidence = EssayEvidence(essay_id=EssayId(data.essay_id), step=SPELLCHECK, evidence=stated)
-    return BatchUpdate(batch_id=BatchId(data.batch_id), evidence=(evidence,))
+    return BatchUpdate(batch_id=BatchId(data.batch_id), evidence=(evidence,), positions=(position,))
 
 
 def _from_assessment(data: CJAssessmentCompletedV1, correlation_id: str) -> BatchUpdate:
