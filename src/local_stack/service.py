@@ -59,11 +59,6 @@ class ServiceProcess:
         """Whether the process is alive."""
         return self._process.is_running
 
-    @property
-    def pid(self) -> int | None:
-        """The process's id while it is alive."""
-        return self._process.pid
-
     def migrate(self) -> None:
         """Bring the database to the newest schema.
 
