@@ -32,12 +32,14 @@ class Stream:
     Attributes:
         kind: `thin`: one event for each essay, keyed by essay; `assessments`: one for each batch.
         name: what the ids of the batches begin with.
+        first: the number of the first batch.
         at_once: the events of so many batches come shuffled.
     """
 
     kind: Literal["thin", "assessments"] = "thin"
     name: str
     batches: int
+    first: int = 0
     essays: int = 100
     at_once: int = 200
 
@@ -45,6 +47,11 @@ class Stream:
     def essays_in_all(self) -> int:
         """How many essays the events are about."""
         return self.batches * self.essays
+
+    @property
+    def batch_ids(self) -> list[str]:
+        """The batches."""
+        return [f"{self.name}-{n}" for n in range(self.first, self.first + self.batches)]
 
     def essay_ids(self, batch: int) -> list[str]:
         """Return the essays of a batch; no two batches share one."""
@@ -69,8 +76,9 @@ class Stream:
             yield [assessed(f"{self.name}-{n}", self.essay_ids(n), at=now) for n in batches]
 
     def _windows(self) -> Iterator[range]:
-        for first in range(0, self.batches, self.at_once):
-            yield range(first, min(first + self.at_once, self.batches))
+        end = self.first + self.batches
+        for first in range(self.first, end, self.at_once):
+            yield range(first, min(first + self.at_once, end))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

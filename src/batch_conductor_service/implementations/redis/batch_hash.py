@@ -235,7 +235,12 @@ def _decode_essay(batch_id: BatchId, essay_id: EssayId, text: str | None) -> Kep
 
 
 def _touched_fields(update: BatchUpdate) -> list[str]:
-    """Return the summary's field, and one for each essay that something is said about."""
+    """Return the summary's field, and one for each essay that something is said about.
+
+    An outcome or a registration touches all of the batch, so then all of it is read, later.
+    """
+    if update.outcomes or update.registrations:
+        return [SUMMARY]
     return [SUMMARY, *dict.fromkeys(essay_field(item.essay_id) for item in update.evidence)]
 
 
