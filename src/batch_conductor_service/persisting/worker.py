@@ -31,6 +31,9 @@ logger = structlog.get_logger(__name__)
 
 BLOCK_SECONDS = 1.0  # longest wait for entries, and so between two looks at the queue
 MAX_BACKOFF_SECONDS = 5.0
+# Read or acknowledged at once: a few milliseconds of Redis, and of this process, which have others
+# to answer.
+ENTRIES_AT_ONCE = 500
 # Of one transaction: a second or two of a slow Postgres, a small part of a statement's time-out.
 MAX_ROWS = 10_000
 
@@ -56,7 +59,7 @@ class WorkPolicy:
         max_rows: most rows of one transaction; fewer after one that failed.
     """
 
-    max_entries: int = 2_000
+    max_entries: int = 5_000
     max_bytes: int = MAX_READ_BYTES
     max_rows: int = MAX_ROWS
 
@@ -126,13 +129,23 @@ class PersistenceWorker:
         await self._show_backlog()
         await self._acknowledge()
         if not self._work and not self._unreadable:
+            await self._read(block_seconds)
+        return bool(self._work or self._unreadable)
+
+    async def _read(self, block_seconds: float) -> None:
+        """Take in hand what there is, in parts that hold up nobody else."""
+        left, left_bytes = self._policy.max_entries, self._policy.max_bytes
+        while left > 0 and left_bytes > 0:
+            count = min(left, ENTRIES_AT_ONCE)
             entries = await self._queue.read(
-                self._policy.max_entries,
-                block_seconds=block_seconds,
-                max_bytes=self._policy.max_bytes,
+                count, block_seconds=block_seconds, max_bytes=left_bytes
             )
             self._sort(entries)
-        return bool(self._work or self._unreadable)
+            if len(entries) < count:
+                return
+            left -= count
+            left_bytes -= sum(len(entry.payload) for entry in entries)
+            block_seconds = 0
 
     def _sort(self, entries: Sequence[QueueEntry]) -> None:
         for entry in entries:
@@ -153,7 +166,10 @@ class PersistenceWorker:
         refused = [*self._unreadable, *await self._write(pieces)]
         failpoint("persist.written")
         self._kept |= {one.entry_id for one in refused if not await self._dead_letter(one)}
-        handled = [*(one.entry_id for one in self._unreadable), *self._work.finish(pieces)]
+        handled = [one.entry_id for one in self._unreadable]
+        for start in range(0, len(pieces), ENTRIES_AT_ONCE):
+            handled += self._work.finish(pieces[start : start + ENTRIES_AT_ONCE])
+            await asyncio.sleep(0)
         self._unreadable = []
         self._finished += [entry_id for entry_id in handled if entry_id not in self._kept]
         self._kept.difference_update(handled)
@@ -162,10 +178,10 @@ class PersistenceWorker:
         self._backoff.reset()
 
     async def _acknowledge(self) -> None:
-        if self._finished:
-            await self._queue.acknowledge(self._finished)
-            self._metrics.postgres_persistence.labels("success").inc(len(self._finished))
-            self._finished = []
+        while some := self._finished[:ENTRIES_AT_ONCE]:
+            await self._queue.acknowledge(some)
+            self._metrics.postgres_persistence.labels("success").inc(len(some))
+            del self._finished[: len(some)]
 
     async def _write(self, pieces: Sequence[Piece]) -> list[RefusedEntry]:
         """Write the pieces in one transaction; return what is refused of them."""

@@ -123,7 +123,7 @@ async def read_states(
 
 
 async def _write(connection: AsyncConnection, rows: Rows) -> None:
-    batch_ids = sorted(rows.batch_ids)
+    batch_ids = rows.batch_ids
     await connection.execute(sql.LOCK_BATCHES, {"batch_ids": batch_ids})
     failpoint("postgres.locked")
     for statement, parameters in rows.compose_merges():

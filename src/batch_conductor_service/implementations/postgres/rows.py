@@ -21,8 +21,9 @@ from batch_conductor_service.models import (
     StepEvidence,
 )
 
-# A few milliseconds of work for this process, and no number of rows times out.
-ROWS_PER_STATEMENT = 1_000
+# A few milliseconds of work for this process, which has others to answer, and for no number of
+# rows a time-out.
+ROWS_PER_STATEMENT = 500
 
 Value = TypeVar("Value")
 Key = tuple[str, ...]  # the key columns
@@ -33,25 +34,30 @@ class Rows:
     """What updates say, merged by the key of its row."""
 
     def __init__(self) -> None:
-        self.batch_ids: set[BatchId] = set()
-        self._evidence: dict[Key, StepEvidence] = {}
-        self._outcomes: dict[Key, PhaseOutcome] = {}
-        self._registrations: dict[Key, BatchRegistration] = {}
+        self._evidence: dict[BatchId, dict[Key, StepEvidence]] = {}
+        self._outcomes: dict[BatchId, dict[Key, PhaseOutcome]] = {}
+        self._registrations: dict[BatchId, dict[Key, BatchRegistration]] = {}
 
     def add(self, update: BatchUpdate) -> None:
         """Take in an update."""
         batch_id = update.batch_id
-        self.batch_ids.add(batch_id)
+        evidence = self._evidence.setdefault(batch_id, {})
         for item in update.evidence:
             key: Key = (batch_id, item.essay_id, item.step, item.source)
-            known = self._evidence.get(key)
-            self._evidence[key] = merge_evidence(item.source, known, item.evidence)
+            evidence[key] = merge_evidence(item.source, evidence.get(key), item.evidence)
+        outcomes = self._outcomes.setdefault(batch_id, {})
         for outcome in update.outcomes:
             key = (batch_id, outcome.step, outcome.fingerprint)
-            self._outcomes[key] = merge_outcome(self._outcomes.get(key), outcome)
+            outcomes[key] = merge_outcome(outcomes.get(key), outcome)
+        registrations = self._registrations.setdefault(batch_id, {})
         for one in update.registrations:
             key = (batch_id, one.fingerprint)
-            self._registrations[key] = merge_registration(self._registrations.get(key), one)
+            registrations[key] = merge_registration(registrations.get(key), one)
+
+    @property
+    def batch_ids(self) -> list[BatchId]:
+        """The batches that something was said of, sorted."""
+        return sorted(self._evidence)
 
     def compose_merges(self) -> Iterator[Statement]:
         """Yield the statements that merge the rows into the tables, sorted by key."""
@@ -76,13 +82,21 @@ _REGISTRATIONS = (
 def _compose(
     statement: TextClause,
     names: Sequence[str],
-    rows: Mapping[Key, Value],
+    batches: Mapping[BatchId, Mapping[Key, Value]],
     columns_of: Callable[[Value], tuple[object, ...]],
 ) -> Iterator[Statement]:
-    keys = iter(sorted(rows))
-    while some := list(islice(keys, ROWS_PER_STATEMENT)):
-        columns = zip(*((*key, *columns_of(rows[key])) for key in some), strict=True)
+    rows = (
+        (*key, *columns_of(one))
+        for batch_id in sorted(batches)
+        for key, one in sorted(batches[batch_id].items(), key=_by_key)
+    )
+    while some := list(islice(rows, ROWS_PER_STATEMENT)):
+        columns = zip(*some, strict=True)
         yield statement, dict(zip(names, map(list, columns), strict=True))
+
+
+def _by_key(row: tuple[Key, object]) -> Key:
+    return row[0]
 
 
 def _evidence_columns(one: StepEvidence) -> tuple[object, ...]:
