@@ -30,7 +30,7 @@ ESSAYS = 30
 OTHER_BATCHES = 100_000
 
 
-def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:
+def measure(servers: Servers, *, is_quick: bool) -> Iterator[Figure]:
     """Ask for known and unknown batches, small and large, in an empty and in a full Redis."""
     seconds, count = (1.0, 3) if is_quick else (3.0, 5)
     settings = {"BCS_SERVICE_TOKEN": TOKEN}
@@ -39,14 +39,12 @@ def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:
         asked = ServiceClient(service.client.url, token=TOKEN)
         batches = {"known": ESSAYS} | {f"of-{size}": size for size in sizes}
         asyncio.run(register(servers, asked, batches))
+        sized = {size: f"batch of {size:,} essays" for size in sizes}
         works = {
             BARE: Load(port=bare, requests=[request("POST", "/", b"{}")], seconds=seconds),
             "one phase pruned": _load(service, ["known"], seconds),
             "unknown batch": _load(service, ["unheard-of"], seconds),
-            **{
-                f"batch of {size:,} essays": _load(service, [f"of-{size}"], seconds)
-                for size in sizes
-            },
+            **{name: _load(service, [f"of-{size}"], seconds) for size, name in sized.items()},
         }
         found = _ask_in_turns(works, count)
         limit = BARE, _rate(found[BARE])
@@ -65,9 +63,9 @@ def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:
             limit=(f"{BARE}, p99", _p99(found[BARE])),
             goal=Goal(bound=1.5, kind="at most"),
         )
-        smallest = f"batch of {sizes[0]} essays"
-        for size in sizes[1:]:
-            yield _same(f"batch of {size:,} essays", found, smallest)
+        smallest, *larger = sized.values()
+        for name in larger:
+            yield _same(name, found, smallest)
         yield _cpu(service, works["one phase pruned"])
         yield from _in_a_full_redis(servers, service, seconds, count, is_quick=is_quick)
 
@@ -81,7 +79,8 @@ def _in_a_full_redis(
     batches = asyncio.run(fill_redis(servers, "known", others))
     some = {f"with {others:,} batches, each asked in turn": _load(service, batches, seconds)}
     after = _ask_in_turns(some, count)
-    yield _same(*some, before | after, *one)
+    [work], [as_work] = some, one
+    yield _same(work, before | after, as_work)
 
 
 def _same(work: str, found: dict[str, list[Answers]], as_work: str) -> Figure:
@@ -104,8 +103,8 @@ def _cpu(service: ServiceProcess, load: Load) -> Figure:
 
 def _ask_in_turns(works: dict[str, Load], count: int) -> dict[str, list[Answers]]:
     found: dict[str, list[Answers]] = {name: [] for name in works}
-    for name in works:  # what is made by the first request is there by then
-        ask(Load(port=works[name].port, requests=works[name].requests, seconds=0.3)).require(200)
+    for load in works.values():  # what is made by the first request is there by then
+        ask(Load(port=load.port, requests=load.requests, seconds=0.3)).require(200)
     for name in rounds(count, *works):
         found[name].append(ask(works[name]).require(200))
     return found

@@ -16,7 +16,9 @@ from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.events import Request
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
@@ -56,17 +58,30 @@ class _Http11(H11Protocol):
             await self._send_error_response(505)
             await self.send(Closed())
             return
-        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
-        await super()._create_stream(
-            h11.Request(
-                method=request.method,
-                target=request.target,
-                headers=headers,
-                http_version=request.http_version,
-            )
-            if len(headers) < len(request.headers)
-            else request
+        # As Hypercorn does it, but that it looks at all headers three times, and for web sockets.
+        self.stream = HTTPStream(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
         )
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=[(raw.lower(), value) for raw, value in request.headers.raw_items()],
+                http_version=request.http_version.decode(),
+                method=request.method.decode("ascii").upper(),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+        self.keep_alive_requests += 1
+        await self.context.mark_request()
 
 
 class Connection:
@@ -206,6 +221,9 @@ class Connection:
 
     async def _write(self, data: bytes) -> None:
         self._writer.write(data)
+        transport = self._writer.transport
+        if not transport.get_write_buffer_size() and not transport.is_closing():
+            return  # the system has it; to wait for that by the clock takes as long as to write it
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 await self._writer.drain()
