@@ -15,7 +15,7 @@ from bench.machine import describe_machine
 from bench.servers import Servers, serve
 
 DOCUMENT = Path("docs/performance.md")
-BENCHES = ("define",)
+BENCHES = ("define", "projection", "hot_batch", "drain", "memory")
 
 
 class Measure(Protocol):
