@@ -7,10 +7,12 @@ WATCH. Never by a plain write: that would lose what others wrote in between.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
+
+from redis.exceptions import ResponseError
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.implementations.redis import keys
@@ -22,9 +24,12 @@ from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import GiveWayError, RedisCommand
 from service_libs.redis.transactions import AtomicRedisClientProtocol, Compose, RedisReaderProtocol
+from service_libs.together import Together
 
 BATCHES_PER_TRANSACTION = 32  # few round trips for a poll, without watching the world
 STATEMENTS_PER_TRANSACTION = 4_000  # as commands and objects they take some kilobytes each
+BATCHES_RECOVERED_TOGETHER = 16  # all of their essays are in memory meanwhile
+RECOVERIES_AT_ONCE = 2
 GIVE_WAY_SECONDS = 0.02  # before looking again whether the lane is free
 LONGEST_WAY_SECONDS = 5.0  # then on all the same: WATCH decides
 
@@ -53,6 +58,9 @@ class RedisCachedBatchStateRepositoryImpl:
         self._summaries = SummaryReader(
             redis, breakers, planner.dependencies, has_archive=planner.has_archive
         )
+        self._recovering = Together(
+            self._recover, keys=BATCHES_RECOVERED_TOGETHER, questions=RECOVERIES_AT_ONCE
+        )
         self._waiting = waiting
         self._recent = recent
         # By batch; a lock is there as long as somebody holds or awaits it. Writers in one process
@@ -70,7 +78,7 @@ class RedisCachedBatchStateRepositoryImpl:
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
         try:
             known = await self._summaries.find(batch_id)
-            return known or await self._recover(batch_id)
+            return known or await self._recovering.get(batch_id)
         except StoreUnavailableError:
             state = await self._planner.load_archived(batch_id)
         # What waited when Redis was last seen, Postgres has not: it may be a failure.
@@ -85,24 +93,25 @@ class RedisCachedBatchStateRepositoryImpl:
             state = await self._planner.load_archived(batch_id)
         return state
 
-    async def _recover(self, batch_id: BatchId) -> SummaryReading:
-        """Return the summary of a batch of which Redis has none that is current, and keep it there.
+    async def _recover(
+        self, batch_ids: Sequence[BatchId]
+    ) -> Mapping[BatchId, SummaryReading] | None:
+        """Return the summaries of batches of which Redis has none that is current, and keep them.
 
-        Whoever asks for the same batch meanwhile waits, and finds it there.
+        None: each has to be recovered alone, for one of the keys is none of ours.
         """
-        async with self._hold([batch_id]):
-            known = await self._summaries.find(batch_id)
-            if known is not None:
-                return known
-            transaction = self._transaction([BatchUpdate(batch_id=batch_id)])
+        updates = [BatchUpdate(batch_id=batch_id) for batch_id in batch_ids]
+        async with self._hold(batch_ids):
+            transaction = self._transaction(updates)
             try:
                 await transaction.run()
-            except StoreUnavailableError:
-                if not transaction.plan.summaries:
+            except StoreUnavailableError as exc:
+                if len(batch_ids) > 1 and isinstance(exc.__cause__, ResponseError):
+                    return None
+                if len(transaction.summaries) < len(batch_ids):
                     raise
-            # The answer does not need the cache: what was read is true of when it was read.
-            plan = transaction.plan
-            return SummaryReading(summary=plan.summaries[batch_id], server_run=plan.server_run)
+        # The answers do not need the cache: what was read is true of when it was read.
+        return transaction.summaries
 
     def _transaction(self, updates: Sequence[BatchUpdate]) -> "_Transaction":
         return _Transaction(self._redis, self._planner, self._waiting, updates)
@@ -122,6 +131,7 @@ class _Transaction:
     """Updates of different batches, on their way into Redis.
 
     `plan` is what the latest try has read and was to write; it is empty before the first.
+    `summaries` has each batch as the latest try read it.
     """
 
     redis: AtomicRedisClientProtocol
@@ -129,6 +139,7 @@ class _Transaction:
     waiting: WaitingEntries
     updates: Sequence[BatchUpdate]
     plan: TransactionPlan = field(default_factory=TransactionPlan)
+    summaries: dict[BatchId, SummaryReading] = field(default_factory=dict)
 
     async def run(self) -> list[str | None]:
         """Merge the updates together, else each in its batch's lane; return their queue entries."""
@@ -160,6 +171,10 @@ class _Transaction:
             self.plan = await self.planner.plan(reader, updates, gives_way=gives_way)
             if self.plan.queues:
                 self.waiting.note_queued()
+            self.summaries |= {
+                batch_id: SummaryReading(summary=summary, server_run=self.plan.server_run)
+                for batch_id, summary in self.plan.summaries.items()
+            }
             return [command for some in self.plan.commands for command in some]
 
         return compose
