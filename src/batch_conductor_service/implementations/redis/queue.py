@@ -77,7 +77,9 @@ class RedisPersistenceQueue:
     """`PersistenceQueueProtocol` on a stream.
 
     Args:
-        worker_name: names this worker in the group; unique, or two would share their entries.
+        worker_name: names this worker in the group; that of a dead one makes it its successor, who
+            begins with what that one had in hand. Two that live and share a name may write the same
+            entries, which is safe, but wasted.
         takeover_seconds: how long an entry stays with a silent worker before another takes it;
             longer than the slowest write, or two would work on it (which is safe, but wasted).
     """
@@ -98,12 +100,17 @@ class RedisPersistenceQueue:
         self._waiting = waiting or WaitingEntries()
         self._longest_block_seconds = policy.timeout_seconds / 2
         self._worker_name = worker_name
+        self._left_behind: bytes | None = b"0"  # by a predecessor, after this entry; None: nothing
         self._takeover_ms = int(takeover_seconds * 1000)
 
     async def read(self, count: int, *, block_seconds: float) -> Sequence[QueueEntry]:
         async with translated(keys.NAMES):
             self._epoch, *_ = await self._redis.execute_command(*_ensure_command())
-            entries = await self._claim(count) or await self._read_new(count, block_seconds)
+            entries = (
+                await self._inherit(count)
+                or await self._claim(count)
+                or await self._read_new(count, block_seconds)
+            )
         read = (self._entry(entry_id, fields) for entry_id, fields in entries)
         return [entry for entry in read if entry is not None]
 
@@ -170,17 +177,38 @@ class RedisPersistenceQueue:
 
     async def close(self) -> None:
         """Leave the group, so that nothing waits for this worker, and close the connections."""
+        if self._epoch:  # else it never was in it, and one of its name may be
+            await self._leave_group()
+        await self._redis.aclose()
+
+    async def _leave_group(self) -> None:
         with suppress(StoreUnavailableError):  # what it leaves behind is taken over, only later
             async with translated(keys.NAMES):
                 await self._leave(
                     keys=[keys.PERSISTENCE_QUEUE],
                     args=[keys.PERSISTENCE_GROUP, self._worker_name],
                 )
-        await self._redis.aclose()
 
     async def _run(self, *commands: RedisCommand) -> list[Any]:
         async with translated(keys.NAMES), self._redis.pipeline(transaction=True) as pipe:
             return await execute(pipe, commands)
+
+    async def _inherit(self, count: int) -> list[RawEntry]:
+        """Take what a dead worker of this name had in hand, before anything else is taken.
+
+        Later what this name has in hand is this worker's own.
+        """
+        if self._left_behind is None:
+            return []
+        streams: Any = await self._redis.xreadgroup(
+            keys.PERSISTENCE_GROUP,
+            self._worker_name,
+            {keys.PERSISTENCE_QUEUE: self._left_behind},
+            count=count,
+        )
+        entries = [entry for _, entries in streams for entry in entries]
+        self._left_behind = entries[-1][0] if entries else None
+        return [entry for entry in entries if entry[1]]  # without the fields of any that is gone
 
     async def _claim(self, count: int) -> list[RawEntry]:
         """Take over what a worker has left, this worker's own earlier tries among it."""
