@@ -53,6 +53,11 @@ class ServiceProcess:
         """Whether the process is alive."""
         return self._process.is_running
 
+    @property
+    def pid(self) -> int | None:
+        """The process's id while it is alive."""
+        return self._process.pid
+
     def migrate(self) -> None:
         """Bring the database to the newest schema.
 
@@ -72,8 +77,16 @@ class ServiceProcess:
 
     def start(self) -> None:
         """Start it and return when it is ready to answer."""
-        self._process.start()
+        self.launch()
         self._process.wait_ready(self.client.is_ready)
+
+    def launch(self) -> None:
+        """Start it and return at once."""
+        self._process.start()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
 
     def stop(self) -> int | None:
         """End it in order; return its exit code."""

@@ -11,69 +11,10 @@ import pytest
 from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka.records import ConsumedRecord, PartitionsLostError, Record
-from service_libs.protocols import OnRevoked, RecordSourceProtocol
+from service_libs.protocols import RecordSourceProtocol
 from tests.support.kafka import until
+from tests.support.members import FIRST, SECOND, Bench
 from tests.support.sources import KafkaSources, MemorySources, Sources
-
-FIRST, SECOND = 0, 1
-
-
-async def nothing(source: RecordSourceProtocol) -> None:
-    """Give the partitions up without a word."""
-    del source
-
-
-class Bench:
-    """A topic of two partitions, and members of a group that reads it."""
-
-    def __init__(self, sources: Sources, stack: AsyncExitStack) -> None:
-        self.sources = sources
-        self._stack = stack
-
-    def at(self, number: int) -> Partition:
-        return self.sources.topic, number
-
-    async def join(
-        self, on_revoked: OnRevoked = nothing, *, until_settled: bool = True
-    ) -> RecordSourceProtocol:
-        """Return a new member, once it has its partitions."""
-        source = self.sources.source(on_revoked)
-        self._stack.push_async_callback(source.close)
-        await source.open()
-        if until_settled:
-            await self.until_settled(source)
-        return source
-
-    async def join_at(
-        self, seat: str, on_revoked: OnRevoked = nothing, *, until_settled: bool = True
-    ) -> RecordSourceProtocol:
-        """Return a new member at the seat, whose session nobody can wait for."""
-        source = self.sources.source_at(seat, on_revoked)
-        self._stack.push_async_callback(source.close)
-        await source.open()
-        if until_settled:
-            await self.until_settled(source)
-        return source
-
-    async def until_settled(
-        self, *sources: RecordSourceProtocol, holds: Callable[[], bool] = lambda: True
-    ) -> None:
-        """Have the members poll, as members do, until the group has given all of them a share."""
-
-        async def poll_all() -> bool:
-            polls = await asyncio.gather(*(source.poll() for source in sources))
-            assert not any(poll.records for poll in polls)
-            return holds() and not any(source.is_rebalancing for source in sources)
-
-        await until(poll_all)
-
-    async def read(self, source: RecordSourceProtocol, count: int) -> list[Record]:
-        """Return so many records, of as many polls as it takes."""
-        records: list[Record] = []
-        async with asyncio.timeout(20):
-            while len(records) < count:
-                records += (await source.poll()).records
-        return records
 
 
 @pytest.fixture(params=["memory", "kafka"])
@@ -288,56 +229,6 @@ class TestTheGroup:
 
         assert second.is_assigned(bench.at(FIRST))
         assert second.is_assigned(bench.at(SECOND))
-
-    async def test_a_dead_member_is_not_waited_for_by_who_comes_to_its_seat(
-        self, bench: Bench
-    ) -> None:
-        first = await bench.join_at("here")
-        await first.abandon()
-
-        second = await bench.join_at("here")
-
-        assert second.is_assigned(bench.at(FIRST))
-        assert second.is_assigned(bench.at(SECOND))
-
-    async def test_a_dead_member_is_not_waited_for_by_others_once_its_seat_is_taken(
-        self, bench: Bench
-    ) -> None:
-        first, dead = await bench.join_at("there"), await bench.join_at("here", until_settled=False)
-        await bench.until_settled(first, dead, holds=lambda: dead.has_partitions)
-        await dead.abandon()
-
-        second = await bench.join_at("here", until_settled=False)
-
-        await bench.until_settled(
-            first, second, holds=lambda: first.has_partitions and second.has_partitions
-        )
-
-    async def test_a_live_member_that_has_to_leave_its_seat_joins_again(self, bench: Bench) -> None:
-        """It can be so only by mistake: two processes name one seat. Nothing is lost by it."""
-        first = await bench.join_at("here")
-        second = await bench.join_at("here", until_settled=False)
-
-        await bench.until_settled(
-            first, second, holds=lambda: first.has_partitions and second.has_partitions
-        )
-
-    async def test_who_leaves_while_it_joins_is_not_waited_for(self, bench: Bench) -> None:
-        may_give_up = asyncio.Event()
-
-        async def give_up_late(_source: RecordSourceProtocol) -> None:
-            await may_give_up.wait()
-
-        first = await bench.join_at("there", give_up_late)
-        second = await bench.join_at("here", until_settled=False)
-        await until(lambda: first.is_rebalancing)
-
-        assert await second.close()
-        may_give_up.set()
-
-        await bench.until_settled(first, holds=lambda: first.has_partitions)
-        assert first.is_assigned(bench.at(FIRST))
-        assert first.is_assigned(bench.at(SECOND))
 
     async def test_a_topic_that_appears_is_read(self, bench: Bench) -> None:
         bench.sources.topics.append(bench.sources.later_topic)
