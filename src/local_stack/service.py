@@ -31,6 +31,7 @@ class ServiceProcess:
         self, name: ServiceName, directory: Path, settings: Mapping[str, str], *, port: int
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self.port = port
         self.client = ServiceClient(f"http://{LOCALHOST}:{port}")
         self.log_path = directory / f"{name}.log"
         self._command, prefix = PROGRAMS[name]
@@ -49,14 +50,14 @@ class ServiceProcess:
         )
 
     @property
-    def is_running(self) -> bool:
-        """Whether the process is alive."""
-        return self._process.is_running
-
-    @property
     def pid(self) -> int | None:
         """The process's id while it is alive."""
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process.is_running
 
     def migrate(self) -> None:
         """Bring the database to the newest schema.

@@ -50,6 +50,11 @@ class BatchState:
         self._outcomes: dict[tuple[StepName, str], PhaseOutcome] = {}
         self._registrations: dict[str, BatchRegistration] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever said."""
+        return not (self._evidence or self._outcomes or self._registrations)
+
     def merge(self, update: BatchUpdate) -> None:
         """Take in what an update says."""
         for item in update.evidence:

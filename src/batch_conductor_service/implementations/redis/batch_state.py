@@ -16,11 +16,7 @@ from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.planning import TransactionPlan, WritePlanner
 from batch_conductor_service.implementations.redis.queue import WaitingEntries
-from batch_conductor_service.implementations.redis.summary import (
-    CurrentData,
-    decode_summary,
-    summary_commands,
-)
+from batch_conductor_service.implementations.redis.summary import SummaryReader
 from batch_conductor_service.models import BatchId, BatchUpdate, SummaryReading
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError
@@ -54,7 +50,9 @@ class RedisCachedBatchStateRepositoryImpl:
     ) -> None:
         self._redis = redis
         self._planner = planner
-        self._breakers = breakers
+        self._summaries = SummaryReader(
+            redis, breakers, planner.dependencies, has_archive=planner.has_archive
+        )
         self._waiting = waiting
         self._recent = recent
         # By batch; a lock is there as long as somebody holds or awaits it. Writers in one process
@@ -71,7 +69,7 @@ class RedisCachedBatchStateRepositoryImpl:
 
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
         try:
-            known = await self._breakers.call("redis", lambda: self._find_summary(batch_id))
+            known = await self._summaries.find(batch_id)
             return known or await self._recover(batch_id)
         except StoreUnavailableError:
             state = await self._planner.load_archived(batch_id)
@@ -87,22 +85,13 @@ class RedisCachedBatchStateRepositoryImpl:
             state = await self._planner.load_archived(batch_id)
         return state
 
-    async def _find_summary(self, batch_id: BatchId) -> SummaryReading | None:
-        """Return the summary that Redis has, if it is current."""
-        reading = await self._redis.read(summary_commands(batch_id))
-        text, has_earlier = reading.replies
-        server_run = reading.server_run if self._planner.has_archive else None
-        current = CurrentData(server_run=server_run, dependencies=self._planner.dependencies)
-        summary = current.find_summary(None if has_earlier else decode_summary(text))
-        return SummaryReading(summary=summary, server_run=server_run) if summary else None
-
     async def _recover(self, batch_id: BatchId) -> SummaryReading:
         """Return the summary of a batch of which Redis has none that is current, and keep it there.
 
         Whoever asks for the same batch meanwhile waits, and finds it there.
         """
         async with self._hold([batch_id]):
-            known = await self._find_summary(batch_id)
+            known = await self._summaries.find(batch_id)
             if known is not None:
                 return known
             transaction = self._transaction([BatchUpdate(batch_id=batch_id)])

@@ -1,20 +1,31 @@
-"""The summary of a batch as it is kept: all that a question reads, and whether it is current.
+"""The summary of a batch as it is kept and read: all of a question's need, if it is current.
 
 It is *current*, and answered from, if it is whole, nothing can have been lost since the batch was
 merged with the archive, and its essays were counted by the dependencies of now.
 """
 
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
+from redis.exceptions import ResponseError
 
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.models import BatchCompletionSummary, BatchId
-from service_libs.redis.connections import RedisCommand
+from batch_conductor_service.models import BatchCompletionSummary, BatchId, SummaryReading
+from service_libs.breakers import CircuitBreakers
+from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.transactions import RedisReaderProtocol
 
 SUMMARY = "summary"  # the field of the batch's hash
+
+BATCHES_PER_TRIP = 64
+MAX_TRIPS = 4  # at once: where one connection hangs, others go on
+
+_Answer = asyncio.Future[SummaryReading | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +87,100 @@ def decode_summary(text: str | None) -> KeptSummary | None:
     return kept if encode_summary(kept) == text else None
 
 
-def summary_commands(batch_id: BatchId) -> list[RedisCommand]:
-    """Return the commands that read a summary, however many essays there are."""
-    return [
-        ("HGET", keys.batch(batch_id), SUMMARY),
-        ("EXISTS", keys.earlier_summary(batch_id)),
-    ]
+class SummaryReader:
+    """Reads summaries: those of all who ask at one moment in one round trip, each batch once.
+
+    What somebody gets was read after they asked: who asks while others' summaries are on their way
+    gets theirs by the next round trip.
+
+    Args:
+        has_archive: whether there is anything that a summary has to be merged with.
+    """
+
+    def __init__(
+        self,
+        redis: RedisReaderProtocol,
+        breakers: CircuitBreakers,
+        dependencies: StepDependencies,
+        *,
+        has_archive: bool,
+    ) -> None:
+        self._redis = redis
+        self._breakers = breakers
+        self._dependencies = dependencies
+        self._has_archive = has_archive
+        self._asked: dict[BatchId, list[_Answer]] = {}
+        self._trips: set[asyncio.Task[None]] = set()
+        self._is_leaving = False  # a trip, which takes along whoever asks until it leaves
+
+    async def find(self, batch_id: BatchId) -> SummaryReading | None:
+        """Return the summary, or None where there is none that is current.
+
+        Raises:
+            StoreUnavailableError: Redis cannot be read.
+        """
+        answer: _Answer = asyncio.get_running_loop().create_future()
+        self._asked.setdefault(batch_id, []).append(answer)
+        if not self._is_leaving and len(self._trips) < MAX_TRIPS:
+            self._is_leaving = True
+            trip = asyncio.create_task(self._travel())
+            self._trips.add(trip)
+            trip.add_done_callback(self._trips.discard)
+        return await answer
+
+    async def _travel(self) -> None:
+        self._is_leaving = False
+        while self._asked:
+            some = dict(islice(self._asked.items(), BATCHES_PER_TRIP))
+            for batch_id in some:
+                del self._asked[batch_id]
+            await self._answer(some)
+
+    async def _answer(self, asked: Mapping[BatchId, list[_Answer]]) -> None:
+        """Answer all of them; where that cannot be done together, one batch after the other."""
+        try:
+            found = await self._breakers.call("redis", lambda: self._read(list(asked)))
+        except Exception as exc:  # noqa: BLE001 - it is raised by each of those who asked
+            for answer in _open(*asked.values()):
+                answer.set_exception(exc)
+            return
+        for batch_id, answers in asked.items():
+            if found is None:
+                await self._answer({batch_id: answers})
+                continue
+            for answer in _open(answers):
+                answer.set_result(found[batch_id])
+
+    async def _read(
+        self, batch_ids: Sequence[BatchId]
+    ) -> Mapping[BatchId, SummaryReading | None] | None:
+        """Return the summaries, however many essays there are; None: they must be read singly.
+
+        That is where one of the keys is none of ours, or an earlier version has written to one.
+        """
+        try:
+            reading = await self._redis.read(
+                [
+                    *(("HGET", keys.batch(one), SUMMARY) for one in batch_ids),
+                    ("EXISTS", *map(keys.earlier_summary, batch_ids)),
+                ]
+            )
+        except StoreUnavailableError as exc:
+            if len(batch_ids) == 1 or not isinstance(exc.__cause__, ResponseError):
+                raise
+            return None
+        *texts, have_earlier = reading.replies
+        if have_earlier:
+            return {batch_ids[0]: None} if len(batch_ids) == 1 else None
+        server_run = reading.server_run if self._has_archive else None
+        current = CurrentData(server_run=server_run, dependencies=self._dependencies)
+        found: dict[BatchId, SummaryReading | None] = dict.fromkeys(batch_ids)
+        for batch_id, text in zip(batch_ids, texts, strict=True):
+            if summary := current.find_summary(decode_summary(text)):
+                found[batch_id] = SummaryReading(summary=summary, server_run=server_run)
+        return found
+
+
+def _open(*answers: Iterable[_Answer]) -> Iterator[_Answer]:
+    """Yield those that somebody still waits for."""
+    return (one for one in chain(*answers) if not one.done())
