@@ -1,13 +1,10 @@
 """Apache Kafka itself, what is sent to it, and how far the group of BCS is behind."""
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -18,6 +15,7 @@ from bench.servers import Servers
 from common_core.topics import EventName, consumed_topics, dlq_topic_name, topic_name
 from local_stack.ports import find_free_port
 from local_stack.processes import LocalServerError
+from tests.support.builders import RecordedEvent
 from tests.support.faults.kraft import KraftBroker
 from tests.support.kafka import create_topics
 
@@ -26,8 +24,6 @@ LOOK_SECONDS = 0.05
 PATIENCE_SECONDS = 120.0
 # As it is delivered; the tests have it shorter.
 AS_DELIVERED = {"group.initial.rebalance.delay.ms": "3000"}
-
-Event = tuple[str, bytes, bytes]  # topic, key, value
 
 
 @contextmanager
@@ -128,7 +124,7 @@ async def onlooker(kafka: str) -> AsyncIterator[Onlooker]:
         await admin.close()
 
 
-async def send_at_rate(kafka: str, events: Sequence[Event], per_second: float) -> None:
+async def send_at_rate(kafka: str, events: Sequence[RecordedEvent], per_second: float) -> None:
     """Send the events one after the other, so many a second; return when all are acknowledged."""
     producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all")
     await producer.start()
@@ -143,7 +139,7 @@ async def send_at_rate(kafka: str, events: Sequence[Event], per_second: float) -
         await producer.stop()
 
 
-async def send_hidden(kafka: str, events: Sequence[Event]) -> AIOKafkaProducer:
+async def send_hidden(kafka: str, events: Sequence[RecordedEvent]) -> AIOKafkaProducer:
     """Send the events in a transaction; once it is committed, everybody sees all of them at once.
 
     Returns the producer, whose `commit_transaction` and `stop` are the caller's to call.
@@ -157,43 +153,3 @@ async def send_hidden(kafka: str, events: Sequence[Event]) -> AIOKafkaProducer:
         _ = await producer.send(topic, value, key)
     await producer.flush()
     return producer
-
-
-def registered(batch: str, essays: Sequence[str]) -> Event:
-    """Return the event that a batch has these essays."""
-    data = {
-        "event": "batch.essays.registered",
-        "entity_id": batch,
-        "expected_essay_count": len(essays),
-        "essay_ids": list(essays),
-        "metadata": {},
-    }
-    return _event(EventName.BATCH_ESSAYS_REGISTERED, batch, data)
-
-
-def spellchecked(batch: str, essay: str) -> Event:
-    """Return the event that an essay went through spellcheck, keyed by the essay."""
-    data = {
-        "entity_id": essay,
-        "batch_id": batch,
-        "correlation_id": str(uuid4()),
-        "status": "completed",
-        "corrected_text_storage_id": f"corrected-{essay}",
-        "error_code": None,
-        "processing_duration_ms": 120,
-        "timestamp": datetime.now(UTC).isoformat(),
-    }
-    return _event(EventName.SPELLCHECK_PHASE_COMPLETED, essay, data)
-
-
-def _event(name: EventName, key: str, data: dict[str, Any]) -> Event:
-    envelope = {
-        "event_id": str(uuid4()),
-        "event_type": name.value,
-        "event_timestamp": datetime.now(UTC).isoformat(),
-        "source_service": "bench",
-        "schema_version": 1,
-        "correlation_id": str(uuid4()),
-        "data": data,
-    }
-    return topic_name(name), key.encode(), json.dumps(envelope).encode()

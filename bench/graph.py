@@ -34,7 +34,7 @@ GOAL = Goal(bound=2, kind="at most")
 Needs = Mapping[str, Sequence[str]]
 
 
-def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:  # noqa: FBT001 - as all benches
+def measure(servers: Servers, *, is_quick: bool) -> Iterator[Figure]:
     """Measure order, question and file, for several shapes."""
     del servers
     count = 3 if is_quick else 15

@@ -13,18 +13,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from bench.broker import (
-    Event,
-    apache_kafka,
-    onlooker,
-    registered,
-    send_at_rate,
-    spellchecked,
-)
+from bench.broker import apache_kafka, onlooker, send_at_rate
 from bench.figures import Figure, Goal, middle, rounds
 from bench.servers import Servers
 from local_stack.ports import find_free_port
 from local_stack.service import ServiceProcess
+from tests.support.builders import RecordedEvent, registered, spellchecked
 
 PARTITIONS = 4
 PER_SECOND = 500.0
@@ -34,7 +28,7 @@ GOAL = Goal(bound=5, kind="at most")
 SAME, OTHER, BESIDE = "at its address", "at another address", "at its address, one of two"
 
 
-def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:  # noqa: FBT001 - as all benches
+def measure(servers: Servers, *, is_quick: bool) -> Iterator[Figure]:
     """Measure a successor at the same address, at another one, and beside a second process."""
     if is_quick:
         return
@@ -83,7 +77,10 @@ async def _kill_and_wait(
         return time.monotonic() - killed
 
 
-def _events() -> list[Event]:
+def _events() -> list[RecordedEvent]:
     batch = f"recovery-{time.time_ns()}"
     essays = [f"{batch}-{n}" for n in range(int(PER_SECOND * (BEFORE_SECONDS + AFTER_SECONDS)))]
-    return [registered(batch, essays), *(spellchecked(batch, essay) for essay in essays)]
+    return [
+        registered(batch, len(essays), essays=essays),
+        *(spellchecked(batch, essay) for essay in essays),
+    ]

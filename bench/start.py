@@ -26,7 +26,7 @@ COMMANDS: dict[ServiceName, str] = {"bcs": "bcs", "bos": "bos", "gateway": "api-
 GATEWAY = {"API_GATEWAY_ENVIRONMENT": "development", "API_GATEWAY_AUTH_MODE": "disabled"}
 
 
-def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:  # noqa: FBT001 - as all benches
+def measure(servers: Servers, *, is_quick: bool) -> Iterator[Figure]:
     """Measure help and start of each service."""
     count = 3 if is_quick else 9
     yield from _measure_help(count)
@@ -60,7 +60,7 @@ def _measure_help(count: int) -> Iterator[Figure]:
 
 def _seconds_of(command: Sequence[str]) -> float:
     began = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own
+    subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - began
 
 
@@ -78,7 +78,7 @@ def _start(servers: Servers, name: ServiceName) -> tuple[float, float]:
             if time.perf_counter() - began > PATIENCE_SECONDS or service.pid is None:
                 raise RuntimeError(f"No answer of {name}: see {service.log_path}")
             time.sleep(LOOK_SECONDS)
-        assert service.pid is not None  # noqa: S101 - it has just answered
+        assert service.pid is not None
         return time.perf_counter() - began, cpu_seconds(service.pid)
     finally:
         service.stop()

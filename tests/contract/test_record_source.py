@@ -13,7 +13,7 @@ from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka.records import ConsumedRecord, PartitionsLostError, Record
 from service_libs.protocols import RecordSourceProtocol
 from tests.support.kafka import until
-from tests.support.members import FIRST, SECOND, Bench
+from tests.support.members import FIRST, SECOND, Bench, nothing
 from tests.support.sources import KafkaSources, MemorySources, Sources
 
 
