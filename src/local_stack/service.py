@@ -85,6 +85,10 @@ class ServiceProcess:
         """Start it and return at once."""
         self._process.start()
 
+    def terminate(self) -> None:
+        """Ask it to end, and do not wait."""
+        self._process.terminate()
+
     def kill(self) -> None:
         """End it as a power cut would."""
         self._process.kill()
