@@ -79,7 +79,9 @@ class RedisPersistenceQueue:
     """`PersistenceQueueProtocol` on a stream.
 
     Args:
-        worker_name: names this worker in the group; unique, or two would share their entries.
+        worker_name: names this worker in the group; that of a dead one makes it its successor, who
+            begins with what that one had in hand. Two that live and share a name may write the same
+            entries, which is safe, but wasted.
         takeover_seconds: how long an entry stays with a silent worker before another takes it;
             longer than the slowest write, or two would work on it (which is safe, but wasted).
     """
@@ -101,14 +103,16 @@ class RedisPersistenceQueue:
         self._waiting = waiting or WaitingEntries()
         self._longest_block_seconds = policy.timeout_seconds / 2
         self._worker_name = worker_name
+        self._inherits_after = "0"  # this entry; "" when all that was left behind is taken
         self._takeover_ms = int(takeover_seconds * 1000)
 
     async def read(
         self, count: int, *, block_seconds: float, max_bytes: int = MAX_READ_BYTES
     ) -> Sequence[QueueEntry]:
-        [[self._epoch, *_], taken] = await self._run(
-            _ensure_command(), self._take_command(count, max_bytes)
-        )
+        taken = await self._take(count, max_bytes)
+        if self._inherits_after:
+            self._inherits_after = taken[-1][0].decode() if taken else ""
+            taken = taken or await self._take(count, max_bytes)
         payloads = [(entry_id, _payload_of(fields)) for entry_id, fields in taken]
         if not payloads and block_seconds:
             payloads = await self._await_new(min(count, ENTRIES_PER_LOOK), block_seconds)
@@ -184,23 +188,31 @@ class RedisPersistenceQueue:
 
     async def close(self) -> None:
         """Leave the group, so that nothing waits for this worker, and close the connections."""
+        if self._epoch:  # else it never was in it, and one of its name may be
+            await self._leave_group()
+        await self._redis.aclose()
+
+    async def _leave_group(self) -> None:
         with suppress(StoreUnavailableError):  # what it leaves behind is taken over, only later
             async with translated(keys.NAMES):
                 await self._leave(
                     keys=[keys.PERSISTENCE_QUEUE],
                     args=[keys.PERSISTENCE_GROUP, self._worker_name],
                 )
-        await self._redis.aclose()
 
     async def _run(self, *commands: RedisCommand) -> list[Any]:
         async with translated(keys.NAMES), self._redis.pipeline(transaction=True) as pipe:
             return await execute(pipe, commands)
 
-    def _take_command(self, count: int, max_bytes: int) -> RedisCommand:
-        """Return the command that takes what there is; this worker's own earlier tries among it."""
-        group, worker = keys.PERSISTENCE_GROUP, self._worker_name
-        arguments = (group, worker, self._takeover_ms, count, max_bytes, self._largest_bytes)
-        return ("EVAL", _TAKE, 1, keys.PERSISTENCE_QUEUE, *arguments)
+    async def _take(self, count: int, max_bytes: int) -> list[tuple[bytes, list[bytes]]]:
+        """Take what there is; first of all what a dead worker of this name had in hand."""
+        arguments = (
+            *(keys.PERSISTENCE_GROUP, self._worker_name, self._takeover_ms),
+            *(count, max_bytes, self._largest_bytes, self._inherits_after),
+        )
+        take = ("EVAL", _TAKE, 1, keys.PERSISTENCE_QUEUE, *arguments)
+        [[self._epoch, *_], taken] = await self._run(_ensure_command(), take)
+        return list(taken)
 
     async def _await_new(self, count: int, block_seconds: float) -> list[tuple[bytes, bytes]]:
         # A block longer than the socket's time-out would look like a dead server.
