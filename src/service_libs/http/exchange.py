@@ -195,7 +195,19 @@ class Exchange:
         await self._send(message)
 
     async def answer(self, reply: Reply) -> None:
-        """Send the answer as the framework would."""
+        """Send the answer as the framework would.
+
+        What still comes of the body is taken meanwhile: the server's queue is short, and where it
+        is full the server takes no answer.
+        """
+        taking = None if self._has_arrived else asyncio.ensure_future(self.receive())
+        try:
+            await self._send_reply(reply)
+        finally:
+            if taking:
+                taking.cancel()
+
+    async def _send_reply(self, reply: Reply) -> None:
         headers = [
             ("content-type", reply.content_type),
             ("content-length", str(len(reply.body))),
