@@ -6,7 +6,7 @@ WATCH. Never by a plain write: that would lose what others wrote in between.
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from redis.exceptions import ResponseError
 
-from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.domain.batch_state import BatchState, merge_updates
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.planning import TransactionPlan, WritePlanner
 from batch_conductor_service.implementations.redis.queue import WaitingEntries
@@ -63,6 +63,7 @@ class RedisCachedBatchStateRepositoryImpl:
         )
         self._waiting = waiting
         self._recent = recent
+        self._asked: defaultdict[BatchId, list[_Asked]] = defaultdict(list)
         # By batch; a lock is there as long as somebody holds or awaits it. Writers in one process
         # wait here instead of losing WATCH against each other.
         self._locks: WeakValueDictionary[BatchId, asyncio.Lock] = WeakValueDictionary()
@@ -70,8 +71,11 @@ class RedisCachedBatchStateRepositoryImpl:
     async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
         entry_ids: list[str | None] = []
         for some in _by_transaction(updates):
-            async with self._hold([update.batch_id for update in some]):
-                entry_ids += await self._transaction(some).run()
+            asked = [_Asked(update) for update in some]
+            with self._asking(asked):
+                async with self._hold([update.batch_id for update in some]):
+                    await self._apply_with_others([one for one in asked if not one.is_applied])
+            entry_ids += [one.entry_id for one in asked]
         self._recent.extend(update.batch_id for update in updates)
         return entry_ids
 
@@ -113,6 +117,41 @@ class RedisCachedBatchStateRepositoryImpl:
         # The answers do not need the cache: what was read is true of when it was read.
         return transaction.summaries
 
+    @contextmanager
+    def _asking(self, asked: Sequence["_Asked"]) -> Iterator[None]:
+        """Let whoever comes to a batch before take these along."""
+        for one in asked:
+            self._asked[one.update.batch_id].append(one)
+        try:
+            yield
+        finally:
+            for one in asked:
+                others = self._asked[one.update.batch_id]
+                others.remove(one)
+                if not others:
+                    del self._asked[one.update.batch_id]
+
+    async def _apply_with_others(self, asked: Sequence["_Asked"]) -> None:
+        """Apply what is asked, and in the same transaction what waits for the same batches.
+
+        Where that fails, those who wait try by themselves.
+        """
+        together = [self._with_others(one) for one in asked]
+        updates = [merge_updates([one.update for one in some]) for some in together]
+        entry_ids = await self._transaction(updates).run() if updates else []
+        for some, entry_id in zip(together, entry_ids, strict=True):
+            for one in some:
+                one.is_applied, one.entry_id = True, entry_id
+
+    def _with_others(self, asked: "_Asked") -> list["_Asked"]:
+        """Return it with others of its batch, as many as fit one transaction."""
+        some, room = [asked], STATEMENTS_PER_TRANSACTION - len(asked.update.evidence)
+        for one in self._asked[asked.update.batch_id]:
+            if one is not asked and not one.is_applied and len(one.update.evidence) <= room:
+                some.append(one)
+                room -= len(one.update.evidence)
+        return some
+
     def _transaction(self, updates: Sequence[BatchUpdate]) -> "_Transaction":
         return _Transaction(self._redis, self._planner, self._waiting, updates)
 
@@ -124,6 +163,15 @@ class RedisCachedBatchStateRepositoryImpl:
             for lock in locks:
                 await stack.enter_async_context(lock)
             yield
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """An update that somebody waits for, and under which entry it was queued."""
+
+    update: BatchUpdate
+    is_applied: bool = False
+    entry_id: str | None = None
 
 
 @dataclass(slots=True)
