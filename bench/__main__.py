@@ -15,7 +15,7 @@ from bench.machine import describe_machine
 from bench.servers import Servers, serve
 
 DOCUMENT = Path("docs/performance.md")
-BENCHES = ("define", "projection", "hot_batch", "drain", "memory")
+BENCHES = ("define", "hydration", "projection", "hot_batch", "drain", "memory")
 
 
 class Measure(Protocol):

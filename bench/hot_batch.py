@@ -30,13 +30,23 @@ OURS, LUA = "ours", "Lua alone"
 TIMES = 3  # as fast as ours Lua may be
 P99_MILLISECONDS = 100
 
+# KEYS  the batch; its counts; the essay's document; the queue; what waits; the bytes that wait
+# ARGV  the essay; what is said of it; the batch
 _SCRIPT = """
-if redis.call('HSET', KEYS[1], 'e:' .. ARGV[1], ARGV[2]) == 1 then
-  redis.call('HINCRBY', KEYS[1], 'completed', 1)
+local known = redis.call('HGET', KEYS[1], 'e:' .. ARGV[1])
+if known ~= ARGV[2] then
+  redis.call('HSET', KEYS[1], 'e:' .. ARGV[1], ARGV[2], 'summary', ARGV[2])
+  redis.call('SET', KEYS[3], ARGV[2], 'EX', 604800)
 end
-redis.call('SET', KEYS[2] .. ARGV[1], ARGV[2], 'EX', 604800)
+if not known then
+  redis.call('HINCRBY', KEYS[2], 'spellcheck', 1)
+end
 redis.call('EXPIRE', KEYS[1], 604800)
-return redis.call('XADD', KEYS[3], '*', 'batch', KEYS[1], 'update', ARGV[2])
+redis.call('EXPIRE', KEYS[2], 604800)
+redis.call('HINCRBY', KEYS[5], ARGV[3], 1)
+redis.call('HINCRBY', KEYS[5], '*', 1)
+redis.call('INCRBY', KEYS[6], #ARGV[2])
+return redis.call('XADD', KEYS[4], '*', 'batch', ARGV[3], 'update', ARGV[2])
 """
 _STATEMENT = json.dumps(
     {"steps": {"spellcheck": {"": {"status": "completed", "at": "2026-01-01T12:00:00.000000Z"}}}}
@@ -139,11 +149,9 @@ async def _run(environment: dict[str, str], task: Task) -> None:
             return await repository.apply([update(task.batch, said)])
 
         async def run_script(essay: str) -> object:
-            queue = f"bench:{task.batch}"
-            documents = f"bench:essay_state:{task.batch}:"
-            return await script(
-                keys=[f"bench:batch:{task.batch}", documents, queue], args=[essay, _STATEMENT]
-            )
+            names = ("batch", "counts", f"essay:{essay}", "queue", "waiting", "bytes")
+            where = [f"bench:{task.batch}:{name}" for name in names]
+            return await script(keys=where, args=[essay, _STATEMENT, task.batch])
 
         write_one = apply if task.kind == OURS else run_script
         await write_one(f"warming-{task.process}")

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import orjson
 
-from batch_conductor_service.domain.batch_state import BatchState
+from batch_conductor_service.domain.batch_state import merge_updates
 from batch_conductor_service.domain.statements import (
     unreadable_essay,
     unreadable_outcome,
@@ -98,16 +98,7 @@ def group_by_batch(updates: Sequence[BatchUpdate]) -> list[BatchUpdate]:
     groups: dict[BatchId, list[BatchUpdate]] = {}
     for update in updates:
         groups.setdefault(update.batch_id, []).append(update)
-    return [some[0] if len(some) == 1 else _merged(some) for some in groups.values()]
-
-
-def _merged(updates: Sequence[BatchUpdate]) -> BatchUpdate:
-    """Return what updates of one batch say together."""
-    state = BatchState(updates[0].batch_id)
-    for update in updates:
-        state.merge(update)
-    positions = tuple(position for update in updates for position in update.positions)
-    return replace(state.as_update(), positions=positions)
+    return [merge_updates(some) for some in groups.values()]
 
 
 def _steps_of(subject: RecordSubject) -> tuple[StepName, ...]:

@@ -164,6 +164,17 @@ def merge_by_batch(updates: Iterable[BatchUpdate]) -> dict[BatchId, BatchState]:
     return states
 
 
+def merge_updates(updates: Sequence[BatchUpdate]) -> BatchUpdate:
+    """Return what updates of one batch say together, with the positions of all of them."""
+    if len(updates) == 1:
+        return updates[0]
+    state = BatchState(updates[0].batch_id)
+    for update in updates:
+        state.merge(update)
+    positions = tuple(position for update in updates for position in update.positions)
+    return replace(state.as_update(), positions=positions)
+
+
 def registrations_in_force(
     registrations: Iterable[BatchRegistration],
 ) -> list[BatchRegistration]:

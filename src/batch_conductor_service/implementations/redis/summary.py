@@ -4,10 +4,8 @@ It is *current*, and answered from, if it is whole, nothing can have been lost s
 merged with the archive, and its essays were counted by the dependencies of now.
 """
 
-import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,13 +17,12 @@ from batch_conductor_service.models import BatchCompletionSummary, BatchId, Summ
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.transactions import RedisReaderProtocol
+from service_libs.together import Together
 
 SUMMARY = "summary"  # the field of the batch's hash
 
-BATCHES_PER_TRIP = 64
-MAX_TRIPS = 4  # at once: where one connection hangs, others go on
-
-_Answer = asyncio.Future[SummaryReading | None]
+BATCHES_TOGETHER = 64
+READINGS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +87,6 @@ def decode_summary(text: str | None) -> KeptSummary | None:
 class SummaryReader:
     """Reads summaries: those of all who ask at one moment in one round trip, each batch once.
 
-    What somebody gets was read after they asked: who asks while others' summaries are on their way
-    gets theirs by the next round trip.
-
     Args:
         has_archive: whether there is anything that a summary has to be merged with.
     """
@@ -109,9 +103,7 @@ class SummaryReader:
         self._breakers = breakers
         self._dependencies = dependencies
         self._has_archive = has_archive
-        self._asked: dict[BatchId, list[_Answer]] = {}
-        self._trips: set[asyncio.Task[None]] = set()
-        self._is_leaving = False  # a trip, which takes along whoever asks until it leaves
+        self._together = Together(self._ask, keys=BATCHES_TOGETHER, questions=READINGS_AT_ONCE)
 
     async def find(self, batch_id: BatchId) -> SummaryReading | None:
         """Return the summary, or None where there is none that is current.
@@ -119,37 +111,12 @@ class SummaryReader:
         Raises:
             StoreUnavailableError: Redis cannot be read.
         """
-        answer: _Answer = asyncio.get_running_loop().create_future()
-        self._asked.setdefault(batch_id, []).append(answer)
-        if not self._is_leaving and len(self._trips) < MAX_TRIPS:
-            self._is_leaving = True
-            trip = asyncio.create_task(self._travel())
-            self._trips.add(trip)
-            trip.add_done_callback(self._trips.discard)
-        return await answer
+        return await self._together.get(batch_id)
 
-    async def _travel(self) -> None:
-        self._is_leaving = False
-        while self._asked:
-            some = dict(islice(self._asked.items(), BATCHES_PER_TRIP))
-            for batch_id in some:
-                del self._asked[batch_id]
-            await self._answer(some)
-
-    async def _answer(self, asked: Mapping[BatchId, list[_Answer]]) -> None:
-        """Answer all of them; where that cannot be done together, one batch after the other."""
-        try:
-            found = await self._breakers.call("redis", lambda: self._read(list(asked)))
-        except Exception as exc:  # noqa: BLE001 - it is raised by each of those who asked
-            for answer in _open(*asked.values()):
-                answer.set_exception(exc)
-            return
-        for batch_id, answers in asked.items():
-            if found is None:
-                await self._answer({batch_id: answers})
-                continue
-            for answer in _open(answers):
-                answer.set_result(found[batch_id])
+    async def _ask(
+        self, batch_ids: Sequence[BatchId]
+    ) -> Mapping[BatchId, SummaryReading | None] | None:
+        return await self._breakers.call("redis", lambda: self._read(batch_ids))
 
     async def _read(
         self, batch_ids: Sequence[BatchId]
@@ -179,8 +146,3 @@ class SummaryReader:
             if summary := current.find_summary(decode_summary(text)):
                 found[batch_id] = SummaryReading(summary=summary, server_run=server_run)
         return found
-
-
-def _open(*answers: Iterable[_Answer]) -> Iterator[_Answer]:
-    """Yield those that somebody still waits for."""
-    return (one for one in chain(*answers) if not one.done())
