@@ -14,7 +14,7 @@ from bench.machine import describe_machine
 from bench.servers import Servers, serve
 
 DOCUMENT = Path("docs/performance.md")
-BENCHES = ("define",)
+BENCHES = ("define", "gateway", "flow")
 
 Measure = Callable[[Servers, bool], Iterator[Figure]]
 
