@@ -75,7 +75,8 @@ class BatchingRedis(Redis):
     async def _send_all(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting, []
+                batch = [asked for asked in self._waiting if not asked.reply.done()]
+                self._waiting = []
                 await self._send(batch)
         finally:
             self._sending = None
