@@ -2,30 +2,30 @@
 
 from dishka import AsyncContainer
 from quart import Quart
-from quart_dishka import QuartDishka
 
 from batch_conductor_service.api import batches, openapi, pipelines
 from batch_conductor_service.api.errors import STATUS_BY_ERROR, seconds_to_wait
 from batch_conductor_service.config import Settings, load_settings
 from batch_conductor_service.startup_setup import build_container, lifespan
 from service_libs.http import health, metrics
-from service_libs.http.intake import IntakeApp
-from service_libs.http.middleware import register_middleware
-from service_libs.http.problems import register_error_handlers
+from service_libs.http.app import ServiceApp, Surroundings
+from service_libs.http.problems import Problems
 
-ROUTES = (pipelines, batches, health, metrics, openapi)
+ROUTES = (batches, health, metrics, openapi)
 
 
 def create_app(settings: Settings | None = None, container: AsyncContainer | None = None) -> Quart:
     """Return the application; it opens nothing before it is served."""
     settings = settings or load_settings(refuse_unknown=True)
     container = container or build_container(settings)
-    app = IntakeApp(__name__, static_folder=None)
-    QuartDishka(app=app, container=container)
-    register_middleware(
-        app, token=settings.service_token, callers_patience_seconds=settings.http_timeout
+    surroundings = Surroundings(
+        container,
+        token=settings.service_token,
+        callers_patience_seconds=settings.http_timeout,
     )
-    register_error_handlers(app, "bcs", STATUS_BY_ERROR, seconds_to_wait)
+    problems = Problems("bcs", STATUS_BY_ERROR, seconds_to_wait(container))
+    app = ServiceApp(__name__, container, surroundings, problems)
+    pipelines.register(app, container)
     for module in ROUTES:
         app.register_blueprint(module.blueprint)
     metrics.show_requests(app, container)

@@ -41,8 +41,7 @@ from batch_conductor_service.resolving.pipeline_resolution import (
 from service_libs.breakers import CircuitBreakers
 from service_libs.container import OversightProvider
 from service_libs.health_report import AboutService
-from service_libs.http.intake import BodyReader
-from service_libs.http.middleware import RequestGate
+from service_libs.http.intake import BodyReader, RequestGate
 from service_libs.kafka.providers import GroupProvider, SendingProvider
 from service_libs.metrics import ConsumingMetrics, ServiceMetrics
 from service_libs.protocols import (

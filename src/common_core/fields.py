@@ -25,6 +25,7 @@ MAX_CORRELATION_LENGTH = 100  # characters
 MAX_TEXT_LENGTH = 1024  # characters
 MAX_COUNT = 2**31 - 1  # what a column of the database holds
 
+NO_IDENTIFIER = "must be made of letters, digits and . _ ~ @ + = -"
 BAD_IDENTIFIER = "bad_identifier"
 UNSTORABLE_TEXT = "unstorable_text"
 
@@ -120,12 +121,6 @@ def _read_asked_moment(value: object) -> datetime:
         raise ValueError("must be a date with a time, such as 2026-01-31T12:00:00Z") from exc
 
 
-def _check_asked_identifier(text: str) -> str:
-    if not is_identifier(text):
-        raise ValueError("must be made of letters, digits and . _ ~ @ + = -")
-    return text
-
-
 def _check_printable(text: str) -> str:
     if not is_printable(text):
         raise ValueError("must have no control characters and none that change direction")
@@ -148,9 +143,9 @@ Count = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]
 AskedMoment = Annotated[datetime, BeforeValidator(_read_asked_moment)]
 AskedIdentifier = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_ID_LENGTH),
-    AfterValidator(_check_asked_identifier),
-    Field(json_schema_extra={"pattern": ID_PATTERN}),
+    StringConstraints(
+        strip_whitespace=True, min_length=1, max_length=MAX_ID_LENGTH, pattern=ID_PATTERN
+    ),
 ]
 CorrelationId = Annotated[
     str,

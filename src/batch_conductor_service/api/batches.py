@@ -20,7 +20,8 @@ from batch_conductor_service.models import (
 from batch_conductor_service.protocols import BatchStateRepositoryProtocol
 from common_core.define import BatchPath, BatchResponse, BatchStep
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.http.middleware import RequestGate, refusing_invalid_fields, within_deadline
+from service_libs.http.exchange import within_deadline
+from service_libs.http.intake import RequestGate, refusing_invalid_fields
 
 blueprint = Blueprint("batches", __name__, url_prefix="/internal/v1/batches")
 

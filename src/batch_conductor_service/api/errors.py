@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from quart import g
+from dishka import AsyncContainer
 
 from batch_conductor_service.exceptions import (
     PrerequisiteMissingError,
@@ -11,7 +11,7 @@ from batch_conductor_service.exceptions import (
 )
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import ServiceError, StoreUnavailableError, TransientError
-from service_libs.http.problems import Statuses
+from service_libs.http.problems import SecondsToWait, Statuses
 
 STATUS_BY_ERROR: Statuses = {
     UnknownPipelineError: HTTPStatus.NOT_FOUND,
@@ -21,9 +21,12 @@ STATUS_BY_ERROR: Statuses = {
 }
 
 
-async def seconds_to_wait(error: ServiceError) -> int | None:
-    """Return after how many seconds a store is asked again; None where that is not known."""
-    if not isinstance(error, StoreUnavailableError):
-        return None
-    breakers: CircuitBreakers = await g.dishka_container.get(CircuitBreakers)
-    return breakers.retry_after_seconds
+def seconds_to_wait(container: AsyncContainer) -> SecondsToWait:
+    """Return what says after how many seconds a store is asked again, where that is known."""
+
+    async def seconds(error: ServiceError) -> int | None:
+        if not isinstance(error, StoreUnavailableError):
+            return None
+        return (await container.get(CircuitBreakers)).retry_after_seconds
+
+    return seconds

@@ -10,13 +10,14 @@ from batch_conductor_service.exceptions import (
     UnknownBatchError,
     UnknownPipelineError,
 )
+from common_core.fields import NO_IDENTIFIER
 from service_libs.exceptions import (
     DeadlineExceededError,
     OverloadedError,
     ServiceError,
     StoreUnavailableError,
 )
-from service_libs.http.middleware import InvalidRequestError
+from service_libs.http.intake import InvalidRequestError
 from service_libs.http.problems import CODE_BY_STATUS, OUR_FAULT, status_of
 
 JsonObject = dict[str, Any]
@@ -141,7 +142,7 @@ BATCH_EXAMPLES = (
             "outputs": {"spellcheck": {"essay-1": "text-1"}},
         },
     ),
-    _invalid("Value error, must be made of letters, digits and . _ ~ @ + = -", "batch*"),
+    _invalid(NO_IDENTIFIER, "batch*"),
     _failed(UnknownBatchError()),
     *(one for one in DEFINE_EXAMPLES if one.name in _OF_BOTH),
 )

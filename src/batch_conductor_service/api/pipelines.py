@@ -1,13 +1,14 @@
-"""The route `define`, and how its questions are bounded, timed, counted and made known."""
+"""The route `define`, and how its questions are bounded, timed, counted and made known.
+
+It is answered directly, past the framework: see `service_libs.http.app`.
+"""
 
 from time import perf_counter
 from typing import Literal
 
+import orjson
 import structlog
-from dishka import FromDishka
-from quart import Blueprint, Response
-from quart import request as http_request
-from quart_dishka import inject
+from dishka import AsyncContainer
 
 from batch_conductor_service.domain.pipelines import PipelineCatalog
 from batch_conductor_service.domain.resolution import PhaseDecision, Resolution, ResolutionRequest
@@ -19,19 +20,20 @@ from batch_conductor_service.protocols import (
     ResolutionAnnouncerProtocol,
 )
 from batch_conductor_service.resolving.pipeline_resolution import DefaultPipelineResolutionService
-from common_core.define import ESSAYS, DefineRequest, DefineResponse, Evidence, Phase
+from common_core.define import ESSAYS, DefineRequest
 from common_core.fields import MAX_COUNT
 from common_core.verdicts import Verdict
 from service_libs.exceptions import OverloadedError
-from service_libs.http.intake import BodyReader
-from service_libs.http.middleware import (
-    RequestGate,
+from service_libs.http.app import ServiceApp
+from service_libs.http.exchange import (
+    Reply,
     adopt_correlation,
     correlation_id,
-    refusing_invalid_fields,
+    current_exchange,
     remaining_seconds,
     within_deadline,
 )
+from service_libs.http.intake import BodyReader, refusing_invalid_fields
 
 logger = structlog.get_logger(__name__)
 
@@ -39,9 +41,21 @@ MAX_WAIT_SECONDS = 5  # for the freshness that a caller needs
 MAX_WAIT_SHARE = 0.5  # of the time that there is: an answer takes some, too
 MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be reported
 MAX_LOGGED_CHARACTERS = 200  # of what a caller sends
+LOCAL = "<local>"  # a caller without an address
 UNREAD = ""  # batch and pipeline of a question that was refused before it was read
 
-blueprint = Blueprint("pipelines", __name__, url_prefix="/internal/v1/pipelines")
+DEFINE = "/internal/v1/pipelines/define"
+
+
+def register(app: ServiceApp, container: AsyncContainer) -> None:
+    """Have the application answer the route."""
+
+    async def define() -> Reply:
+        """Answer which steps of a pipeline are still to run for a batch, and in which order."""
+        handler = await container.get(QuestionHandler)
+        return await handler.answer()
+
+    app.answer_directly("POST", DEFINE, define)
 
 
 class QuestionHandler:
@@ -56,39 +70,54 @@ class QuestionHandler:
         service: DefaultPipelineResolutionService,
         announcer: ResolutionAnnouncerProtocol,
         catalog: PipelineCatalog,
-        gate: RequestGate,
+        freshness: FreshnessProtocol,
         bodies: BodyReader,
         metrics: Metrics,
     ) -> None:
         self._service = service
         self._announcer = announcer
         self._catalog = catalog
-        self._gate = gate
+        self._freshness = freshness
         self._bodies = bodies
         self._metrics = metrics
 
-    async def receive(self) -> bytes:
-        """Return the question as it was sent, and take a place for it.
+    async def answer(self) -> Reply:
+        """Answer the current request."""
+        request = await self._receive()
+        await self._wait_for_freshness(request)
+        return Reply(200, to_answer(await self._resolve(request)))
 
-        Only if there is one the body is read, and it is taken once the body has arrived.
+    async def _receive(self) -> ResolutionRequest:
+        """Return the question, of whose body no more is kept than is needed."""
+        body = await self._receive_body()
+        with refusing_invalid_fields():
+            question = DefineRequest.model_validate_json(body)
+        if question.correlation_id is not None:
+            adopt_correlation(question.correlation_id)
+        structlog.contextvars.bind_contextvars(batch_id=question.batch_id)
+        return to_request(question, correlation_id(), body)
 
-        Raises:
-            OverloadedError: too many requests are in flight.
-        """
+    async def _receive_body(self) -> bytes:
         started = perf_counter()
         try:
-            self._gate.check()
-            body = await self._bodies.read_json()
-            self._gate.enter()
+            return await self._bodies.take_in()
         except OverloadedError as error:
             unread = ResolutionRequest(
                 batch_id=BatchId(UNREAD), requested_pipeline=UNREAD, correlation_id=correlation_id()
             )
             self._fail(unread, error, started)
             raise
-        return body
 
-    async def resolve(self, request: ResolutionRequest) -> Resolution:
+    async def _wait_for_freshness(self, request: ResolutionRequest) -> None:
+        """Wait, bounded, for what the caller knows of; where it is known already, not at all."""
+        moment, known = request.not_before, self._freshness.current().applied_until
+        if moment is None or (known is not None and known >= moment):
+            return
+        longest = min(MAX_WAIT_SECONDS, MAX_WAIT_SHARE * remaining_seconds())
+        with self._bodies.gate.aside():
+            await current_exchange().unless_hung_up(self._freshness.wait_until(moment, longest))
+
+    async def _resolve(self, request: ResolutionRequest) -> Resolution:
         """Return the resolution; raises what the service does, and when there is no time.
 
         Raises:
@@ -101,6 +130,7 @@ class QuestionHandler:
         except Exception as error:
             self._fail(request, error, started)
             raise
+        current_exchange().check_caller()
         self._count("success", request, started)
         self._count_verdicts(resolution)
         self._announcer.announce(resolution)
@@ -132,33 +162,6 @@ class QuestionHandler:
             self._metrics.rules_pruned.labels(step=step).inc()
 
 
-@blueprint.post("/define")
-@inject
-async def define(
-    handler: FromDishka[QuestionHandler],
-    freshness: FromDishka[FreshnessProtocol],
-    gate: FromDishka[RequestGate],
-) -> Response:
-    """Answer which steps of a pipeline are still to run for a batch, and in which order."""
-    request = await _receive_question(handler)
-    with gate.aside():
-        await _wait_for_freshness(freshness, request)
-    resolution = await handler.resolve(request)
-    answer = _to_answer(resolution).model_dump_json(exclude_unset=True)
-    return Response(answer, content_type="application/json")
-
-
-async def _receive_question(handler: QuestionHandler) -> ResolutionRequest:
-    """Return the question, of whose body no more is kept than is needed."""
-    body = await handler.receive()
-    with refusing_invalid_fields():
-        question = DefineRequest.model_validate_json(body)
-    if question.correlation_id is not None:
-        adopt_correlation(question.correlation_id)
-    structlog.contextvars.bind_contextvars(batch_id=question.batch_id)
-    return to_request(question, correlation_id(), body)
-
-
 def to_request(question: DefineRequest, correlation_id: str, body: bytes) -> ResolutionRequest:
     """Return the question as the service understands it, with the body that it came in."""
     metadata = question.batch_metadata
@@ -177,46 +180,49 @@ def to_request(question: DefineRequest, correlation_id: str, body: bytes) -> Res
     )
 
 
-async def _wait_for_freshness(freshness: FreshnessProtocol, request: ResolutionRequest) -> None:
-    """Wait, bounded, for what the caller knows of."""
-    if request.not_before is not None:
-        longest = min(MAX_WAIT_SECONDS, MAX_WAIT_SHARE * remaining_seconds())
-        await freshness.wait_until(request.not_before, longest)
-
-
-def _to_answer(resolution: Resolution) -> DefineResponse:
-    """Return the resolution as callers see it."""
+def to_answer(resolution: Resolution) -> bytes:
+    """Return the resolution as callers see it: a `DefineResponse`, written without making one."""
     request = resolution.request
-    return DefineResponse(
-        batch_id=request.batch_id,
-        final_pipeline=list(resolution.final_pipeline),
-        analysis_summary=resolution.analysis_summary,
-        requested_pipeline=request.requested_pipeline,
-        pipeline_version=resolution.pipeline.version,
-        degraded=resolution.is_degraded,
-        correlation_id=request.correlation_id,
-        phases=[
+    answer = {
+        "batch_id": request.batch_id,
+        "final_pipeline": resolution.final_pipeline,
+        "analysis_summary": resolution.analysis_summary,
+        "requested_pipeline": request.requested_pipeline,
+        "pipeline_version": resolution.pipeline.version,
+        "degraded": resolution.is_degraded,
+        "correlation_id": request.correlation_id,
+        "phases": [
             _to_phase(decision, shows_pending=request.includes_essays)
             for decision in resolution.phases
         ],
-        known_until=resolution.known_until,
-    )
+        "known_until": resolution.known_until,
+    }
+    return orjson.dumps(answer, option=orjson.OPT_UTC_Z)
 
 
-def _to_phase(decision: PhaseDecision, *, shows_pending: bool) -> Phase:
-    phase = Phase(
-        name=decision.step.name,
-        verdict=decision.verdict,
-        reason=decision.reason,
-        evidence=Evidence.model_validate(decision.progress),
-    )
+def _to_phase(decision: PhaseDecision, *, shows_pending: bool) -> dict[str, object]:
+    progress = decision.progress
+    phase: dict[str, object] = {
+        "name": decision.step.name,
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "evidence": {
+            "completed": progress.completed,
+            "failed": progress.failed,
+            "total": progress.total,
+            "outcome": progress.outcome,
+            "completed_at": progress.completed_at,
+        },
+    }
     if shows_pending and decision.verdict is Verdict.RUN:
-        phase.pending_essay_ids = None if decision.pending is None else list(decision.pending)
+        phase["pending_essay_ids"] = decision.pending
     return phase
 
 
 def _log_pruning(resolution: Resolution) -> None:
     """Log what was pruned, why, and for whom: a wrong one is looked for here first."""
+    exchange = current_exchange()
+    client = exchange.scope.get("client")
     logger.info(
         "phases_pruned",
         batch_id=resolution.request.batch_id,
@@ -226,6 +232,6 @@ def _log_pruning(resolution: Resolution) -> None:
         essays_total=resolution.request.essays_total,
         known_until=resolution.known_until and resolution.known_until.isoformat(),
         correlation_id=resolution.request.correlation_id,
-        caller=http_request.remote_addr,
-        user_agent=http_request.headers.get("User-Agent", "")[:MAX_LOGGED_CHARACTERS],
+        caller=client[0] if client else LOCAL,
+        user_agent=exchange.header("user-agent")[:MAX_LOGGED_CHARACTERS],
     )

@@ -10,7 +10,8 @@ from batch_orchestrator_service.api.conversion import to_pipeline_state
 from batch_orchestrator_service.exceptions import UnknownBatchError
 from batch_orchestrator_service.protocols import RunStoreProtocol
 from common_core.define import BatchPath
-from service_libs.http.middleware import refusing_invalid_fields, within_deadline
+from service_libs.http.exchange import within_deadline
+from service_libs.http.intake import refusing_invalid_fields
 from service_libs.protocols import ClockProtocol
 
 NOT_MODIFIED = 304  # status

@@ -1,136 +1,97 @@
-"""Between the server and the application: a body is read when it is asked for, and not before.
-
-The framework would take every body into memory before anybody has decided whether it is wanted.
-What the server itself holds of a body that nobody reads is bounded by its queue, and what is read
-of all bodies by the number of those that arrive at once.
-"""
+"""Taking requests in: how many at once, and of their bodies how many, how large and how slow."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from hypercorn.typing import (
-    ASGIReceiveCallable,
-    ASGIReceiveEvent,
-    ASGISendCallable,
-    ASGISendEvent,
-    HTTPDisconnectEvent,
-    HTTPResponseStartEvent,
-    HTTPScope,
-    Scope,
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from werkzeug.exceptions import (
+    BadRequest,
+    RequestEntityTooLarge,
+    RequestTimeout,
+    UnsupportedMediaType,
 )
-from quart import Quart, g, request
-from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 
+from common_core.fields import NO_IDENTIFIER
+from common_core.problem import FieldError
 from service_libs.exceptions import OverloadedError
+from service_libs.http.exchange import SMALL_BODY_BYTES, Exchange, current_exchange
 
 MAX_BODY_BYTES = 1024 * 1024
 BODY_SECONDS = 10  # in which a body must have arrived
-SMALL_BODY_BYTES = 64 * 1024  # a question has a few hundred
-PATIENCE_SECONDS = 0.5
-OVERLOADED = 503  # status
-
-_DISCONNECT = HTTPDisconnectEvent(type="http.disconnect")
 
 
-class Exchange:
-    """One request and its answer.
+class RequestGate:
+    """Lets so many requests in at once, and refuses the rest."""
 
-    An answer given before all of the body has arrived ends the connection: what comes after it on
-    the connection is the rest of that body, and no request. `at_end` has what is to be undone once
-    the answer is sent.
-    """
+    def __init__(self, max_concurrent: int) -> None:
+        self._max_concurrent = max_concurrent
+        self.in_flight = 0
 
-    def __init__(
-        self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> None:
-        self._length = _content_length(scope)
-        self._receive = receive
-        self._send = send
-        self._has_arrived = False
-        self._has_hung_up = False
-        self._is_read = asyncio.Event()  # nobody reads the body, now or later
-        self.at_end = ExitStack()
+    def check(self) -> None:
+        """Return if there is a place.
 
-    async def body(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives. A caller who hangs up has the reader cancelled."""
-        while not self._has_arrived:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                self._has_hung_up = True
-                self._is_read.set()
-                await asyncio.Event().wait()
-                return
-            if not message["more_body"]:
-                self._has_arrived = True
-                self._is_read.set()
-            if message["body"]:
-                yield message["body"]
-
-    async def receive(self) -> ASGIReceiveEvent:
-        """Return when the caller has hung up: the framework hears nothing else."""
-        await self._is_read.wait()
-        while not self._has_hung_up:
-            message = await self._receive()
-            self._has_hung_up = message["type"] != "http.request"
-        return _DISCONNECT
-
-    async def send(self, message: ASGISendEvent) -> None:
-        """Send on what the framework answers."""
-        if message["type"] == "http.response.start":
-            await self._discard(self._patience_seconds(message["status"]))
-            if not self._has_arrived:
-                message = _ending_connection(message)
-        elif message["type"] == "http.response.body" and not message["more_body"]:
-            self._is_read.set()  # or the server could wait for ever until a body is taken from it
-        await self._send(message)
-
-    def _patience_seconds(self, status: int) -> float:
-        """Return how long a refusal waits for a body that nobody wants.
-
-        A small one that follows its head at once is waited for: its caller's next request then
-        finds the connection. Whoever is refused for want of room hears so at once.
+        Raises:
+            OverloadedError: all places are taken.
         """
-        is_small = self._length is not None and self._length <= SMALL_BODY_BYTES
-        return PATIENCE_SECONDS if is_small and status != OVERLOADED else 0
+        if self.in_flight >= self._max_concurrent:
+            raise OverloadedError
 
-    async def _discard(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                async for _ in self.body():
-                    continue
+    def enter(self) -> None:
+        """Take a place for the current request, until its answer is sent.
+
+        Raises:
+            OverloadedError: all places are taken.
+        """
+        self.check()
+        self.in_flight += 1
+        current_exchange().at_end.callback(self._leave)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Give the place up for as long as the current request only waits, and take it again.
+
+        Those who wait are as many as there are connections, at most.
+        """
+        self.in_flight -= 1
+        try:
+            yield
+        finally:
+            self.in_flight += 1
+
+    def _leave(self) -> None:
+        self.in_flight -= 1
 
 
-_current: ContextVar[Exchange] = ContextVar("exchange")
+class InvalidRequestError(BadRequest):
+    """The request is not JSON, or fields are missing or out of their limits."""
+
+    def __init__(self, faults: list[FieldError]) -> None:
+        super().__init__()
+        self.faults = faults
 
 
-def current_exchange() -> Exchange:
-    """Return the exchange that this task works on."""
-    return _current.get()
+@contextmanager
+def refusing_invalid_fields() -> Iterator[None]:
+    """Make what pydantic says of a caller's data the caller's fault; elsewhere it is ours.
+
+    Raises:
+        InvalidRequestError: the data is invalid.
+    """
+    try:
+        yield
+    except ValidationError as exc:
+        faults = exc.errors(include_url=False, include_context=False, include_input=False)
+        raise InvalidRequestError([_to_field_error(fault) for fault in faults]) from exc
 
 
-class IntakeApp(Quart):
-    """The framework's application, with an exchange around each request."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        # Our own limits hold for bodies and answers, and give problems instead of bare errors.
-        self.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
-
-    async def asgi_app(
-        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> None:
-        """Answer a request, or start and stop."""
-        if scope["type"] != "http":
-            await super().asgi_app(scope, receive, send)
-            return
-        exchange = Exchange(scope, receive, send)
-        _current.set(exchange)
-        with exchange.at_end:
-            await super().asgi_app(scope, exchange.receive, exchange.send)
+def _to_field_error(fault: ErrorDetails) -> FieldError:
+    """Return what is wrong, without a regular expression: only identifiers have one."""
+    is_pattern = fault["type"] == "string_pattern_mismatch"
+    field = ".".join(map(str, fault["loc"])) or "body"
+    return FieldError(field=field, message=NO_IDENTIFIER if is_pattern else fault["msg"])
 
 
 @dataclass(eq=False, slots=True)
@@ -200,38 +161,37 @@ class BodyReader:
     read of one is lost with it, so one in a second makes way.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gate: RequestGate) -> None:
+        self.gate = gate
         self._small = ArrivingBodies(256, safe_seconds=0)
         self._large = ArrivingBodies(16, safe_seconds=1)
 
-    async def read_json(self) -> bytes:
-        """Return the body of the current request.
+    async def take_in(self) -> bytes:
+        """Return the body of the current request, and take a place for it.
+
+        Only if there is one the body is read, and it is taken once the body has arrived.
 
         Raises:
+            OverloadedError: too many requests are in flight.
             UnsupportedMediaType: it is not said to be JSON.
             RequestEntityTooLarge: it is larger than allowed.
             RequestTimeout: it did not arrive in time.
             OverloadedError: it took too long to keep others from sending theirs.
         """
-        if request.mimetype != "application/json":
+        self.gate.check()
+        body = await self._read_json(current_exchange())
+        self.gate.enter()
+        return body
+
+    async def _read_json(self, exchange: Exchange) -> bytes:
+        if exchange.media_type != "application/json":
             raise UnsupportedMediaType
-        length = MAX_BODY_BYTES if request.content_length is None else request.content_length
+        length = MAX_BODY_BYTES if exchange.length is None else exchange.length
         if length > MAX_BODY_BYTES:
             raise RequestEntityTooLarge
         bodies = self._small if length <= SMALL_BODY_BYTES else self._large
-        deadline = min(asyncio.get_running_loop().time() + BODY_SECONDS, g.deadline)
-        return await bodies.receive(current_exchange().body(), deadline)
-
-
-def _ending_connection(message: HTTPResponseStartEvent) -> HTTPResponseStartEvent:
-    others = [(name, value) for name, value in message["headers"] if name.lower() != b"connection"]
-    return {**message, "headers": [*others, (b"connection", b"close")]}
-
-
-def _content_length(scope: HTTPScope) -> int | None:
-    """Return the length that the head announces, if it does."""
-    lengths = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
-    return int(lengths[0]) if lengths and lengths[0].isdigit() else None
+        deadline = min(asyncio.get_running_loop().time() + BODY_SECONDS, exchange.deadline)
+        return await bodies.receive(exchange.body(), deadline)
 
 
 async def _collect(chunks: AsyncIterator[bytes]) -> bytes:

@@ -4,16 +4,16 @@ No body ever has a stack trace, a driver's message, a path or a secret: the deta
 is written for callers, and every other error is only logged.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 
 import structlog
-from quart import Quart, Response, g
 from werkzeug.exceptions import HTTPException
 
 from common_core.problem import PROBLEM_TYPE, FieldError, Problem
 from service_libs.exceptions import OverloadedError, ServiceError
-from service_libs.http.middleware import InvalidRequestError, correlation_id
+from service_libs.http.exchange import Reply, correlation_id, current_exchange
+from service_libs.http.intake import InvalidRequestError
 
 logger = structlog.get_logger(__name__)
 
@@ -35,24 +35,6 @@ CODE_BY_STATUS: Mapping[int, str] = {
 OUR_FAULT = "A fault of the service; its log has more under the correlation id."
 
 
-def register_error_handlers(
-    app: Quart, service: str, statuses: Statuses, seconds_to_wait: SecondsToWait | None = None
-) -> None:
-    """Answer every error of the app with a problem.
-
-    Args:
-        app: the application.
-        service: names the service in the types of its problems.
-        statuses: which status stands for which error, and of those derived from it.
-        seconds_to_wait: after which the same may be asked again, where that is known better than
-            by the usual two seconds.
-    """
-    handlers = _ErrorHandlers(service, statuses, seconds_to_wait)
-    app.register_error_handler(InvalidRequestError, handlers.answer_invalid_request)
-    app.register_error_handler(HTTPException, handlers.answer_http_error)
-    app.register_error_handler(Exception, handlers.answer_error)
-
-
 def status_of(error: BaseException, statuses: Statuses) -> HTTPStatus:
     """Return the status that stands for the error: a fault of ours unless the table has it."""
     for kind in type(error).__mro__:
@@ -61,48 +43,68 @@ def status_of(error: BaseException, statuses: Statuses) -> HTTPStatus:
     return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-class _ErrorHandlers:
+class Problems:
+    """Answers every error with a problem.
+
+    Args:
+        service: names the service in the types of its problems.
+        statuses: which status stands for which error, and of those derived from it.
+        seconds_to_wait: after which the same may be asked again, where that is known better than
+            by the usual two seconds.
+    """
+
     def __init__(
-        self, service: str, statuses: Statuses, seconds_to_wait: SecondsToWait | None
+        self, service: str, statuses: Statuses, seconds_to_wait: SecondsToWait | None = None
     ) -> None:
         self._service = service
         self._statuses = statuses
         self._seconds_to_wait = seconds_to_wait
 
-    async def answer_invalid_request(self, error: InvalidRequestError) -> Response:
-        detail = type(error).__doc__ or ""
-        status = HTTPStatus.BAD_REQUEST
-        return self._problem(status, "invalid_request", detail, errors=error.faults)
+    async def reply(self, error: Exception) -> Reply:
+        """Return the answer to whatever was raised."""
+        match error:
+            case InvalidRequestError():
+                detail = type(error).__doc__ or ""
+                return self._problem(
+                    HTTPStatus.BAD_REQUEST, "invalid_request", detail, errors=error.faults
+                )
+            case HTTPException():
+                return self._reply_to_http_error(error)
+        return await self._reply_to_error(error)
 
-    async def answer_http_error(self, error: HTTPException) -> Response:
+    def _reply_to_http_error(self, error: HTTPException) -> Reply:
         status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
         code = CODE_BY_STATUS.get(status, "http_error")
-        response = self._problem(status, code, status.description or status.phrase)
-        for name, value in error.get_headers():
-            if name != "Content-Type":
-                response.headers[name] = value
-        return response
+        headers = [one for one in error.get_headers() if one[0] != "Content-Type"]
+        return self._problem(status, code, status.description or status.phrase, headers=headers)
 
-    async def answer_error(self, error: Exception) -> Response:
-        """Answer an error of the service; the last handler, for whatever nobody foresaw."""
+    async def _reply_to_error(self, error: Exception) -> Reply:
+        """Answer an error of the service, or whatever nobody foresaw."""
         status = status_of(error, self._statuses)
         if status is HTTPStatus.INTERNAL_SERVER_ERROR or not isinstance(error, ServiceError):
             logger.error("request_failed", exc_info=error)
             return self._problem(HTTPStatus.INTERNAL_SERVER_ERROR, ServiceError.code, OUR_FAULT)
-        g.is_refused_for_load = isinstance(error, OverloadedError)
-        if not g.is_refused_for_load:
+        if isinstance(error, OverloadedError):
+            current_exchange().is_refused_for_load = True
+        else:
             logger.warning(
                 "request_refused", status=status.value, code=error.code, reason=str(error)
             )
-        response = self._problem(status, error.code, str(error))
+        headers = []
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
             known = await self._seconds_to_wait(error) if self._seconds_to_wait else None
-            response.headers["Retry-After"] = str(known or RETRY_AFTER_SECONDS)
-        return response
+            headers.append(("Retry-After", str(known or RETRY_AFTER_SECONDS)))
+        return self._problem(status, error.code, str(error), headers=headers)
 
     def _problem(
-        self, status: HTTPStatus, code: str, detail: str, errors: list[FieldError] | None = None
-    ) -> Response:
+        self,
+        status: HTTPStatus,
+        code: str,
+        detail: str,
+        *,
+        errors: list[FieldError] | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> Reply:
         problem = Problem(
             type=f"urn:{self._service}:problem:{code}",
             title=status.phrase,
@@ -112,5 +114,5 @@ class _ErrorHandlers:
             correlation_id=correlation_id(),
             errors=errors,
         )
-        body = problem.model_dump_json(exclude_none=True)
-        return Response(body, status=status.value, content_type=PROBLEM_TYPE)
+        body = problem.model_dump_json(exclude_none=True).encode()
+        return Reply(status.value, body, PROBLEM_TYPE, headers)
