@@ -52,7 +52,7 @@ def measure_all(
         figures = []
         for figure in measure(servers, is_quick):
             figures.append(figure)
-            print(f"  {describe(figure)}", flush=True)
+            print(f"  {describe(figure)} {figure.remark}", flush=True)
         print(f"  ({time.monotonic() - started:.0f} s)", flush=True)
         chapters.append((bench.__doc__ or name, figures))
     return chapters

@@ -71,7 +71,7 @@ class Answers:
 def ask(load: Load) -> Answers:
     """Run the callers in a process of their own, and return what they heard."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.http_load"],
+        [sys.executable, "-c", "from bench.http_load import answer; answer()"],
         input=pickle.dumps(load),
         capture_output=True,
         check=False,
@@ -171,6 +171,7 @@ async def _call(load: Load) -> Answers:
     return answers
 
 
-if __name__ == "__main__":
-    asked = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
-    sys.stdout.buffer.write(pickle.dumps(uvloop.run(_call(asked))))
+def answer() -> None:
+    """Do what the standard input asks for, and write what was heard to the standard output."""
+    load = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
+    sys.stdout.buffer.write(pickle.dumps(uvloop.run(_call(load))))

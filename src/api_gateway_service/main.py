@@ -45,7 +45,8 @@ class Routes(FastAPI):
 
 def make_routes() -> FastAPI:
     """Return the routes, with nothing around them and nothing behind them."""
-    app = Routes(docs_url=None, redoc_url=None, openapi_url=None)
+    # A redirect to the address without the last slash would lead wherever Host says.
+    app = Routes(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     for module in (pipeline_routes, health_routes, docs_routes):
         app.include_router(module.router)
     for kind in (ServiceError, HTTPException, RequestValidationError, Exception):

@@ -31,6 +31,7 @@ class ServiceProcess:
         self, name: ServiceName, directory: Path, settings: Mapping[str, str], *, port: int
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self.port = port
         self.client = ServiceClient(f"http://{LOCALHOST}:{port}")
         self.log_path = directory / f"{name}.log"
         self._command, prefix = PROGRAMS[name]
@@ -47,6 +48,11 @@ class ServiceProcess:
             log_path=self.log_path,
             environment=self._environment,
         )
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id while it is alive."""
+        return self._process.pid
 
     @property
     def is_running(self) -> bool:

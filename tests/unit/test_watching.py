@@ -96,7 +96,7 @@ def test_what_is_asked_for_is_measured(name: str, expression: str) -> None:
             assert not known or value in known, f"{series} has no {label} {value}"
 
 
-@pytest.mark.parametrize(("service", "rule"), rules(), ids=lambda part: str(part)[:20])
+@pytest.mark.parametrize(("service", "rule"), [*rules()], ids=lambda part: str(part)[:20])
 def test_an_alert_says_what_is_wrong_and_what_to_do(service: str, rule: Rule) -> None:
     assert rule["alert"].lower().startswith(service)
     assert rule["labels"]["severity"] in {"critical", "warning"}
