@@ -18,8 +18,9 @@ import uvicorn
 from fastapi import FastAPI, Response
 
 from api_gateway_service.models.requests import PipelineRequest
+from api_gateway_service.models.responses import BatchStatus, PipelineAccepted
 from api_gateway_service.openapi_examples import ACCEPTED
-from api_gateway_service.services.status_views import to_view
+from api_gateway_service.services.status_views import to_status
 from common_core.pipeline_state import PhaseState, PipelineState, RunState
 from local_stack.asking import ServiceClient
 from local_stack.ports import LOCALHOST, find_free_port
@@ -111,17 +112,24 @@ async def serve_orchestrator(port: int) -> None:
 
 
 async def serve_bare(port: int) -> None:
-    """Serve routes that take and answer what the gateway's do, with nothing behind them."""
+    """Serve routes that take and answer the same models as the gateway's, with nothing behind."""
     app = FastAPI()
-    accepted, status = repr(ACCEPTED).encode(), to_view(state_of("batch-of-me")).body
+    accepted = PipelineAccepted.model_validate(ACCEPTED)
+    status = to_status(state_of("batch-of-me"))
 
     @app.post("/v1/batches/{batch_id}/pipelines", status_code=202)
-    async def take(batch_id: str, body: PipelineRequest) -> Response:
-        return Response(accepted, 202, {"Location": batch_id + body.requested_pipeline}, JSON)
+    async def take(batch_id: str, body: PipelineRequest) -> PipelineAccepted:
+        return accepted.model_copy(
+            update={"batch_id": batch_id, "message": body.requested_pipeline}
+        )
 
     @app.get("/v1/batches/{batch_id}/status")
-    async def show(batch_id: str) -> Response:
-        return Response(status, headers={"ETag": batch_id}, media_type=JSON)
+    async def show(batch_id: str) -> BatchStatus:
+        return status.model_copy(update={"batch_id": batch_id})
+
+    @app.post("/bytes/v1/batches/{batch_id}/pipelines", status_code=202)
+    async def takeb(batch_id: str, body: PipelineRequest) -> Response:
+        return Response(repr(ACCEPTED), 202, {"Location": batch_id + body.requested_pipeline}, JSON)
 
     @app.get("/readyz")
     async def is_ready() -> dict[str, bool]:

@@ -75,15 +75,19 @@ class RedisRateLimiter:
 async def _hit(
     windows: Sequence[Window], limiters: Sequence[MovingWindowRateLimiter], key: str
 ) -> Standing:
-    """Count one after the other, for a full window ends it; then read all side by side."""
-    pairs = list(zip(windows, limiters, strict=True))
+    """Count one after the other, for a full window ends it; each is read as it is counted."""
+    states: list[WindowState] = []
     refused_by = None
-    for number, (window, limiter) in enumerate(pairs):
-        if not await limiter.hit(_item(window), key):
-            refused_by = number
-            break
-    states = await asyncio.gather(*(_state(window, limiter, key) for window, limiter in pairs))
-    return Standing(states=states, refused_by=None if refused_by is None else states[refused_by])
+    for window, limiter in zip(windows, limiters, strict=True):
+        if refused_by is not None:
+            states.append(await _state(window, limiter, key))
+            continue
+        # Sent together, and in this order.
+        hit = limiter.hit(_item(window), key)
+        is_taken, state = await asyncio.gather(hit, _state(window, limiter, key))
+        states.append(state)
+        refused_by = None if is_taken else state
+    return Standing(states=states, refused_by=refused_by)
 
 
 async def _state(window: Window, limiter: MovingWindowRateLimiter, key: str) -> WindowState:
