@@ -20,10 +20,9 @@ from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import RedisPolicy, connect, translated
 from service_libs.redis.refusals import RedisNames
 
-TIMEOUT_SECONDS = 0.5  # for one answer of Redis, or for a free connection
-QUESTION_SECONDS = 2 * TIMEOUT_SECONDS  # for all answers to a question, however slowly they drip
+TIMEOUT_SECONDS = 0.5  # for all replies to a batch, however slowly they drip
 OPEN_SECONDS = 2.0  # of the breaker
-MAX_CONNECTIONS = 100
+MAX_CONNECTIONS = 4  # of which one is used, but for moments
 NAMES = RedisNames(
     service="the gateway",
     setting="API_GATEWAY_REDIS_URL",
@@ -88,7 +87,7 @@ class BatchingRedis(Redis):
         for asked in batch:
             pipe.pipeline_execute_command(*asked.command, **asked.options)
         try:
-            async with asyncio.timeout(QUESTION_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 replies = await pipe.execute(raise_on_error=False)
         except (RedisError, OSError, TimeoutError) as exc:
             error = exc
@@ -116,7 +115,9 @@ class GatewayRedis:
 
     def __init__(self, url: str, fallback: Gauge) -> None:
         policy = RedisPolicy(timeout_seconds=TIMEOUT_SECONDS, max_connections=MAX_CONNECTIONS)
-        self.client = BatchingRedis(connect(url, policy, NAMES).connection_pool)
+        pool = connect(url, policy, NAMES).connection_pool
+        pool.connection_kwargs["socket_timeout"] = None  # a batch is timed, not each reply in it
+        self.client = BatchingRedis(pool)
         self._breaker = Breaker("redis", TIMEOUT_SECONDS, open_seconds=OPEN_SECONDS)
         self._fallback = fallback
         self._is_away = False
@@ -129,7 +130,7 @@ class GatewayRedis:
         """
         try:
             with self._breaker.asking():
-                async with translated(NAMES), asyncio.timeout(QUESTION_SECONDS):
+                async with translated(NAMES):
                     answer = await ask()
         except StoreUnavailableError as exc:
             self._show(is_away=True, reason=str(exc))
