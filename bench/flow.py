@@ -191,7 +191,7 @@ async def until(what: str, counted: dict[str, float], batches: list[str], second
         await asyncio.sleep(0.05)
 
 
-def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:
+def measure(servers: Servers, *, is_quick: bool) -> Iterator[Figure]:
     """Measure it."""
     secret = make_secret()
     with ExitStack() as running:

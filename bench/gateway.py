@@ -23,7 +23,8 @@ from bench.servers import Servers
 from local_stack.ports import LOCALHOST
 from local_stack.tokens import make_secret, make_token
 
-TEACHERS = 6_000  # so many that nobody is refused for the limits
+TEACHERS = 6_000  # who click in turn: so many that nobody is refused for the limits
+WATCHERS = 1_500  # of them, who look again and again, as their pages do
 CONNECTIONS = 50
 MOST_PER_SECOND = 6_000  # of one process
 RATE = 100.0  # requests a second, for the latency
@@ -54,10 +55,10 @@ class Callers:
                 BODY,
                 self._headers[name] | {"Idempotency-Key": uuid4().hex},
             )
-            for name in self._in_turn(count)
+            for name in self._in_turn(count, TEACHERS)
         ]
 
-    def looks(self, count: int, *, has_seen: bool = False) -> list[bytes]:
+    def looks(self, count: int, *, among: int = WATCHERS, has_seen: bool = False) -> list[bytes]:
         """Return questions for a status; who has seen it names the version."""
         return [
             request(
@@ -65,7 +66,7 @@ class Callers:
                 f"/v1/batches/{batch_of(name)}/status",
                 headers=self._headers[name] | (_seen(name) if has_seen else {}),
             )
-            for name in self._in_turn(count)
+            for name in self._in_turn(count, among)
         ]
 
     def listening(self, number: int) -> bytes:
@@ -73,9 +74,9 @@ class Callers:
         name = f"teacher-{number}"
         return request("GET", f"/v1/batches/{batch_of(name)}/events", headers=self._headers[name])
 
-    def _in_turn(self, count: int) -> Iterator[str]:
+    def _in_turn(self, count: int, among: int) -> Iterator[str]:
         for _ in range(count):
-            yield f"teacher-{self._next % len(self._headers)}"
+            yield f"teacher-{self._next % among}"
             self._next += 1
 
 
@@ -83,7 +84,7 @@ def _seen(teacher: str) -> dict[str, str]:
     return {"If-None-Match": f'"{to_view(state_of(batch_of(teacher))).tag}"'}
 
 
-def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:
+def measure(servers: Servers, *, is_quick: bool) -> Iterator[Figure]:
     """Measure it."""
     secret = make_secret()
     with ExitStack() as running:
@@ -97,7 +98,9 @@ def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:
         gateway = running.enter_context(servers.serving("gateway", settings))
         callers = Callers(secret, TEACHERS)
         # Who clicks has a page open, which has asked for the status.
-        ask(Load(port=gateway.port, requests=callers.looks(TEACHERS), seconds=None)).require(200)
+        ask(
+            Load(port=gateway.port, requests=callers.looks(TEACHERS, among=TEACHERS), seconds=None)
+        ).require(200)
         yield from _measure_speed(callers, gateway.port, bare, is_quick=is_quick)
         if not is_quick:
             yield from _measure_latency(callers, gateway.port)

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import cast
 from uuid import UUID
 
 import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 
 from api_gateway_service.models.requests import PipelineRequest
 from api_gateway_service.models.responses import BatchStatus, PipelineAccepted
@@ -28,7 +29,7 @@ from local_stack.processes import ServerProcess
 from service_libs import event_loop
 from service_libs.http.listener import Listener
 
-JSON = "application/json"
+NOT_MODIFIED = b"HTTP/1.1 304 Not Modified\r\nETag: %b\r\n\r\n"
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 PHASES = ("spellcheck", "nlp", "ai_feedback", "cj_assessment")
 _ASKED = re.compile(rb"^GET /internal/v1/batches/([^/]+)/pipeline-state")
@@ -78,9 +79,13 @@ def _run(pipeline: str, state: str, number: int) -> RunState:
 
 
 class _Orchestrator(asyncio.Protocol):
-    """BOS as the gateway sees it, at the least cost: it takes the second core from nobody."""
+    """BOS as the gateway sees it, at the least cost: others need the second core.
 
-    def __init__(self, answers: dict[bytes, bytes]) -> None:
+    Args:
+        answers: by batch, what it is answered, and the tag of that.
+    """
+
+    def __init__(self, answers: dict[bytes, tuple[bytes, bytes]]) -> None:
         self._answers = answers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -88,24 +93,29 @@ class _Orchestrator(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         asked = _ASKED.match(data)
-        self._transport.write(self._answer(asked[1]) if asked else _framed(b'{"alive": true}'))
+        if asked is None:
+            self._transport.write(_framed(b'{"alive": true}', b'""'))
+            return
+        answer, tag = self._answer(asked[1])
+        self._transport.write(NOT_MODIFIED % tag if tag in data else answer)
 
-    def _answer(self, batch_id: bytes) -> bytes:
-        answer = self._answers.get(batch_id)
-        if answer is None:
+    def _answer(self, batch_id: bytes) -> tuple[bytes, bytes]:
+        found = self._answers.get(batch_id)
+        if found is None:
             body = state_of(batch_id.decode()).model_dump_json().encode()
-            answer = self._answers[batch_id] = _framed(body)
-        return answer
+            tag = b'"%b"' % hashlib.sha256(body).hexdigest().encode()
+            found = self._answers[batch_id] = (_framed(body, tag), tag)
+        return found
 
 
-def _framed(body: bytes) -> bytes:
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+def _framed(body: bytes, tag: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nETag: %b\r\n" % tag
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
 async def serve_orchestrator(port: int) -> None:
     """Answer for ever what BOS would, of whatever batch is asked for."""
-    answers: dict[bytes, bytes] = {}
+    answers: dict[bytes, tuple[bytes, bytes]] = {}
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Orchestrator(answers), LOCALHOST, port)
     await server.serve_forever()
@@ -126,10 +136,6 @@ async def serve_bare(port: int) -> None:
     @app.get("/v1/batches/{batch_id}/status")
     async def show(batch_id: str) -> BatchStatus:
         return status.model_copy(update={"batch_id": batch_id})
-
-    @app.post("/bytes/v1/batches/{batch_id}/pipelines", status_code=202)
-    async def takeb(batch_id: str, body: PipelineRequest) -> Response:
-        return Response(repr(ACCEPTED), 202, {"Location": batch_id + body.requested_pipeline}, JSON)
 
     @app.get("/readyz")
     async def is_ready() -> dict[str, bool]:
