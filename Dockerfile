@@ -15,7 +15,9 @@ COPY pyproject.toml pdm.lock README.md ./
 RUN /opt/pdm/bin/pdm sync --prod --no-self
 
 COPY src ./src
-RUN /opt/pdm/bin/pdm sync --prod --no-editable
+# With bytecode a start takes a third of the time; nobody may write it later.
+RUN /opt/pdm/bin/pdm sync --prod --no-editable \
+    && .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash .venv/lib
 
 
 FROM python:3.11-slim-bookworm AS runtime

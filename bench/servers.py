@@ -10,15 +10,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
 from redis.asyncio import Redis
 
+from batch_conductor_service.config import Settings
 from local_stack.neighbours import Neighbours
 from local_stack.ports import find_free_port
 from local_stack.service import ServiceName, ServiceProcess
 from tests.support.servers import execute, plain_url, serve_kafka, serve_postgres, serve_redis
+
+PARTITIONS = 4  # of each topic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,10 @@ class Servers:
                 "LOG_LEVEL": "INFO",
             }.items()
         }
+
+    def migrate(self, name: ServiceName) -> None:
+        """Bring the service's tables to the newest schema."""
+        ServiceProcess(name, self.directory / name, self.settings(), port=0).migrate()
 
     @contextmanager
     def serving(
@@ -81,6 +89,27 @@ class Servers:
         return {"Redis": f"{redis} ({info['redis_version']})", "Postgres": str(postgres)}
 
 
+def bcs_settings(environment: Mapping[str, str]) -> Settings:
+    """Return the settings of BCS in an environment, for what of it runs in this process."""
+    prefix = "BCS_"
+    return Settings.model_validate(
+        {
+            name.removeprefix(prefix).lower(): value
+            for name, value in environment.items()
+            if name.startswith(prefix)
+        }
+    )
+
+
+async def ask_postgres(url: str, query: str, *arguments: object) -> Any:  # noqa: ANN401 - by query
+    """Return the one value that the query asks for."""
+    connection = await asyncpg.connect(plain_url(url))
+    try:
+        return await connection.fetchval(query, *arguments)
+    finally:
+        await connection.close()
+
+
 @contextmanager
 def serve() -> Iterator[Servers]:
     """Run the servers, with the topics there."""
@@ -92,6 +121,6 @@ def serve() -> Iterator[Servers]:
         name = f"bench_{uuid4().hex[:12]}"
         asyncio.run(execute(admin, f"CREATE DATABASE {name}"))
         running.callback(lambda: asyncio.run(execute(admin, f"DROP DATABASE {name} WITH (FORCE)")))
-        asyncio.run(Neighbours.create_topics(kafka))
+        asyncio.run(Neighbours.create_topics(kafka, PARTITIONS))
         postgres = admin.rpartition("/")[0] + f"/{name}"
         yield Servers(redis=redis, postgres=postgres, kafka=kafka, directory=Path(directory))

@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     kafka_enable_idempotence: bool = setting(
         True, "Whether producers are idempotent; the broker must support it."
     )
-    kafka_max_poll_records: Count = setting(500, "Most records of one poll.")
+    kafka_max_poll_records: Count = setting(4_000, "Most records of one poll.")
     kafka_session_timeout_seconds: Seconds = setting(
         10, "Silence after which the group gives a member's partitions away, in seconds."
     )
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         10, "Longest wait for the broker's acknowledgement, in seconds."
     )
     offset_commit_interval_seconds: Seconds = setting(
-        1, "Time between looks at what Postgres holds, in seconds."
+        0.25, "Time between looks at what Postgres holds, in seconds."
     )
     stuck_consumer_timeout_seconds: Seconds = setting(
         60, "Lag without progress after which the consumer connects again, in seconds."
@@ -120,7 +120,9 @@ class Settings(BaseSettings):
     database_pool_size: Count = setting(5, "Connections kept to Postgres.")
     database_timeout_seconds: Seconds = setting(10, "Longest wait for a statement, in seconds.")
 
-    persistence_batch_size: Count = setting(200, "Most queue entries that the worker has in hand.")
+    persistence_batch_size: Count = setting(
+        5_000, "Most queue entries that the worker has in hand."
+    )
     persistence_batch_bytes: Count = setting(
         4 * MEBIBYTE, "Most bytes of queue entries that the worker has in hand."
     )

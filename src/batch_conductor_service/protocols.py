@@ -87,11 +87,19 @@ class BatchStateArchiveProtocol(Protocol):
         ...
 
 
+MAX_READ_BYTES = 4 * 1024 * 1024
+
+
 class PersistenceQueueProtocol(Protocol):
     """The updates that Redis holds and Postgres does not yet. At least once; no order promised."""
 
-    async def read(self, count: int, *, block_seconds: float) -> Sequence[QueueEntry]:
-        """Return entries nobody has, or those a dead worker left; empty after waiting in vain."""
+    async def read(
+        self, count: int, *, block_seconds: float, max_bytes: int = MAX_READ_BYTES
+    ) -> Sequence[QueueEntry]:
+        """Return entries nobody has, or those a dead worker left; empty after waiting in vain.
+
+        Their payloads may be more than so many bytes by those of a few entries.
+        """
         ...
 
     async def acknowledge(self, entry_ids: Sequence[str]) -> None:

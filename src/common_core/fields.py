@@ -38,6 +38,12 @@ _TIME = re.compile(
     r"(?P<zone>[Zz]|[+-][0-9]{2}:[0-9]{2})?",
     re.ASCII,
 )
+# What nearly all senders write, and means the same to the standard library; it reads it faster.
+_USUAL_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+    r"(?:\.[0-9]{6})?(?:Z|\+00:00)",
+    re.ASCII,
+)
 _LAST_MINUTE = (23, 59)
 _MIDNIGHT_AS_24 = 24  # ISO 8601 names the end of a day so
 _LEAP_SECOND = 60
@@ -58,6 +64,8 @@ def parse_time(text: str) -> datetime:
         ValueError: the text is no time, or one that no calendar has.
         OverflowError: it is out of range.
     """
+    if _USUAL_TIME.fullmatch(text):
+        return datetime.fromisoformat(text)
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError("not a date and a time")

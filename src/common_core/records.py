@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 Partition = tuple[str, int]  # topic, number
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordPosition:
+class RecordPosition(NamedTuple):
     """Where in Kafka an event was read."""
 
     topic: str

@@ -49,14 +49,14 @@ class Neighbours:
         await self._producer.stop()
 
     @staticmethod
-    async def create_topics(bootstrap_servers: str) -> None:
+    async def create_topics(bootstrap_servers: str, partitions: int = PARTITIONS) -> None:
         """Create the topics, which the neighbours own."""
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
         await admin.start()
         try:
             known = await admin.list_topics()
             wanted = {*map(topic_name, EventName), *COMMAND_TOPICS} - set(known)
-            await admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in sorted(wanted)])
+            await admin.create_topics([NewTopic(name, partitions, 1) for name in sorted(wanted)])
         finally:
             await admin.close()
 

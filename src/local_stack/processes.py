@@ -101,12 +101,16 @@ class ServerProcess:
                 )
             time.sleep(POLL_SECONDS)
 
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        if self._process is not None and self.is_running:
+            self._process.send_signal(self._stop_signal)
+
     def stop(self) -> int | None:
         """Ask the process to end, insist after a while, and return its exit code."""
         if self._process is None:
             return None
-        if self.is_running:
-            self._process.send_signal(self._stop_signal)
+        self.terminate()
         try:
             return self._process.wait(STOP_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:

@@ -78,8 +78,20 @@ class ServiceProcess:
 
     def start(self) -> None:
         """Start it and return when it is ready to answer."""
-        self._process.start()
+        self.launch()
         self._process.wait_ready(self.client.is_ready)
+
+    def launch(self) -> None:
+        """Start it and return at once."""
+        self._process.start()
+
+    def terminate(self) -> None:
+        """Ask it to end, and do not wait."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
 
     def stop(self) -> int | None:
         """End it in order; return its exit code."""

@@ -7,12 +7,14 @@ letters.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from itertools import islice
 from typing import Generic, TypeVar
+from uuid import UUID
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -48,15 +50,25 @@ class InvalidReason(StrEnum):
     UNSTORABLE_TEXT = UNSTORABLE_TEXT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Decoded(Generic[Data]):
     """A consumed event; `sent_at` and `event_id` are its envelope's, and a copy has others."""
 
     name: EventName
-    event_id: str
-    correlation_id: str
     sent_at: datetime
     data: Data
+    _event_id: UUID
+    _correlation_id: UUID
+
+    @property
+    def event_id(self) -> str:
+        """The id of the event, as text; most have no use for it."""
+        return str(self._event_id)
+
+    @property
+    def correlation_id(self) -> str:
+        """What the event belongs to, as text."""
+        return str(self._correlation_id)
 
 
 def decode(
@@ -79,13 +91,14 @@ def decode(
     parsed = _parse(payload)
     _check_schema_version(parsed)
     envelope = _validated(EventEnvelope, parsed, "envelope")
-    _check_event_type(name, envelope.event_type)
+    if fault := _find_type_fault(name, envelope.event_type):
+        raise _invalid(*fault)
     return Decoded(
-        name=name,
-        event_id=str(envelope.event_id),
-        correlation_id=str(envelope.correlation_id),
-        sent_at=envelope.event_timestamp,
-        data=_validated(model, envelope.data, "data"),
+        name,
+        envelope.event_timestamp,
+        _validated(model, envelope.data, "data"),
+        envelope.event_id,
+        envelope.correlation_id,
     )
 
 
@@ -105,20 +118,39 @@ class InvalidRecordWindow:
         Raises:
             DeadLetterLimitError: with them, too many of the latest records are invalid.
         """
-        latest = self._with(poll)
-        invalid = {position: reason for position, reason in latest.items() if reason is not None}
-        is_flood = len(invalid) > self._limit.max_invalid_ratio * len(latest)
-        has_invalid = any(reason is not None for reason in poll.values())
-        if has_invalid and len(invalid) >= self._limit.min_invalid_records and is_flood:
-            raise _limit_error(invalid, among=len(latest))
+        if not any(poll.values()):
+            return
+        latest = self._latest
+        for some in self._parts(poll):
+            latest = self._with(latest, some)
+            invalid = {one: reason for one, reason in latest.items() if reason is not None}
+            is_flood = len(invalid) > self._limit.max_invalid_ratio * len(latest)
+            is_much = len(invalid) >= self._limit.min_invalid_records
+            if any(some.values()) and is_much and is_flood:
+                raise _limit_error(invalid, among=len(latest))
 
     def add(self, poll: Mapping[RecordPosition, str | None]) -> None:
         """Take in the records of a poll that was handled: what is abandoned will be read again."""
-        self._latest = self._with(poll)
+        for some in self._parts(poll):
+            self._latest = self._with(self._latest, some)
 
-    def _with(self, poll: Mapping[RecordPosition, str | None]) -> dict[RecordPosition, str | None]:
-        # The invalid ones last: in a poll that is larger than the window they are what counts.
-        merged = self._latest | dict(sorted(poll.items(), key=lambda one: one[1] is not None))
+    def _parts(
+        self, poll: Mapping[RecordPosition, str | None]
+    ) -> Iterator[Mapping[RecordPosition, str | None]]:
+        """Yield the poll in parts that fit the window: no invalid record leaves it unjudged.
+
+        In each the invalid ones are last: they are what counts.
+        """
+        records = iter(poll.items())
+        while some := list(islice(records, self._limit.window)):
+            yield dict(sorted(some, key=lambda one: one[1] is not None))
+
+    def _with(
+        self,
+        latest: Mapping[RecordPosition, str | None],
+        poll: Mapping[RecordPosition, str | None],
+    ) -> dict[RecordPosition, str | None]:
+        merged = {**latest, **poll}
         return dict(islice(merged.items(), max(0, len(merged) - self._limit.window), None))
 
 
@@ -137,21 +169,26 @@ def _parse(payload: bytes | None) -> object:
     raise _invalid(InvalidReason.NOT_JSON, f"the value is not JSON: {fault.msg}") from None
 
 
-def _check_event_type(name: EventName, spelling: str) -> None:
-    """Refuse another known event; spellings differ between senders, so the topic decides."""
+@lru_cache(maxsize=256)  # senders spell it in a few ways; the text has a bounded length
+def _find_type_fault(name: EventName, spelling: str) -> tuple[InvalidReason, str] | None:
+    """Return what is wrong with the type; spellings differ, so the topic decides.
+
+    It may be that of another known event, or of another version.
+    """
     for other in EventName:
         if other is not name and spelling in (other.value, topic_name(other)):
-            raise _invalid(
+            return (
                 InvalidReason.EVENT_TYPE_MISMATCH,
                 f"the topic of {name.value} has an event of type {other.value}",
             )
     bases = {_split_version(own)[0] for own in (name.value, topic_name(name))}
     base, version = _split_version(spelling)
     if base in bases and version != SCHEMA_VERSION:
-        raise _invalid(
+        return (
             InvalidReason.UNSUPPORTED_SCHEMA_VERSION,
             f"{name.value} in another version than {SCHEMA_VERSION}",
         )
+    return None
 
 
 def _check_schema_version(parsed: object) -> None:

@@ -11,58 +11,10 @@ import pytest
 from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.kafka.records import ConsumedRecord, PartitionsLostError, Record
-from service_libs.protocols import OnRevoked, RecordSourceProtocol
+from service_libs.protocols import RecordSourceProtocol
 from tests.support.kafka import until
+from tests.support.members import FIRST, SECOND, Bench, nothing
 from tests.support.sources import KafkaSources, MemorySources, Sources
-
-FIRST, SECOND = 0, 1
-
-
-async def nothing(source: RecordSourceProtocol) -> None:
-    """Give the partitions up without a word."""
-    del source
-
-
-class Bench:
-    """A topic of two partitions, and members of a group that reads it."""
-
-    def __init__(self, sources: Sources, stack: AsyncExitStack) -> None:
-        self.sources = sources
-        self._stack = stack
-
-    def at(self, number: int) -> Partition:
-        return self.sources.topic, number
-
-    async def join(
-        self, on_revoked: OnRevoked = nothing, *, until_settled: bool = True
-    ) -> RecordSourceProtocol:
-        """Return a new member, once it has its partitions."""
-        source = self.sources.source(on_revoked)
-        self._stack.push_async_callback(source.close)
-        await source.open()
-        if until_settled:
-            await self.until_settled(source)
-        return source
-
-    async def until_settled(
-        self, *sources: RecordSourceProtocol, holds: Callable[[], bool] = lambda: True
-    ) -> None:
-        """Have the members poll, as members do, until the group has given all of them a share."""
-
-        async def poll_all() -> bool:
-            polls = await asyncio.gather(*(source.poll() for source in sources))
-            assert not any(poll.records for poll in polls)
-            return holds() and not any(source.is_rebalancing for source in sources)
-
-        await until(poll_all)
-
-    async def read(self, source: RecordSourceProtocol, count: int) -> list[Record]:
-        """Return so many records, of as many polls as it takes."""
-        records: list[Record] = []
-        async with asyncio.timeout(20):
-            while len(records) < count:
-                records += (await source.poll()).records
-        return records
 
 
 @pytest.fixture(params=["memory", "kafka"])

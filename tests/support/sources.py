@@ -17,6 +17,7 @@ from service_libs.timing import SystemClock
 from tests.support.kafka import create_topics, unique
 
 PARTITIONS = 2
+LONG_SESSION_SECONDS = 60.0
 
 
 class Sources(Protocol):
@@ -30,6 +31,10 @@ class Sources(Protocol):
 
     def source(self, on_revoked: OnRevoked) -> RecordSourceProtocol:
         """Return one that has not joined yet."""
+        ...
+
+    def source_at(self, seat: str, on_revoked: OnRevoked) -> RecordSourceProtocol:
+        """Return one at a seat, whose session is longer than any test."""
         ...
 
     def source_of_nobody(self, on_revoked: OnRevoked) -> RecordSourceProtocol:
@@ -78,6 +83,15 @@ class _Written:
         self.interval_seconds = policy.commit_interval_seconds
         self.max_poll_records = policy.max_poll_records
 
+    def seated(self, seat: str) -> SourcePolicy:
+        """Return the policy of a member at a seat that nobody may have to wait for."""
+        return replace(
+            self.policy,
+            seat=seat,
+            session_timeout_seconds=LONG_SESSION_SECONDS,
+            rebalance_timeout_seconds=LONG_SESSION_SECONDS,
+        )
+
     async def append(self, *records: ConsumedRecord) -> None:
         raise NotImplementedError
 
@@ -96,13 +110,19 @@ class MemorySources(_Written):
     def source(self, on_revoked: OnRevoked) -> MemoryRecordSource:
         return self._source(self.broker, on_revoked)
 
+    def source_at(self, seat: str, on_revoked: OnRevoked) -> MemoryRecordSource:
+        return self._source(self.broker, on_revoked, self.seated(seat))
+
     def source_of_nobody(self, on_revoked: OnRevoked) -> MemoryRecordSource:
         broker = MemoryBroker()
         broker.is_available = False
         return self._source(broker, on_revoked)
 
-    def _source(self, broker: MemoryBroker, on_revoked: OnRevoked) -> MemoryRecordSource:
-        return MemoryRecordSource(broker, self.policy, self.topics, on_revoked, SystemClock())
+    def _source(
+        self, broker: MemoryBroker, on_revoked: OnRevoked, policy: SourcePolicy | None = None
+    ) -> MemoryRecordSource:
+        chosen = policy or self.policy
+        return MemoryRecordSource(broker, chosen, self.topics, on_revoked, SystemClock())
 
     def quick_to_give_up(self) -> SourcePolicy:
         """Return the policy with short waits for the broker and for other members."""
@@ -134,6 +154,9 @@ class KafkaSources(_Written):
 
     def source(self, on_revoked: OnRevoked) -> KafkaRecordSource:
         return self._source(self.policy, on_revoked)
+
+    def source_at(self, seat: str, on_revoked: OnRevoked) -> KafkaRecordSource:
+        return self._source(self.seated(seat), on_revoked)
 
     def source_of_nobody(self, on_revoked: OnRevoked) -> KafkaRecordSource:
         nobody = f"127.0.0.1:{find_free_port()}"

@@ -3,6 +3,7 @@
 It is answered directly, past the framework: see `service_libs.http.app`.
 """
 
+from functools import cache
 from time import perf_counter
 from typing import Literal
 
@@ -80,6 +81,11 @@ class QuestionHandler:
         self._freshness = freshness
         self._bodies = bodies
         self._metrics = metrics
+        # Their labels are few, and the library's own look-up locks and checks.
+        self._resolutions = cache(metrics.resolutions.labels)
+        self._durations = cache(metrics.resolution_duration.labels)
+        self._verdicts = cache(metrics.phase_verdicts.labels)
+        self._pruned = cache(metrics.rules_pruned.labels)
 
     async def answer(self) -> Reply:
         """Answer the current request."""
@@ -149,17 +155,17 @@ class QuestionHandler:
     ) -> None:
         known = self._catalog.find(request.requested_pipeline)
         pipeline = known.name if known else "unknown"
-        self._metrics.resolutions.labels(status=status, pipeline=pipeline).inc()
-        self._metrics.resolution_duration.labels(status=status).observe(perf_counter() - started)
+        self._resolutions(status=status, pipeline=pipeline).inc()
+        self._durations(status).observe(perf_counter() - started)
 
     def _count_verdicts(self, resolution: Resolution) -> None:
         self._metrics.rules_success.inc()
         if resolution.is_degraded:
             self._metrics.degraded_answers.inc()
         for phase in resolution.phases:
-            self._metrics.phase_verdicts.labels(phase.verdict, phase.reason).inc()
+            self._verdicts(phase.verdict, phase.reason).inc()
         for step in resolution.skipped:
-            self._metrics.rules_pruned.labels(step=step).inc()
+            self._pruned(step).inc()
 
 
 def to_request(question: DefineRequest, correlation_id: str, body: bytes) -> ResolutionRequest:

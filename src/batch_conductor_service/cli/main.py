@@ -1,86 +1,40 @@
-"""The command and its subcommands. Each loads only what it needs, when it is called."""
-
-from typing import TYPE_CHECKING
+"""The command and its subcommands. Each is loaded when it is called, and only what it needs."""
 
 import click
 
-from batch_conductor_service.cli.audit import audit
-from batch_conductor_service.cli.local import local
-from batch_conductor_service.cli.pipelines import pipelines
-from batch_conductor_service.config import Settings, load_settings
-from common_core.topics import consumed_topics
-from service_libs.cli.group import ServiceGroup
-from service_libs.cli.migrate import Migration, migrate_command
-from service_libs.cli.replay import replay_command
-from service_libs.cli.serve import serve_command
+from service_libs.cli.group import ServiceGroup, Subcommand
 
-if TYPE_CHECKING:
-    from dishka import AsyncContainer
-    from sqlalchemy.ext.asyncio import AsyncEngine
+SERVING = "batch_conductor_service.cli.serving"
+SUBCOMMANDS = {
+    "audit": Subcommand(
+        "batch_conductor_service.cli.audit:audit",
+        "Compare Redis, Postgres and the queue, batch by batch.",
+    ),
+    "local": Subcommand(
+        "batch_conductor_service.cli.local:local",
+        "Run BCS, BOS and the gateway with servers of their own, and show their main job.",
+    ),
+    "migrate": Subcommand(
+        f"{SERVING}:migrate", "Bring the database of BCS_DATABASE_URL to the newest schema."
+    ),
+    "pipelines": Subcommand(
+        "batch_conductor_service.cli.pipelines:pipelines", "Look after the pipeline file."
+    ),
+    "replay": Subcommand(
+        f"{SERVING}:replay", "Move the consumer group back, so that events are read again."
+    ),
+    "serve": Subcommand(f"{SERVING}:serve", "Serve until SIGTERM or Ctrl-C."),
+}
 
-    from service_libs.serving import ServedService
 
-
-@click.group(cls=ServiceGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=ServiceGroup,
+    subcommands=SUBCOMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="batch-conductor-service", message="%(version)s")
 def main() -> None:
     """Tell which phases of a batch of essays are still to run, and in which order.
 
     Settings come from BCS_... environment variables.
     """
-
-
-def load_strictly() -> Settings:
-    """Return the settings; a name with their prefix that is none is refused, too."""
-    return load_settings(refuse_unknown=True)
-
-
-def load_service(settings: Settings) -> "ServedService":
-    """Return what is served."""
-    from batch_conductor_service.app import create_app
-    from batch_conductor_service.startup_setup import build_container, check_configuration
-    from service_libs.exceptions import PipelineConfigurationError
-    from service_libs.serving import ServedService
-
-    return ServedService(
-        prefix="BCS_",
-        settings=settings,
-        build_container=lambda: build_container(settings),
-        check=check_configuration,
-        create_app=lambda container: create_app(settings, container),
-        logged=PipelineConfigurationError,  # the file's reader has logged every fault
-    )
-
-
-def load_database() -> "tuple[AsyncEngine, str]":
-    """Return the pool to what is migrated, and where that is."""
-    from batch_conductor_service.implementations.postgres.tables import DATABASE
-
-    settings = load_strictly()
-    return DATABASE.engine(settings), DATABASE.address(settings).place
-
-
-def open_container() -> "AsyncContainer":
-    """Return the service's container, for what looks after a running service."""
-    from batch_conductor_service.startup_setup import build_container
-
-    return build_container(load_settings())
-
-
-MIGRATION = Migration(
-    command="bcs",
-    section="alembic",
-    help="Bring the database of BCS_DATABASE_URL to the newest schema.",
-    done="The database has the newest schema.",
-    load_database=load_database,
-)
-
-for command in (
-    serve_command(load_strictly, load_service),
-    migrate_command(MIGRATION),
-    pipelines,
-    local,
-    audit,
-    replay_command("Redis", consumed_topics, open_container),
-):
-    main.add_command(command)

@@ -8,7 +8,6 @@ proves anything any more: Redis came back without its tail, or empty, or is anot
 from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from itertools import takewhile
 
 from batch_conductor_service.domain.freshness import PartitionFreshness
 from batch_conductor_service.models import Watermark
@@ -55,12 +54,15 @@ class OffsetLedger:
 
     def commit_points(self, watermark: Watermark | None) -> dict[Partition, int]:
         """Return, where there is anything to commit, the offset below which everything is held."""
-        points = {}
+        points: dict[Partition, int] = {}
+        is_held: dict[str | None, bool] = {}  # many records share an entry
         for partition, pairs in self._in_flight.items():
-            held = takewhile(lambda pair: _is_held(pair[1], watermark), pairs)
-            last = deque((offset for offset, _ in held), maxlen=1)
-            if last:
-                points[partition] = last[0] + 1
+            for offset, entry_id in pairs:
+                if entry_id not in is_held:
+                    is_held[entry_id] = _is_held(entry_id, watermark)
+                if not is_held[entry_id]:
+                    break
+                points[partition] = offset + 1
         return points
 
     def rewind_points(self) -> dict[Partition, int]:

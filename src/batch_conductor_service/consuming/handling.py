@@ -1,7 +1,9 @@
 """What happens to the records of one poll: applied together, or dead-lettered one by one."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,6 +36,8 @@ logger = structlog.get_logger(__name__)
 # The last that can be a time: in a count of microseconds it is the year 50 000 already.
 _LATEST_MS = (datetime.max.replace(tzinfo=UTC) - timedelta(days=2)).timestamp() * 1000
 
+RECORDS_AT_ONCE = 100  # decoded before others in the process have their turn
+
 Result = TypeVar("Result")
 
 
@@ -52,14 +56,15 @@ class _SortedPoll:
     A rejected record has an update, too, if its batch can be seen: what it may have said.
     """
 
+    records: Mapping[RecordPosition, Record]
     updates: dict[RecordPosition, BatchUpdate] = field(default_factory=dict)
     rejected: dict[RecordPosition, ServiceError] = field(default_factory=dict)
     entry_ids: dict[RecordPosition, str | None] = field(default_factory=dict)
 
-    def judge(self, records: Sequence[Record]) -> dict[RecordPosition, str | None]:
+    def judge(self) -> dict[RecordPosition, str | None]:
         """Return of each record for what reason it is rejected, if it is."""
         reasons = {position: reason_of(error) for position, error in self.rejected.items()}
-        return {_position(record): reasons.get(_position(record)) for record in records}
+        return dict.fromkeys(self.records) | reasons
 
 
 class PollHandler:
@@ -97,28 +102,25 @@ class PollHandler:
         """
         failpoint("ingest.polled")
         started = time.perf_counter()
-        poll = self._sort(records)
-        self._window.check(poll.judge(records))
-        await self._apply(poll, records, retry)
+        poll = await self._sort(records)
+        self._window.check(poll.judge())
+        await self._apply(poll, retry)
         failpoint("ingest.applied")
-        for record in records:
-            if error := poll.rejected.get(_position(record)):
+        for position, record in poll.records.items() if poll.rejected else ():
+            if error := poll.rejected.get(position):
                 await self._dead_letter(record, error, retry)
-        self._window.add(poll.judge(records))
-        self._count(records, poll, time.perf_counter() - started)
-        positions = map(_position, records)
-        return [(position, poll.entry_ids.get(position)) for position in positions]
+        self._window.add(poll.judge())
+        self._count(poll, time.perf_counter() - started)
+        return [(position, poll.entry_ids.get(position)) for position in poll.records]
 
-    async def _apply(
-        self, poll: _SortedPoll, records: Sequence[Record], retry: UntilAvailable
-    ) -> None:
+    async def _apply(self, poll: _SortedPoll, retry: UntilAvailable) -> None:
         groups = group_by_batch(tuple(poll.updates.values()))
         if not groups:
             return
         try:
             await self._apply_groups(poll, groups, retry)
         except RefusedUpdateError:
-            await self._apply_singly(poll, records, retry)
+            await self._apply_singly(poll, retry)
 
     async def _apply_groups(
         self, poll: _SortedPoll, groups: Sequence[BatchUpdate], retry: UntilAvailable
@@ -127,12 +129,9 @@ class PollHandler:
         for group, entry_id in zip(groups, entry_ids, strict=True):
             poll.entry_ids.update(dict.fromkeys(group.positions, entry_id))
 
-    async def _apply_singly(
-        self, poll: _SortedPoll, records: Sequence[Record], retry: UntilAvailable
-    ) -> None:
+    async def _apply_singly(self, poll: _SortedPoll, retry: UntilAvailable) -> None:
         """Apply each record's update by itself, so that only the one refused is dead-lettered."""
-        for record in records:
-            position = _position(record)
+        for position, record in poll.records.items():
             update = poll.updates.get(position)
             if update is None:
                 continue
@@ -143,7 +142,8 @@ class PollHandler:
                 poll.updates.pop(position)
                 # Of a batch of which nothing is taken, this is not taken either.
                 with suppress(RefusedUpdateError):
-                    await self._apply_groups(poll, self._unreadable_updates(record), retry)
+                    unread = self._unreadable_updates(record, position)
+                    await self._apply_groups(poll, unread, retry)
 
     async def _dead_letter(
         self, record: Record, error: ServiceError, retry: UntilAvailable
@@ -153,33 +153,36 @@ class PollHandler:
         await retry(lambda: self._dlq.publish(letter))
         failpoint("dead_letter.acknowledged")
 
-    def _sort(self, records: Sequence[Record]) -> _SortedPoll:
-        poll = _SortedPoll()
-        for record in records:
-            position = _position(record)
+    async def _sort(self, records: Sequence[Record]) -> _SortedPoll:
+        poll = _SortedPoll(
+            {RecordPosition(one.topic, one.partition, one.offset): one for one in records}
+        )
+        for number, (position, record) in enumerate(poll.records.items(), start=1):
             try:
                 update = to_update(decode(record.topic, record.value, DATA_MODELS), position)
                 poll.updates[position] = self._bound(update, record)
             except InvalidMessageError as exc:
                 poll.rejected[position] = exc
-                for update in self._unreadable_updates(record):
+                for update in self._unreadable_updates(record, position):
                     poll.updates[position] = update
+            if number % RECORDS_AT_ONCE == 0:
+                await asyncio.sleep(0)
         return poll
 
-    def _unreadable_updates(self, record: Record) -> list[BatchUpdate]:
+    def _unreadable_updates(self, record: Record, position: RecordPosition) -> list[BatchUpdate]:
         """Return what the record takes away unread: nothing where its batch cannot be seen."""
         subject = find_subject(record.topic, record.key, record.value)
         if subject is None:
             return []
         recorded_at = _recorded_at(record, self._clock.now())
-        return [to_unreadable_update(subject, recorded_at, self._steps, _position(record))]
+        return [to_unreadable_update(subject, recorded_at, self._steps, position)]
 
     def _bound(self, update: BatchUpdate, record: Record) -> BatchUpdate:
         """Bound the times by when the record was made."""
         now = self._clock.now()
         recorded_at = _recorded_at(record, now)
         bounded = bound_in_time(update, bounds_of(recorded_at, now, self._tolerance))
-        if bounded != update:
+        if bounded is not update and bounded != update:
             event = find_event(record.topic) or "unknown"
             self._metrics.times_not_believed.labels(event).inc()
             logger.warning(
@@ -192,19 +195,16 @@ class PollHandler:
             )
         return bounded
 
-    def _count(self, records: Sequence[Record], poll: _SortedPoll, seconds: float) -> None:
-        for record in records:
-            is_applied = _position(record) not in poll.rejected
-            labels = (
-                find_event(record.topic) or "unknown",
-                "applied" if is_applied else "dead_lettered",
-            )
-            self._metrics.events_processed.labels(*labels).inc()
-            self._metrics.event_processing.labels(*labels).observe(seconds)
-
-
-def _position(record: Record) -> RecordPosition:
-    return RecordPosition(topic=record.topic, partition=record.partition, offset=record.offset)
+    def _count(self, poll: _SortedPoll, seconds: float) -> None:
+        handled = Counter(position.topic for position in poll.records)
+        rejected = Counter(position.topic for position in poll.rejected)
+        for outcome, counts in (("applied", handled - rejected), ("dead_lettered", rejected)):
+            for topic, count in counts.items():
+                labels = (find_event(topic) or "unknown", outcome)
+                self._metrics.events_processed.labels(*labels).inc(count)
+                observe = self._metrics.event_processing.labels(*labels).observe
+                for _ in range(count):
+                    observe(seconds)
 
 
 def _recorded_at(record: Record, now: datetime) -> datetime:

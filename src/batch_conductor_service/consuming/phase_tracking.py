@@ -11,7 +11,7 @@ from datetime import datetime
 
 import orjson
 
-from batch_conductor_service.domain.batch_state import merge_by_batch
+from batch_conductor_service.domain.batch_state import merge_updates
 from batch_conductor_service.domain.statements import (
     unreadable_essay,
     unreadable_outcome,
@@ -57,7 +57,7 @@ def to_update(event: DecodedEvent, position: RecordPosition) -> BatchUpdate:
     """Return what the event says about its batch."""
     match event.data:
         case SpellcheckPhaseCompletedV1() as data:
-            update = _from_spellcheck(data)
+            return _from_spellcheck(data, position)
         case CJAssessmentCompletedV1() as data:
             update = _from_assessment(data, event.correlation_id)
         case ELSBatchPhaseOutcomeV1() as data:
@@ -95,13 +95,10 @@ def group_by_batch(updates: Sequence[BatchUpdate]) -> list[BatchUpdate]:
 
     A statement that another of the same batch outdoes is gone; every position is kept.
     """
-    positions: dict[BatchId, list[RecordPosition]] = {}
+    groups: dict[BatchId, list[BatchUpdate]] = {}
     for update in updates:
-        positions.setdefault(update.batch_id, []).extend(update.positions)
-    return [
-        replace(state.as_update(), positions=tuple(positions[batch_id]))
-        for batch_id, state in merge_by_batch(updates).items()
-    ]
+        groups.setdefault(update.batch_id, []).append(update)
+    return [merge_updates(some) for some in groups.values()]
 
 
 def _steps_of(subject: RecordSubject) -> tuple[StepName, ...]:
@@ -114,7 +111,7 @@ def _steps_of(subject: RecordSubject) -> tuple[StepName, ...]:
     return (StepName(step),) if step else ()
 
 
-def _from_spellcheck(data: SpellcheckPhaseCompletedV1) -> BatchUpdate:
+def _from_spellcheck(data: SpellcheckPhaseCompletedV1, position: RecordPosition) -> BatchUpdate:
     status = _STATUSES.get(data.status, ProcessingStepStatus.PENDING)
     is_completed = status is ProcessingStepStatus.COMPLETED
     stated = StepEvidence(
@@ -123,7 +120,7 @@ def _from_spellcheck(data: SpellcheckPhaseCompletedV1) -> BatchUpdate:
         storage_id=data.corrected_text_storage_id if is_completed else None,
     )
     evidence = EssayEvidence(essay_id=EssayId(data.essay_id), step=SPELLCHECK, evidence=stated)
-    return BatchUpdate(batch_id=BatchId(data.batch_id), evidence=(evidence,))
+    return BatchUpdate(batch_id=BatchId(data.batch_id), evidence=(evidence,), positions=(position,))
 
 
 def _from_assessment(data: CJAssessmentCompletedV1, correlation_id: str) -> BatchUpdate:

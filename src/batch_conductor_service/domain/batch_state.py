@@ -50,6 +50,11 @@ class BatchState:
         self._outcomes: dict[tuple[StepName, str], PhaseOutcome] = {}
         self._registrations: dict[str, BatchRegistration] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever said."""
+        return not (self._evidence or self._outcomes or self._registrations)
+
     def merge(self, update: BatchUpdate) -> None:
         """Take in what an update says."""
         for item in update.evidence:
@@ -157,6 +162,17 @@ def merge_by_batch(updates: Iterable[BatchUpdate]) -> dict[BatchId, BatchState]:
     for update in updates:
         states.setdefault(update.batch_id, BatchState(update.batch_id)).merge(update)
     return states
+
+
+def merge_updates(updates: Sequence[BatchUpdate]) -> BatchUpdate:
+    """Return what updates of one batch say together, with the positions of all of them."""
+    if len(updates) == 1:
+        return updates[0]
+    state = BatchState(updates[0].batch_id)
+    for update in updates:
+        state.merge(update)
+    positions = tuple(position for update in updates for position in update.positions)
+    return replace(state.as_update(), positions=positions)
 
 
 def registrations_in_force(

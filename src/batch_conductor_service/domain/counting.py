@@ -3,14 +3,15 @@
 The essay's own event is its word: where there is one, no outcome completes the essay. A completion
 stands until something later takes it away.
 
-A batch is counted by adding up its essays; after an essay's own event, the difference that this
-essay makes is enough. Both use the same functions, so they cannot disagree. Pure; imports only the
+A batch is counted by adding up its essays; after essays' own events, the difference that these
+essays make is enough. Both use the same functions, so they cannot disagree. Pure; imports only the
 standard library.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.domain.statements import order
@@ -60,6 +61,10 @@ def judge_essay(
     that this may be so, nothing but an own event completes the essay.
     """
     own = own_word(step, sources)
+    if len(sources) == 1:
+        [(source, said)] = sources.items()
+        is_word = said is own or not (needs_own or source == UNREADABLE)
+        return _judge_only(source, said, lost_at, is_word=is_word)
     setback = _latest_setback(step, sources)
     if own is not None and own.status is not ProcessingStepStatus.COMPLETED:
         holds = own if setback is None or own.occurred_at > setback.occurred_at else setback
@@ -126,11 +131,13 @@ class Tally:
 
 
 _FIELDS = tuple(field.name for field in fields(Tally))
+_NO_TALLY = Tally()
 
 
 def latest(*times: datetime | None) -> datetime | None:
     """Return the latest of the times that there are."""
-    return max((time for time in times if time is not None), default=None)
+    known = [time for time in times if time is not None]
+    return max(known) if known else None
 
 
 def lost_at(summary: BatchCompletionSummary, step: StepName) -> datetime | None:
@@ -184,27 +191,40 @@ def with_counts(
     return replace(summary, steps=steps, essays_known=essays_known)
 
 
-def with_difference(
-    summary: BatchCompletionSummary, before: Tallies, after: Tallies, *, is_new: bool
-) -> BatchCompletionSummary | None:
-    """Return the summary after one essay changed, or None where all essays have to be counted.
+class Difference(NamedTuple):
+    """What one essay added before it changed, and adds now; `is_new` if nobody had heard of it."""
 
-    That is so where the essay may have been the latest of its step and is not any more.
+    before: Tallies
+    after: Tallies
+    is_new: bool
+
+
+def with_differences(
+    summary: BatchCompletionSummary, differences: Iterable[Difference]
+) -> BatchCompletionSummary | None:
+    """Return the summary after some essays changed, or None where all have to be counted.
+
+    That is so where an essay may have been the latest of its step and is not any more.
     """
-    steps = dict(summary.steps)
-    for name in before.keys() | after.keys():
-        was, now = before.get(name) or Tally(), after.get(name) or Tally()
-        known = steps.get(name, _NOTHING)
-        if _leaves(known.last_observed_at, was.last_observed_at, now.last_observed_at) or _leaves(
-            known.last_completed_at, was.last_completed_at, now.last_completed_at
-        ):
-            return None
-        sums = Tally(*(getattr(known, name) for name in _FIELDS))
-        sums.add(was, -1)
-        sums.add(now)
-        steps[name] = _with_tally(known, sums)
-    return replace(
-        summary, steps=dict(sorted(steps.items())), essays_known=summary.essays_known + is_new
+    sums: dict[StepName, Tally] = {}
+    essays_known = summary.essays_known
+    for before, after, is_new in differences:
+        essays_known += is_new
+        for name in before.keys() | after.keys():
+            was, now = before.get(name) or _NO_TALLY, after.get(name) or _NO_TALLY
+            if name not in sums:
+                sums[name] = _tally_of(summary.steps.get(name, _NOTHING))
+            total = sums[name]
+            if _leaves(total.last_observed_at, was.last_observed_at, now.last_observed_at) or (
+                _leaves(total.last_completed_at, was.last_completed_at, now.last_completed_at)
+            ):
+                return None
+            total.add(was, -1)
+            total.add(now)
+    return with_counts(
+        summary,
+        {name: _tally_of(step) for name, step in summary.steps.items()} | sums,
+        essays_known,
     )
 
 
@@ -237,6 +257,26 @@ def _is_outdated(
         return False
     made_from = (standings[name].completed_at for name in depends_on if name in standings)
     return any(time is not None and time > holds.completed_at for time in made_from)
+
+
+def _judge_only(
+    source: str, said: StepEvidence, lost_at: datetime | None, *, is_word: bool
+) -> Standing:
+    """Judge the only statement that there is, as of nearly all essays.
+
+    `is_word` says that a completion by it counts.
+    """
+    if said.status is not ProcessingStepStatus.COMPLETED:
+        return Standing(status=said.status, is_unreadable=source == UNREADABLE)
+    if is_word and (lost_at is None or said.occurred_at > lost_at):
+        return Standing(
+            status=said.status, completed_at=said.occurred_at, storage_id=said.storage_id
+        )
+    return Standing(status=ProcessingStepStatus.PENDING)
+
+
+def _tally_of(step: StepCompletionSummary) -> Tally:
+    return Tally(*(getattr(step, name) for name in _FIELDS))
 
 
 def _with_tally(known: StepCompletionSummary, tally: Tally) -> StepCompletionSummary:

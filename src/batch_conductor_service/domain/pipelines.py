@@ -7,7 +7,6 @@ for the heap that keeps the order of the file.
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
 from types import MappingProxyType
 
 from batch_conductor_service.models import StepName
@@ -101,15 +100,22 @@ def topological_order(steps: Sequence[PipelineStep]) -> tuple[PipelineStep, ...]
         ValueError: the graph has a cycle; a file with one is refused before.
     """
     place = {step.name: index for index, step in enumerate(steps)}
-    sorter = TopologicalSorter({step.name: step.depends_on for step in steps})
-    sorter.prepare()
-    free: list[int] = []
+    followers: list[list[int]] = [[] for _ in steps]
+    awaited = [len(step.depends_on) for step in steps]
+    for index, step in enumerate(steps):
+        for name in step.depends_on:
+            followers[place[name]].append(index)
+    free = [index for index, count in enumerate(awaited) if not count]  # sorted, so a heap
     ordered: list[PipelineStep] = []
-    while sorter.is_active():
-        for name in sorter.get_ready():
-            heapq.heappush(free, place[name])
-        ordered.append(steps[heapq.heappop(free)])
-        sorter.done(ordered[-1].name)
+    while free:
+        done = heapq.heappop(free)
+        ordered.append(steps[done])
+        for index in followers[done]:
+            awaited[index] -= 1
+            if not awaited[index]:
+                heapq.heappush(free, index)
+    if len(ordered) < len(steps):
+        raise ValueError("The graph has a cycle.")
     return tuple(ordered)
 
 

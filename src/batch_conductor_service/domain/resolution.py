@@ -151,11 +151,11 @@ def judge_step(
     """Judge one step of a batch by what is known of it."""
     known = summary.steps.get(step, _NOTHING)
     total = essays_total(summary, requested_total)
-    made_from = [summary.steps.get(name, _NOTHING) for name in depends_on]
     reason = Reason.STATE_UNKNOWN
-    if summary.is_whole:
-        has_all = _has_all(summary, step, total)
-        reason = _judge(known, made_from) if has_all else _why_not_all(summary, known, total)
+    if summary.is_whole and _has_all(summary, step, total):
+        reason = _judge(known, [summary.steps.get(name, _NOTHING) for name in depends_on])
+    elif summary.is_whole:
+        reason = _why_not_all(summary, known, total)
     return StepProgress(
         reason=reason,
         completed=known.covered if step in WHOLE_BATCH_STEPS else known.completed,
@@ -192,7 +192,7 @@ def _judge(known: StepCompletionSummary, made_from: Iterable[StepCompletionSumma
 def _why_not_all(
     summary: BatchCompletionSummary, known: StepCompletionSummary, total: int | None
 ) -> Reason:
-    if known == _NOTHING:
+    if known is _NOTHING or known == _NOTHING:  # the first where nothing was ever heard
         return Reason.NOT_STARTED
     if known.failed:
         return Reason.FAILED_ESSAYS

@@ -12,8 +12,9 @@ standard library.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from batch_conductor_service.models import (
     OBSERVED,
@@ -80,8 +81,7 @@ def order(evidence: StepEvidence) -> tuple[object, ...]:
     return evidence.occurred_at, STATUS_RANK[evidence.status], evidence.storage_id or ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeBounds:
+class TimeBounds(NamedTuple):
     """What bounds the times of one record's statements.
 
     Attributes:
@@ -118,7 +118,9 @@ def bounds_of(recorded_at: datetime, now: datetime, tolerance: timedelta) -> Tim
 
 
 def bound_in_time(update: BatchUpdate, bounds: TimeBounds) -> BatchUpdate:
-    """Return the update with every time within its bounds."""
+    """Return the update with every time within its bounds; itself, where nothing is to be done."""
+    if _is_plain(update, bounds.latest_success):
+        return update
     return replace(
         update,
         evidence=tuple(_bound_evidence(update.evidence, bounds)),
@@ -168,6 +170,15 @@ def as_unreadable(update: BatchUpdate) -> BatchUpdate:
         registrations=tuple(
             unreadable_registration(one.repeated_at) for one in update.registrations
         ),
+    )
+
+
+def _is_plain(update: BatchUpdate, latest_success: datetime) -> bool:
+    """Whether it says nothing but that essays completed, in time, as nearly all events do."""
+    return not (update.outcomes or update.registrations) and all(
+        one.evidence.status is ProcessingStepStatus.COMPLETED
+        and one.evidence.occurred_at <= latest_success
+        for one in update.evidence
     )
 
 

@@ -12,10 +12,14 @@ import structlog
 
 from batch_conductor_service.domain.statements import as_unreadable
 from batch_conductor_service.metrics import Metrics
-from batch_conductor_service.models import BatchUpdate, QueueBacklog, QueueEntry
+from batch_conductor_service.models import BatchUpdate, QueueEntry
 from batch_conductor_service.persisting.codec import encode_update
 from batch_conductor_service.persisting.work import Piece, WorkInHand, halves
-from batch_conductor_service.protocols import PersistenceQueueProtocol, PersistenceStoreProtocol
+from batch_conductor_service.protocols import (
+    MAX_READ_BYTES,
+    PersistenceQueueProtocol,
+    PersistenceStoreProtocol,
+)
 from common_core.topics import PERSISTENCE_BASE_TOPIC
 from service_libs.exceptions import RefusedUpdateError, TransientError
 from service_libs.failpoints import failpoint
@@ -27,7 +31,9 @@ logger = structlog.get_logger(__name__)
 
 BLOCK_SECONDS = 1.0  # longest wait for entries, and so between two looks at the queue
 MAX_BACKOFF_SECONDS = 5.0
-STEP_ENTRIES = 10  # of one read, while more waits than may be in hand: their sizes are not known
+# Read or acknowledged at once: a few milliseconds of Redis, and of this process, which have others
+# to answer.
+ENTRIES_AT_ONCE = 500
 # Of one transaction: a second or two of a slow Postgres, a small part of a statement's time-out.
 MAX_ROWS = 10_000
 
@@ -53,8 +59,8 @@ class WorkPolicy:
         max_rows: most rows of one transaction; fewer after one that failed.
     """
 
-    max_entries: int = 200
-    max_bytes: int = 4 * 1024 * 1024
+    max_entries: int = 5_000
+    max_bytes: int = MAX_READ_BYTES
     max_rows: int = MAX_ROWS
 
 
@@ -86,7 +92,6 @@ class PersistenceWorker:
         self._unreadable: list[RefusedEntry] = []
         self._finished: list[str] = []  # entries to be acknowledged
         self._kept: set[str] = set()  # entries with a row that nobody has, and no dead letter
-        self._largest_bytes = 1  # of the entries read last
         self._backoff = Backoff(MAX_BACKOFF_SECONDS)
 
     async def run(self) -> None:
@@ -121,27 +126,26 @@ class PersistenceWorker:
 
     async def _take_in_hand(self, *, block_seconds: float) -> bool:
         """Read from the queue where nothing is in hand; return whether there is work now."""
-        backlog = await self._show_backlog()
+        await self._show_backlog()
         await self._acknowledge()
         if not self._work and not self._unreadable:
-            self._sort(await self._read(backlog, block_seconds))
+            await self._read(block_seconds)
         return bool(self._work or self._unreadable)
 
-    async def _read(self, backlog: QueueBacklog, block_seconds: float) -> list[QueueEntry]:
-        """Read up to so many bytes, which are known of an entry only when it is here."""
-        policy, entries, size = self._policy, list[QueueEntry](), 0
-        is_little = backlog.size_bytes <= policy.max_bytes
-        while size < policy.max_bytes and len(entries) < policy.max_entries:
-            room = (policy.max_bytes - size) // self._largest_bytes
-            step = policy.max_entries if is_little else min(STEP_ENTRIES, max(1, room))
-            count = min(step, policy.max_entries - len(entries))
-            some = await self._queue.read(count, block_seconds=0 if entries else block_seconds)
-            entries += some
-            size += sum(len(entry.payload) for entry in some)
-            self._largest_bytes = max([len(entry.payload) for entry in some], default=1) or 1
-            if is_little or not some:
-                break
-        return entries
+    async def _read(self, block_seconds: float) -> None:
+        """Take in hand what there is, in parts that hold up nobody else."""
+        left, left_bytes = self._policy.max_entries, self._policy.max_bytes
+        while left > 0 and left_bytes > 0:
+            count = min(left, ENTRIES_AT_ONCE)
+            entries = await self._queue.read(
+                count, block_seconds=block_seconds, max_bytes=left_bytes
+            )
+            self._sort(entries)
+            if len(entries) < count:
+                return
+            left -= count
+            left_bytes -= sum(len(entry.payload) for entry in entries)
+            block_seconds = 0
 
     def _sort(self, entries: Sequence[QueueEntry]) -> None:
         for entry in entries:
@@ -162,7 +166,10 @@ class PersistenceWorker:
         refused = [*self._unreadable, *await self._write(pieces)]
         failpoint("persist.written")
         self._kept |= {one.entry_id for one in refused if not await self._dead_letter(one)}
-        handled = [*(one.entry_id for one in self._unreadable), *self._work.finish(pieces)]
+        handled = [one.entry_id for one in self._unreadable]
+        for start in range(0, len(pieces), ENTRIES_AT_ONCE):
+            handled += self._work.finish(pieces[start : start + ENTRIES_AT_ONCE])
+            await asyncio.sleep(0)
         self._unreadable = []
         self._finished += [entry_id for entry_id in handled if entry_id not in self._kept]
         self._kept.difference_update(handled)
@@ -171,10 +178,10 @@ class PersistenceWorker:
         self._backoff.reset()
 
     async def _acknowledge(self) -> None:
-        if self._finished:
-            await self._queue.acknowledge(self._finished)
-            self._metrics.postgres_persistence.labels("success").inc(len(self._finished))
-            self._finished = []
+        while some := self._finished[:ENTRIES_AT_ONCE]:
+            await self._queue.acknowledge(some)
+            self._metrics.postgres_persistence.labels("success").inc(len(some))
+            del self._finished[: len(some)]
 
     async def _write(self, pieces: Sequence[Piece]) -> list[RefusedEntry]:
         """Write the pieces in one transaction; return what is refused of them."""
@@ -240,12 +247,11 @@ class PersistenceWorker:
         logger.error("update_dead_lettered", entry_id=entry.entry_id, batch_id=batch_id)
         return True
 
-    async def _show_backlog(self) -> QueueBacklog:
+    async def _show_backlog(self) -> None:
         backlog = await self._queue.get_backlog()
         self._metrics.queue_depth.set(backlog.depth)
         self._metrics.queue_size.set(backlog.size_bytes)
         self._metrics.worker_lag.set(backlog.oldest_age_seconds)
-        return backlog
 
     async def _pause(self) -> None:
         await until_set(self._stopping, self._backoff.next_delay())

@@ -33,7 +33,7 @@ from batch_conductor_service.protocols import (
 from common_core.topics import consumed_topics
 from service_libs.kafka.dead_letter_format import DeadLetterFormat
 from service_libs.kafka.held_letters import OnceOnlyDlqProducer
-from service_libs.kafka.policy import DeadLetterLimit
+from service_libs.kafka.policy import DeadLetterLimit, seat_at
 from service_libs.kafka.providers import KafkaAccess, NoteLook
 from service_libs.kafka.record_source import KafkaRecordSource
 from service_libs.protocols import (
@@ -153,6 +153,7 @@ def consumer_policy(settings: Settings) -> ConsumerPolicy:
     return ConsumerPolicy(
         bootstrap_servers=settings.kafka_bootstrap_servers,
         group_id=settings.kafka_consumer_group_id,
+        seat=seat_at(settings.http_host, settings.http_port),
         max_poll_records=settings.kafka_max_poll_records,
         session_timeout_seconds=session_timeout_seconds,
         request_timeout_seconds=settings.kafka_request_timeout_seconds,

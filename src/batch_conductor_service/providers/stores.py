@@ -48,6 +48,7 @@ from batch_conductor_service.protocols import (
     UnarchivedBatchesProtocol,
 )
 from service_libs.breakers import CircuitBreakers
+from service_libs.kafka.policy import seat_at
 from service_libs.postgres.health import PostgresProbe
 from service_libs.protocols import (
     BackgroundTaskProtocol,
@@ -176,7 +177,7 @@ class PostgresProvider(Provider):
         queue = RedisPersistenceQueue(
             address,
             policy,
-            worker_name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+            worker_name=worker_name(settings),
             takeover_seconds=settings.persistence_takeover_seconds,
             waiting=waiting,
         )
@@ -188,6 +189,12 @@ class PostgresProvider(Provider):
         return WorkPolicy(
             max_entries=settings.persistence_batch_size, max_bytes=settings.persistence_batch_bytes
         )
+
+
+def worker_name(settings: Settings) -> str:
+    """Return the same name for whoever starts where a worker died, and to no two that live."""
+    seat = seat_at(settings.http_host, settings.http_port)
+    return seat or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 class NoPostgresProvider(Provider):

@@ -13,6 +13,7 @@ from batch_orchestrator_service.metrics import Metrics
 from service_libs.kafka.consumer import LoopPolicy
 from service_libs.kafka.dead_letter_format import DeadLetterFormat
 from service_libs.kafka.held_letters import OnceOnlyDlqProducer
+from service_libs.kafka.policy import seat_at
 from service_libs.kafka.progress import ConsumerProgress
 from service_libs.kafka.providers import KafkaAccess, NoteLook
 from service_libs.kafka.record_source import KafkaRecordSource
@@ -70,6 +71,7 @@ class ConsumingProvider(Provider):
             bootstrap_servers=settings.kafka_bootstrap_servers,
             group_id=settings.kafka_consumer_group_id,
             client_id=CLIENT_ID,
+            seat=seat_at(settings.http_host, settings.http_port),
             session_timeout_seconds=settings.kafka_session_timeout_seconds,
             request_timeout_seconds=settings.kafka_request_timeout_seconds,
             rebalance_timeout_seconds=rebalance_seconds,

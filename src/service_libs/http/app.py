@@ -6,6 +6,7 @@ Correlation id, deadline and token come before it; metrics and one log line afte
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from time import perf_counter
 from uuid import uuid4
 
@@ -59,6 +60,7 @@ class Surroundings:
         self._container = container
         self._expected = token.get_secret_value().encode() if token else None
         self._seconds = callers_patience_seconds - CALLERS_MARGIN_SECONDS
+        self._requests: _Requests | None = None
 
     def begin(self, exchange: Exchange) -> None:
         """Take the correlation id and the time, and check what every request must have.
@@ -87,7 +89,8 @@ class Surroundings:
         if monitor.is_shutting_down or exchange.is_framed_twice:
             # The connection ends with this answer, so that no later request meets a closed door.
             headers.append(("Connection", "close"))
-        _measure(await self._container.get(ServiceMetrics), exchange, endpoint, status)
+        self._requests = self._requests or _Requests(await self._container.get(ServiceMetrics))
+        self._requests.note(exchange, endpoint, status)
         return headers
 
 
@@ -199,19 +202,27 @@ def _check_token(shown: str, expected: bytes) -> None:
         raise Unauthorized(www_authenticate=WWWAuthenticate("bearer"))
 
 
-def _measure(metrics: ServiceMetrics, exchange: Exchange, endpoint: str, status: int) -> None:
-    asked = exchange.scope["method"]
-    method = asked if asked in METHODS else "OTHER"
-    duration = perf_counter() - exchange.started
-    metrics.http_requests.labels(method, endpoint, str(status)).inc()
-    metrics.http_duration.labels(method, endpoint).observe(duration)
-    # Of those that are refused for load there may be thousands; the counter says how many.
-    is_logged = endpoint.startswith(PROTECTED_PREFIX) and not exchange.is_refused_for_load
-    log = logger.info if is_logged else logger.debug
-    log(
-        "request_answered",
-        method=method,
-        endpoint=endpoint,
-        status=status,
-        duration_seconds=round(duration, 6),
-    )
+class _Requests:
+    """Counts and logs them; their labels are few, and the library's own look-up takes long."""
+
+    def __init__(self, metrics: ServiceMetrics) -> None:
+        self._counted = cache(metrics.http_requests.labels)
+        self._timed = cache(metrics.http_duration.labels)
+
+    def note(self, exchange: Exchange, endpoint: str, status: int) -> None:
+        """Note that a request to the route was answered."""
+        asked = exchange.scope["method"]
+        method = asked if asked in METHODS else "OTHER"
+        duration = perf_counter() - exchange.started
+        self._counted(method, endpoint, str(status)).inc()
+        self._timed(method, endpoint).observe(duration)
+        # Of those that are refused for load there may be thousands; the counter says how many.
+        is_logged = endpoint.startswith(PROTECTED_PREFIX) and not exchange.is_refused_for_load
+        log = logger.info if is_logged else logger.debug
+        log(
+            "request_answered",
+            method=method,
+            endpoint=endpoint,
+            status=status,
+            duration_seconds=round(duration, 6),
+        )

@@ -16,7 +16,9 @@ from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.events import Request
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
@@ -24,7 +26,9 @@ READ_BYTES = 16 * 1024  # at once, so that an unread body holds little memory
 HEAD_SECONDS = 10  # for a request's head to arrive
 IDLE_SECONDS = 75  # longer than callers keep idle connections, so that they close first
 WRITE_SECONDS = 10  # for a caller to take what is written
+SMALL_BYTES = 16 * 1024  # that may be left to the system to write
 LINGER_SECONDS = 5  # for a caller to notice that it is not read any more
+FOREVER = float("inf")
 DISCARD_BYTES = 1024 * 1024
 MAX_DISCARDED_BYTES = 16 * 1024 * 1024  # of what a caller goes on sending meanwhile
 
@@ -56,17 +60,30 @@ class _Http11(H11Protocol):
             await self._send_error_response(505)
             await self.send(Closed())
             return
-        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
-        await super()._create_stream(
-            h11.Request(
-                method=request.method,
-                target=request.target,
-                headers=headers,
-                http_version=request.http_version,
-            )
-            if len(headers) < len(request.headers)
-            else request
+        # As Hypercorn does it, but that it looks at all headers three times, and for web sockets.
+        self.stream = HTTPStream(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
         )
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=[(raw.lower(), value) for raw, value in request.headers.raw_items()],
+                http_version=request.http_version.decode(),
+                method=request.method.decode("ascii").upper(),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+        self.keep_alive_requests += 1
+        await self.context.mark_request()
 
 
 class Connection:
@@ -97,6 +114,8 @@ class Connection:
         self._reader, self._writer = streams
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._end = FOREVER  # of the phase, on the loop's clock
+        self._moves = 0  # from phase to phase
         self._protocol: H11Protocol | None = None
         self.phase = Phase.HEAD
         self._on_move = on_move
@@ -163,15 +182,32 @@ class Connection:
             return bool(poll.poll(0))
         return False
 
-    def _enter(self, phase: Phase, seconds: float | None) -> None:
-        """Wait for what the phase waits for, at most so long."""
+    def _enter(self, phase: Phase, seconds: float = FOREVER) -> None:
+        """Wait for what the phase waits for, at most so long.
+
+        A timer that is due earlier stays, and looks again then: one for each phase of each request
+        takes longer than to parse it.
+        """
         before, self.phase = self.phase, phase
+        self._moves += 1
         self._on_move(self, before)
         self.since = self._loop.time()
-        if self._timer:
+        self._end = self.since + seconds
+        if self._timer and self._end < self._timer.when():
             self._timer.cancel()
-        end = self.abort if phase is Phase.CLOSING else self.close
-        self._timer = None if seconds is None else self._loop.call_later(seconds, end)
+            self._timer = None
+        if self._timer is None and seconds is not FOREVER:
+            self._timer = self._loop.call_at(self._end, self._look_at_the_clock)
+
+    def _look_at_the_clock(self) -> None:
+        self._timer = None
+        if self._end > self._loop.time():
+            if self._end < FOREVER:
+                self._timer = self._loop.call_at(self._end, self._look_at_the_clock)
+        elif self.phase is Phase.CLOSING:
+            self.abort()
+        else:
+            self.close()
 
     async def _read(self, protocol: H11Protocol) -> None:
         with suppress(OSError):  # the caller has cut the connection
@@ -179,9 +215,10 @@ class Connection:
                 if self.phase is Phase.CLOSING:
                     await self._discard()
                     break
-                if self.phase is Phase.IDLE:
-                    self._enter(Phase.HEAD, HEAD_SECONDS)
+                moved_at = self._moves
                 await protocol.handle(RawData(data))
+                if self.phase is Phase.IDLE and self._moves == moved_at:
+                    self._enter(Phase.HEAD, HEAD_SECONDS)  # a head has begun, and is not complete
         await protocol.handle(Closed())
 
     async def _discard(self) -> None:
@@ -202,10 +239,13 @@ class Connection:
             case Updated() if event.idle:
                 self._enter(Phase.IDLE, IDLE_SECONDS)
             case _:
-                self._enter(Phase.BUSY, None)
+                self._enter(Phase.BUSY)
 
     async def _write(self, data: bytes) -> None:
         self._writer.write(data)
+        transport = self._writer.transport
+        if transport.get_write_buffer_size() <= SMALL_BYTES and not transport.is_closing():
+            return  # nobody would be waited for, and a time-out takes as long as the writing
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 await self._writer.drain()

@@ -6,6 +6,7 @@ reads is bounded by its queue.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -76,6 +77,7 @@ class Exchange:
         self.at_end = ExitStack()
         self._receive = receive
         self._send = send
+        self._chunks: deque[bytes] = deque()  # that have arrived, and that nobody has taken
         self._has_arrived = False
         self._has_hung_up = False
         self._is_read = asyncio.Event()  # nobody reads the body, now or later
@@ -100,17 +102,53 @@ class Exchange:
         Raises:
             ClientDisconnected: the caller has hung up.
         """
+        while self._chunks:
+            yield self._chunks.popleft()
         while not self._has_arrived:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                self._has_hung_up = True
-                self._is_read.set()
-                raise ClientDisconnected
-            if not message["more_body"]:
-                self._has_arrived = True
-                self._is_read.set()
-            if message["body"]:
-                yield message["body"]
+            self._take(await self._receive())
+            while self._chunks:
+                yield self._chunks.popleft()
+
+    def body_at_hand(self) -> bytes | None:
+        """Return the body if all of it has arrived, as most have with their head.
+
+        Raises:
+            ClientDisconnected: the caller has hung up.
+        """
+        while not self._has_arrived:
+            message = self._look()
+            if message is None:
+                return None
+            self._take(message)
+        body = b"".join(self._chunks)
+        self._chunks.clear()
+        return body
+
+    def _take(self, message: ASGIReceiveEvent) -> None:
+        if message["type"] != "http.request":
+            self._has_hung_up = True
+            self._is_read.set()
+            raise ClientDisconnected
+        if not message["more_body"]:
+            self._has_arrived = True
+            self._is_read.set()
+        if message["body"]:
+            self._chunks.append(message["body"])
+
+    def _look(self) -> ASGIReceiveEvent | None:
+        """Return what the server has to say by now, if it has anything.
+
+        It is asked for one step only, without a task or a time-out: those would cost every request
+        more than this does.
+        """
+        asking = self._receive().__await__()
+        try:
+            next(asking)
+        except StopIteration as said:
+            message: ASGIReceiveEvent = said.value
+            return message
+        asking.close()
+        return None
 
     async def receive(self) -> ASGIReceiveEvent:
         """Return when the caller has hung up: the framework hears nothing else."""
@@ -123,21 +161,11 @@ class Exchange:
     def check_caller(self) -> None:
         """Return if the caller is not known to have hung up; the body has arrived by now.
 
-        What the server has to say is asked for one step only: it is there, or it is not. A task
-        that waited for it would cost every request more than this.
-
         Raises:
             ClientDisconnected: the caller has hung up.
         """
-        asking = self._receive().__await__()
-        try:
-            next(asking)
-        except StopIteration as said:
-            if said.value["type"] != "http.request":
-                self._has_hung_up = True
-                raise ClientDisconnected from None
-        else:
-            asking.close()
+        if message := self._look():
+            self._take(message)
 
     async def unless_hung_up(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Wait for that as long as the caller does.
@@ -167,7 +195,19 @@ class Exchange:
         await self._send(message)
 
     async def answer(self, reply: Reply) -> None:
-        """Send the answer as the framework would."""
+        """Send the answer as the framework would.
+
+        What still comes of the body is taken meanwhile: the server's queue is short, and where it
+        is full the server takes no answer.
+        """
+        taking = None if self._has_arrived else asyncio.ensure_future(self.receive())
+        try:
+            await self._send_reply(reply)
+        finally:
+            if taking:
+                taking.cancel()
+
+    async def _send_reply(self, reply: Reply) -> None:
         headers = [
             ("content-type", reply.content_type),
             ("content-length", str(len(reply.body))),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -21,6 +22,9 @@ from service_libs.http.exchange import SMALL_BODY_BYTES, Exchange, current_excha
 
 MAX_BODY_BYTES = 1024 * 1024
 BODY_SECONDS = 10  # in which a body must have arrived
+
+
+Body = TypeVar("Body", bytes, bytearray)
 
 
 class RequestGate:
@@ -189,6 +193,9 @@ class BodyReader:
         length = MAX_BODY_BYTES if exchange.length is None else exchange.length
         if length > MAX_BODY_BYTES:
             raise RequestEntityTooLarge
+        body = exchange.body_at_hand()
+        if body is not None:
+            return _bounded(body)
         bodies = self._small if length <= SMALL_BODY_BYTES else self._large
         deadline = min(asyncio.get_running_loop().time() + BODY_SECONDS, exchange.deadline)
         return await bodies.receive(exchange.body(), deadline)
@@ -198,6 +205,11 @@ async def _collect(chunks: AsyncIterator[bytes]) -> bytes:
     body = bytearray()
     async for chunk in chunks:
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise RequestEntityTooLarge
+        _ = _bounded(body)
     return bytes(body)
+
+
+def _bounded(body: Body) -> Body:
+    if len(body) > MAX_BODY_BYTES:
+        raise RequestEntityTooLarge
+    return body

@@ -6,6 +6,7 @@ answered to each fetch, and which topics there are without creating those asked 
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
@@ -13,10 +14,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.fetch import FetchRequest
 
+from service_libs.kafka.predecessors import UNANSWERED, leave_group
 from service_libs.kafka.reading_progress import FetchAnswer
 from service_libs.protocols import ClockProtocol
 
 LEFTOVER_TIMEOUT_SECONDS = 1  # for each part that `stop` did not come to
+LOOK_SECONDS = 0.05  # between two looks for a join that is to be taken back
 MAX_POLL_BYTES = 2 * 1024 * 1024  # as Python objects they take about twenty times that
 STEP_RECORDS = 16  # of one look into what was fetched: their sizes are not known before
 
@@ -43,9 +46,15 @@ async def close_in_order(consumer: AIOKafkaConsumer, timeout_seconds: float) -> 
 
     Its `stop` closes coordinator, fetcher and client one after the other. It hangs while a join of
     the group is not answered, and it raises CancelledError when a fetch waits to be tried again;
-    either leaves the rest running for ever.
+    either leaves the rest running for ever. So a join that waits for other members is taken back,
+    which answers it; else the group would get a member that nobody hears of again.
     """
-    return await _ends_in_order(consumer.stop(), timeout_seconds)
+    taking_back = asyncio.create_task(_take_joins_back(consumer))
+    try:
+        return await _ends_in_order(consumer.stop(), timeout_seconds)
+    finally:
+        taking_back.cancel()
+        await asyncio.gather(taking_back, return_exceptions=True)
 
 
 async def close_in_parts(consumer: AIOKafkaConsumer) -> None:
@@ -104,6 +113,19 @@ def watch_fetches(
         return response
 
     client.send = watched
+
+
+async def _take_joins_back(consumer: AIOKafkaConsumer) -> None:
+    """Have the member leave whose join the broker has not answered yet, until cancelled."""
+    while True:
+        coordinator = consumer._coordinator  # noqa: SLF001 - no public way
+        # So it is from the end of the revocation until the group has given it partitions; it has an
+        # id since the broker has answered its first request to join.
+        is_joining = coordinator is not None and coordinator._performed_join_prepare  # noqa: SLF001
+        if is_joining and coordinator.member_id:
+            with suppress(*UNANSWERED):
+                await leave_group(client_of(consumer), coordinator.group_id, coordinator.member_id)
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def _leftovers(consumer: AIOKafkaConsumer) -> Iterator[Coroutine[Any, Any, None]]:

@@ -19,9 +19,16 @@ from aiokafka.errors import (
 from common_core.records import Partition
 from service_libs.exceptions import BrokerUnavailableError
 from service_libs.failpoints import failpoint
-from service_libs.kafka.aiokafka_gaps import close_in_order, close_in_parts, collect, watch_fetches
+from service_libs.kafka.aiokafka_gaps import (
+    client_of,
+    close_in_order,
+    close_in_parts,
+    collect,
+    watch_fetches,
+)
 from service_libs.kafka.patience import UnreadablePollError
 from service_libs.kafka.policy import SourcePolicy
+from service_libs.kafka.predecessors import Predecessors
 from service_libs.kafka.reading_progress import FetchAnswer, ReadingProgress
 from service_libs.kafka.records import PartitionsLostError, Poll
 from service_libs.kafka.troubles import describe_trouble
@@ -65,7 +72,7 @@ class KafkaRecordSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiok
         self._consumer = _make_consumer(policy)
 
     async def open(self) -> None:
-        """Connect and ask to join the group.
+        """Connect and ask to join the group; who was here before must leave it.
 
         The topics are subscribed to only now: `start` would wait until every one of them exists.
 
@@ -74,7 +81,12 @@ class KafkaRecordSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiok
         """
         await self._bounded(self._consumer.start())
         watch_fetches(self._consumer, self._clock, self._note_answer)
+        policy, client = self._policy, client_of(self._consumer)
+        predecessors = Predecessors(client, policy.group_id, policy.member_client_id)
+        if policy.seat is not None:
+            await predecessors.find()
         self._consumer.subscribe(topics=list(self._topics), listener=self)
+        await predecessors.dismiss()
 
     async def close(self) -> bool:
         """Leave the group; return whether that was possible, which is bounded in time."""
@@ -254,7 +266,7 @@ def _make_consumer(policy: SourcePolicy) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
         bootstrap_servers=policy.bootstrap_servers,
         group_id=policy.group_id,
-        client_id=policy.client_id,
+        client_id=policy.member_client_id,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         isolation_level="read_committed",
@@ -268,7 +280,7 @@ def _make_consumer(policy: SourcePolicy) -> AIOKafkaConsumer:
             policy.rebalance_timeout_seconds + policy.request_timeout_seconds
         ),
         session_timeout_ms=_milliseconds(policy.session_timeout_seconds),
-        heartbeat_interval_ms=_milliseconds(policy.session_timeout_seconds / 3),
+        heartbeat_interval_ms=_milliseconds(policy.heartbeat_seconds),
         rebalance_timeout_ms=_milliseconds(policy.rebalance_timeout_seconds),
         metadata_max_age_ms=_milliseconds(policy.metadata_max_age_seconds),
     )

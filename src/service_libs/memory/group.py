@@ -47,12 +47,15 @@ class MemoryGroup:
         self.members: list[Member] = []
         self._broker = broker
         self._is_due = False
-        self._expiring: list[asyncio.Task[None]] = []
+        self._expiring: dict[Member, asyncio.Task[None]] = {}
         self._rebalancing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def join(self, member: Member) -> None:
-        """Take the member in."""
+        """Take the member in; who was at its seat before it must leave."""
+        seat = member.policy.seat
+        for predecessor in [one for one in self.members if seat and one.policy.seat == seat]:
+            self._dismiss(predecessor)
         self.members.append(member)
         self.rebalance()
 
@@ -70,7 +73,7 @@ class MemoryGroup:
             self.leave(member)
 
         if member in self.members:
-            self._expiring.append(self._spawn(expire()))
+            self._expiring[member] = self._spawn(expire())
 
     def expel(self, member: Member) -> None:
         """Take its partitions by force, as from one that was not heard of for too long.
@@ -79,7 +82,7 @@ class MemoryGroup:
         """
 
         async def notice() -> None:
-            await asyncio.sleep(member.policy.session_timeout_seconds / 3)
+            await asyncio.sleep(member.policy.heartbeat_seconds)
             await self._return(member, self._spawn(member.give_up()))
 
         self.leave(member)
@@ -91,11 +94,20 @@ class MemoryGroup:
         if self._rebalancing is None or self._rebalancing.done():
             self._rebalancing = self._spawn(self._rebalance())
 
+    def _dismiss(self, member: Member) -> None:
+        if not member.is_closed:
+            self.expel(member)
+            return
+        self.leave(member)
+        if expiring := self._expiring.pop(member, None):
+            expiring.cancel()
+
     async def _rebalance(self) -> None:
         while self._is_due:
             self._is_due = False
             await self._take_back()
-            await asyncio.gather(*self._expiring)  # nothing is theirs no more before that
+            if self._expiring:  # nothing is theirs no more before that
+                await asyncio.wait(self._expiring.values())
             await self._broker.speaks.wait()
             if not self._is_due:
                 self._share_out()

@@ -1,13 +1,15 @@
 """Connections to Redis: with bounded waits, to a primary only, and how they are read over."""
 
+import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, cast
 
+from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
@@ -15,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.address import read_url
@@ -25,6 +28,9 @@ IS_REPLICA = "Redis is a replica, which takes no writes."
 RECOGNISE_SECONDS = 0.1
 
 RedisCommand = tuple[str | int | bytes, ...]
+
+# redis-py's asynchronous client packs in Python. The stub says that a command has one part.
+_pack = cast("Callable[[RedisCommand], bytes]", pack_command)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,25 @@ class KnownConnection(AbstractConnection):
         try:
             return await super().read_response(*args, **kwargs)
         except ReadOnlyError:
+            await self.disconnect(nowait=True)
+            raise
+
+    async def read_replies(self, count: int) -> list[Any]:
+        """Return the next replies, refusals among them, within the time that one may take.
+
+        redis-py's own reading of one arms a timer, which costs more than the reply. As there,
+        whatever goes wrong closes the connection: the rest would be taken for another's replies.
+        """
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                return [await self._parser.read_response() for _ in range(count)]
+        except TimeoutError as exc:
+            await self.disconnect(nowait=True)
+            raise RedisTimeoutError("The server did not answer in time.") from exc
+        except OSError as exc:
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError("The connection was lost.") from exc
+        except BaseException:
             await self.disconnect(nowait=True)
             raise
 
@@ -238,18 +263,13 @@ async def exchange(connection: KnownConnection, commands: Sequence[RedisCommand]
     """
     if not connection.is_connected:  # connected again in silence, it would not watch any more
         raise RedisConnectionError("The connection was closed.")
-    packed = connection.pack_commands(commands)
-    await connection.send_packed_command(packed)
-    replies, refusal = [], None
-    for _ in commands:
-        try:
-            replies.append(await connection.read_response())
-        except ReadOnlyError:
-            raise  # the connection is closed by now
-        except ResponseError as exc:
-            refusal = refusal or exc
-    if refusal is not None:
-        raise refusal
+    await connection.send_packed_command(b"".join(map(_pack, commands)))
+    replies = await connection.read_replies(len(commands))
+    refusals = [reply for reply in replies if isinstance(reply, ResponseError)]
+    if any(isinstance(refusal, ReadOnlyError) for refusal in refusals):
+        await connection.disconnect(nowait=True)
+    if refusals:
+        raise refusals[0]
     return replies
 
 

@@ -33,7 +33,6 @@ from batch_conductor_service.implementations.redis.summary import (
     SUMMARY,
     CurrentData,
     decode_summary,
-    summary_commands,
 )
 from batch_conductor_service.models import (
     BatchCompletionSummary,
@@ -44,7 +43,7 @@ from batch_conductor_service.models import (
 )
 from batch_conductor_service.persisting.codec import decode_update
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.redis.connections import RedisPolicy
+from service_libs.redis.connections import RedisCommand, RedisPolicy
 from tests.support.database import open_engine
 from tests.support.fuzzing import tries
 from tests.support.histories import ESSAYS, STEPS, observations, phase_outcomes, registrations
@@ -270,7 +269,11 @@ class BatchStateMachine(RuleBasedStateMachine):
     @invariant()
     def what_redis_alone_would_answer_is_true(self) -> None:
         """Asking would repair the batch, so this looks at what an answer would be made from."""
-        reading = self.world.run(self.world.watching.client.read(summary_commands(self.batch)))
+        asked: list[RedisCommand] = [
+            ("HGET", keys.batch(self.batch), SUMMARY),
+            ("EXISTS", keys.earlier_summary(self.batch)),
+        ]
+        reading = self.world.run(self.world.watching.client.read(asked))
         text, has_earlier = reading.replies
         assert not has_earlier
         current = CurrentData(server_run=reading.server_run, dependencies=DEPENDENCIES)

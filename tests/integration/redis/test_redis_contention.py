@@ -1,19 +1,47 @@
 """Many writers of one batch: nobody's update is lost, however the transaction ends."""
 
 import asyncio
+from collections import deque
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+from batch_conductor_service.implementations.redis.batch_state import (
+    RedisCachedBatchStateRepositoryImpl,
+)
+from batch_conductor_service.implementations.redis.planning import WritePlanner
+from batch_conductor_service.implementations.redis.queue import WaitingEntries
 from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.models import BatchId, StepName
+from service_libs.breakers import CircuitBreakers
+from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import RedisCommand, RedisPolicy
-from service_libs.redis.transactions import RedisClient, RedisReaderProtocol
+from service_libs.redis.transactions import Compose, RedisClient, RedisReaderProtocol
+from service_libs.timing import SystemClock
 from tests.support.builders import essay_names, evidence, update
+from tests.support.pipelines import DEPENDENCIES
 from tests.support.repositories import RedisSetup, redis_repository
 
 WRITERS = 16
+
+
+class FailingOnce:
+    """Redis, which cannot be reached when the second transaction begins."""
+
+    def __init__(self, client: RedisClient) -> None:
+        self.read = client.read
+        self.transact_in_lane = client.transact_in_lane
+        self._client = client
+        self._transactions = 0
+
+    async def transact(self, watch: Sequence[str], compose: Compose) -> list[Any] | None:
+        self._transactions += 1
+        if self._transactions == 2:
+            raise StoreUnavailableError
+        return await self._client.transact(watch, compose)
 
 
 @pytest.mark.parametrize("max_attempts", [1, 5], ids=["mostly-in-lanes", "mostly-by-watch"])
@@ -40,7 +68,9 @@ async def test_writers_in_different_processes_lose_nothing(
     assert fell_back > 0, "no lane was ever needed: the test proved nothing of them"
 
 
-async def test_writers_in_one_process_wait_for_each_other(setup: RedisSetup) -> None:
+async def test_writers_in_one_process_wait_for_each_other_and_share_a_transaction(
+    setup: RedisSetup,
+) -> None:
     """The lock of the batch keeps them from losing WATCH against each other."""
     said = [update("batch", evidence(essay)) for essay in essay_names(50)]
     await asyncio.gather(*(setup.repository.apply([one]) for one in said))
@@ -48,7 +78,40 @@ async def test_writers_in_one_process_wait_for_each_other(setup: RedisSetup) -> 
     summary = (await setup.repository.get_summary(BatchId("batch"))).summary
 
     assert summary.steps[StepName("spellcheck")].completed == 50
-    assert count(setup.metrics, "committed") == 50
+    assert count(setup.metrics, "committed") == 2, "the first alone, then all that waited for it"
+    assert count(setup.metrics, "contended") == 0
+
+
+async def test_what_shares_a_transaction_that_fails_is_tried_by_itself(setup: RedisSetup) -> None:
+    breakers = CircuitBreakers(setup.metrics)
+    planner = WritePlanner(None, breakers, SystemClock(), DEPENDENCIES, ttl_seconds=600)
+    repository = RedisCachedBatchStateRepositoryImpl(
+        FailingOnce(setup.client), planner, breakers, WaitingEntries(), deque()
+    )
+    said = [update("batch", evidence(essay)) for essay in essay_names(5)]
+
+    results = await asyncio.gather(
+        *(repository.apply([one]) for one in said), return_exceptions=True
+    )
+
+    # The first was alone, the second took the others along: its caller alone hears of it.
+    failed = [one for one in results if isinstance(one, BaseException)]
+    assert [type(one) for one in failed] == [StoreUnavailableError]
+    summary = (await setup.repository.get_summary(BatchId("batch"))).summary
+    assert summary.steps[StepName("spellcheck")].completed == 4
+
+
+async def test_who_leaves_while_waiting_keeps_nobody_from_the_batch(setup: RedisSetup) -> None:
+    said = [update("batch", evidence(essay)) for essay in essay_names(3)]
+    first, left, last = (asyncio.create_task(setup.repository.apply([one])) for one in said)
+    await asyncio.sleep(0)
+    left.cancel()
+
+    await asyncio.gather(first, left, last, return_exceptions=True)
+
+    assert left.cancelled()
+    summary = (await setup.repository.get_summary(BatchId("batch"))).summary
+    assert summary.steps[StepName("spellcheck")].completed == 2
 
 
 async def test_a_transaction_that_loses_is_tried_again_and_counted(

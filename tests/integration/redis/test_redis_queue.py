@@ -174,6 +174,56 @@ async def test_a_worker_that_leaves_with_an_entry_in_hand_stays_in_the_group(
     assert [entry.entry_id for entry in await hasty.read(10, block_seconds=0)] == ids
 
 
+async def test_a_worker_begins_with_what_a_dead_one_of_its_name_had_in_hand(
+    setup: RedisSetup, redis_url: str, queue: RedisPersistenceQueue
+) -> None:
+    """However long others would wait for that one; and only once: later all in hand is its own."""
+    ids = await enqueue(setup, 5)
+    await queue.read(3, block_seconds=0)
+    successor = RedisPersistenceQueue(
+        redis_url, RedisPolicy(), worker_name="worker-1", takeover_seconds=30
+    )
+
+    reads = [await successor.read(2, block_seconds=0) for _ in range(4)]
+    await successor.close()
+
+    left, more_left, new, none = [[entry.entry_id for entry in read] for read in reads]
+    assert (left, more_left) == (ids[:2], ids[2:3])
+    assert (new, none) == (ids[3:], [])
+
+
+async def test_what_is_gone_from_the_stream_is_not_inherited(
+    setup: RedisSetup, redis_url: str, redis: Redis, queue: RedisPersistenceQueue
+) -> None:
+    ids = await enqueue(setup, 3)
+    await queue.read(3, block_seconds=0)
+    await redis.xdel(STREAM, ids[0], ids[1])
+    successor = RedisPersistenceQueue(
+        redis_url, RedisPolicy(), worker_name="worker-1", takeover_seconds=30
+    )
+
+    read = await successor.read(2, block_seconds=0)
+    await successor.close()
+
+    assert [entry.entry_id for entry in read] == ids[2:]
+
+
+async def test_who_never_read_takes_no_worker_of_its_name_out_of_the_group(
+    setup: RedisSetup, redis_url: str, redis: Redis, queue: RedisPersistenceQueue
+) -> None:
+    ids = await enqueue(setup, 1)
+    await queue.read(1, block_seconds=0)
+    await queue.acknowledge(ids)
+    onlooker = RedisPersistenceQueue(
+        redis_url, RedisPolicy(), worker_name="worker-1", takeover_seconds=30
+    )
+    await onlooker.get_backlog()
+    await onlooker.close()
+
+    [consumer] = await redis.xinfo_consumers(STREAM, "bcs:persistence:workers")
+    assert consumer["name"] in ("worker-1", b"worker-1")
+
+
 async def test_an_acknowledgement_from_an_earlier_life_forgets_nothing(
     setup: RedisSetup, queue: RedisPersistenceQueue, hasty: RedisPersistenceQueue, redis: Redis
 ) -> None:

@@ -4,6 +4,7 @@ import re
 from enum import Enum
 from pathlib import Path
 
+import click
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
@@ -56,4 +57,4 @@ def test_every_metric_is_in_the_table() -> None:
 def test_every_command_is_in_the_table() -> None:
     named = set(re.findall(r"^\| `bos ([a-z]+)", PAGE, re.MULTILINE))
 
-    assert named == set(main.commands)
+    assert named == set(main.list_commands(click.Context(main)))

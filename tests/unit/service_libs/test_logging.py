@@ -93,6 +93,33 @@ def test_our_own_events_are_told_each_time() -> None:
     assert len(written(stream)) == 3
 
 
+class FullDisk(io.StringIO):
+    def close(self) -> None:
+        pass
+
+    def write(self, _text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_disturbs_nobody() -> None:
+    for stream in (FullDisk(), io.StringIO()):
+        configure_logging("INFO", stream)
+        stream.close()
+
+        structlog.get_logger("some.module").info("phase_skipped")
+
+
+def test_what_json_does_not_know_is_written_as_text() -> None:
+    stream = io.StringIO()
+    configure_logging("INFO", stream)
+
+    structlog.get_logger("some.module").info("asked", big=2**70, odd={(1, 2)}, lone="\udc80")
+
+    (line,) = written(stream)
+    assert line["big"] == 2**70
+    assert line["odd"] == "{(1, 2)}"
+
+
 def test_a_line_begins_with_when_how_bad_and_what() -> None:
     stream = io.StringIO()
     configure_logging("INFO", stream)

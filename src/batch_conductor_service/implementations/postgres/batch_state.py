@@ -1,8 +1,8 @@
 """Batch state in Postgres: what every other store of it can be rebuilt from. Evidence as rows."""
 
-import json
+import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from batch_conductor_service.domain.statements import (
 )
 from batch_conductor_service.implementations.postgres import sql
 from batch_conductor_service.implementations.postgres.retention import NOTE_ACTIVITY
+from batch_conductor_service.implementations.postgres.rows import Rows
 from batch_conductor_service.models import (
     BatchId,
     BatchRegistration,
@@ -35,10 +36,8 @@ from service_libs.exceptions import RefusedUpdateError, StoreUnavailableError
 from service_libs.failpoints import failpoint
 from service_libs.postgres.errors import translated_errors
 
-ROWS_PER_STATEMENT = 10_000  # a fraction of a second of work, so that no number of rows times out
+UPDATES_AT_ONCE = 200  # taken in before others in the process have their turn
 BATCHES_PER_RECOUNT = 100  # so that no number of batches times out
-
-KeyedRow = tuple[tuple[str, ...], tuple[object, ...]]  # key columns, other columns
 
 
 class PostgresBatchStateRepository:
@@ -57,11 +56,15 @@ class PostgresBatchStateRepository:
         )
 
     async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
-        states = merge_by_batch(updates)
-        if states:
+        rows = Rows()
+        for start in range(0, len(updates), UPDATES_AT_ONCE):
+            for update in updates[start : start + UPDATES_AT_ONCE]:
+                rows.add(update)
+            await asyncio.sleep(0)
+        if rows.batch_ids:
             with translated_errors():
                 async with self._engine.begin() as connection:
-                    await _write(connection, states)
+                    await _write(connection, rows)
         return [None] * len(updates)
 
     async def check_schema(self) -> None:
@@ -70,10 +73,12 @@ class PostgresBatchStateRepository:
         Raises:
             StoreUnavailableError: not even these are taken: the schema is not of this version.
         """
+        rows = Rows()
+        rows.add(_specimen())
         try:
             with translated_errors():
                 async with self._engine.connect() as connection:
-                    await _write(connection, merge_by_batch([_specimen()]))
+                    await _write(connection, rows)
                     await connection.rollback()
         except RefusedUpdateError as exc:
             raise StoreUnavailableError("The database refuses every row.") from exc
@@ -117,11 +122,11 @@ async def read_states(
     )
 
 
-async def _write(connection: AsyncConnection, states: dict[BatchId, BatchState]) -> None:
-    batch_ids = sorted(states)
+async def _write(connection: AsyncConnection, rows: Rows) -> None:
+    batch_ids = rows.batch_ids
     await connection.execute(sql.LOCK_BATCHES, {"batch_ids": batch_ids})
     failpoint("postgres.locked")
-    for statement, parameters in _compose_merges(states.values()):
+    for statement, parameters in rows.compose_merges():
         await connection.execute(statement, parameters)
     await connection.execute(NOTE_ACTIVITY, {"batch_ids": batch_ids})
     failpoint("postgres.merged")
@@ -129,19 +134,6 @@ async def _write(connection: AsyncConnection, states: dict[BatchId, BatchState])
         counted = {"batch_ids": batch_ids[start : start + BATCHES_PER_RECOUNT]}
         await connection.execute(sql.RECOUNT, counted)
     failpoint("postgres.uncommitted")
-
-
-def _compose_merges(
-    states: Iterable[BatchState],
-) -> Iterator[tuple[TextClause, dict[str, Sequence[object]]]]:
-    """Return the statements, with their parameters, that merge the states into the tables."""
-    updates = [state.as_update() for state in states]
-    for statement, names, rows_of in _MERGES:
-        rows = sorted((row for u in updates for row in rows_of(u)), key=lambda row: row[0])
-        for start in range(0, len(rows), ROWS_PER_STATEMENT):
-            chunk = rows[start : start + ROWS_PER_STATEMENT]
-            columns = zip(*((*key, *values) for key, values in chunk), strict=True)
-            yield statement, dict(zip(names, map(list, columns), strict=True))
 
 
 def _specimen() -> BatchUpdate:
@@ -153,55 +145,6 @@ def _specimen() -> BatchUpdate:
         outcomes=(unreadable_outcome(step, at, is_own=False),),
         registrations=(unreadable_registration(at),),
     )
-
-
-def _evidence_rows(update: BatchUpdate) -> Iterator[KeyedRow]:
-    for item in update.evidence:
-        stated = item.evidence
-        key = (update.batch_id, item.essay_id, item.step, item.source)
-        yield key, (stated.status, stated.occurred_at, stated.storage_id)
-
-
-def _outcome_rows(update: BatchUpdate) -> Iterator[KeyedRow]:
-    for item in update.outcomes:
-        key = (update.batch_id, item.step, item.fingerprint)
-        yield key, (item.occurred_at, item.status, item.verdict, item.reported_total)
-
-
-def _registration_rows(update: BatchUpdate) -> Iterator[KeyedRow]:
-    for item in update.registrations:
-        key = (update.batch_id, item.fingerprint)
-        ids = json.dumps(item.essay_ids)
-        yield key, (item.occurred_at, item.repeated_at, item.essays_total, ids)
-
-
-_MERGES: tuple[
-    tuple[TextClause, tuple[str, ...], Callable[[BatchUpdate], Iterator[KeyedRow]]], ...
-] = (
-    (
-        sql.MERGE_EVIDENCE,
-        ("batch_ids", "essay_ids", "step_names", "sources", "statuses", "times", "storage_ids"),
-        _evidence_rows,
-    ),
-    (
-        sql.MERGE_OUTCOMES,
-        (
-            "batch_ids",
-            "step_names",
-            "fingerprints",
-            "times",
-            "statuses",
-            "verdicts",
-            "reported_totals",
-        ),
-        _outcome_rows,
-    ),
-    (
-        sql.MERGE_REGISTRATIONS,
-        ("batch_ids", "fingerprints", "times", "repeated", "essays_totals", "essay_ids"),
-        _registration_rows,
-    ),
-)
 
 
 def _read_evidence(columns: Sequence[Any]) -> EssayEvidence:

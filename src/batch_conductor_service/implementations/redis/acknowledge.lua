@@ -7,20 +7,27 @@
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then
   return 0
 end
-local forgotten = 0
+local forgotten, bytes, waiting = 0, 0, {}
 for i = 3, #ARGV do
   local found = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])
   if redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) == 1 then
     redis.call('XDEL', KEYS[1], ARGV[i])
     forgotten = forgotten + 1
     local fields = found[1] and found[1][2] or {}
-    if redis.call('HINCRBY', KEYS[3], '*', -1) == 0 then -- of all batches
-      redis.call('HDEL', KEYS[3], '*')
+    bytes = bytes + #(fields[4] or '')
+    if fields[1] == 'batch' then
+      waiting[fields[2]] = (waiting[fields[2]] or 0) + 1
     end
-    redis.call('DECRBY', KEYS[4], #(fields[4] or ''))
-    if fields[1] == 'batch' and redis.call('HINCRBY', KEYS[3], fields[2], -1) <= 0 then
-      redis.call('HDEL', KEYS[3], fields[2])
-    end
+  end
+end
+if forgotten == 0 then
+  return 0
+end
+waiting['*'] = forgotten -- of all batches
+redis.call('DECRBY', KEYS[4], bytes)
+for batch, count in pairs(waiting) do
+  if redis.call('HINCRBY', KEYS[3], batch, -count) <= 0 then
+    redis.call('HDEL', KEYS[3], batch)
   end
 end
 return forgotten

@@ -110,12 +110,16 @@ def find_essay_ids(fields: Iterable[str]) -> list[EssayId]:
     return [EssayId(one.removeprefix(_ESSAY)) for one in fields if one.startswith(_ESSAY)]
 
 
-def encode_essay(essay: KeptEssay) -> str:
-    """Return the essay as it is kept."""
-    steps = {
+def steps_json(state: EssayProcessingState) -> Json:
+    """Return what is said of an essay, by step and source, as JSON."""
+    return {
         name: {source: evidence_json(said) for source, said in step.sources.items()}
-        for name, step in essay.state.steps.items()
+        for name, step in state.steps.items()
     }
+
+
+def encode_essay(essay: KeptEssay, steps: Json) -> str:
+    """Return the essay as it is kept, with `steps_json` of its state."""
     return _text({"steps": steps, "created_at": essay.created_at, "member": essay.is_member})
 
 
@@ -216,7 +220,9 @@ def _decode_evidence(
 
 
 def _decode_essay(batch_id: BatchId, essay_id: EssayId, text: str | None) -> KeptEssay:
-    json = orjson.loads('{"steps":{}}' if text is None else text)
+    if text is None:
+        return KeptEssay(state=EssayProcessingState(batch_id=batch_id, essay_id=essay_id))
+    json = orjson.loads(text)
     steps = {
         StepName(name): EssayStep(sources={s: evidence_from(e) for s, e in sources.items()})
         for name, sources in json["steps"].items()
@@ -229,7 +235,12 @@ def _decode_essay(batch_id: BatchId, essay_id: EssayId, text: str | None) -> Kep
 
 
 def _touched_fields(update: BatchUpdate) -> list[str]:
-    """Return the summary's field, and one for each essay that something is said about."""
+    """Return the summary's field, and one for each essay that something is said about.
+
+    An outcome or a registration touches all of the batch, so then all of it is read, later.
+    """
+    if update.outcomes or update.registrations:
+        return [SUMMARY]
     return [SUMMARY, *dict.fromkeys(essay_field(item.essay_id) for item in update.evidence)]
 
 

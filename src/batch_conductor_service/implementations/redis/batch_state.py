@@ -6,29 +6,30 @@ WATCH. Never by a plain write: that would lose what others wrote in between.
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
-from batch_conductor_service.domain.batch_state import BatchState
+from redis.exceptions import ResponseError
+
+from batch_conductor_service.domain.batch_state import BatchState, merge_updates
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.planning import TransactionPlan, WritePlanner
 from batch_conductor_service.implementations.redis.queue import WaitingEntries
-from batch_conductor_service.implementations.redis.summary import (
-    CurrentData,
-    decode_summary,
-    summary_commands,
-)
+from batch_conductor_service.implementations.redis.summary import SummaryReader
 from batch_conductor_service.models import BatchId, BatchUpdate, SummaryReading
 from service_libs.breakers import CircuitBreakers
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import GiveWayError, RedisCommand
 from service_libs.redis.transactions import AtomicRedisClientProtocol, Compose, RedisReaderProtocol
+from service_libs.together import Together
 
 BATCHES_PER_TRANSACTION = 32  # few round trips for a poll, without watching the world
 STATEMENTS_PER_TRANSACTION = 4_000  # as commands and objects they take some kilobytes each
+BATCHES_RECOVERED_TOGETHER = 16  # all of their essays are in memory meanwhile
+RECOVERIES_AT_ONCE = 2
 GIVE_WAY_SECONDS = 0.02  # before looking again whether the lane is free
 LONGEST_WAY_SECONDS = 5.0  # then on all the same: WATCH decides
 
@@ -54,9 +55,15 @@ class RedisCachedBatchStateRepositoryImpl:
     ) -> None:
         self._redis = redis
         self._planner = planner
-        self._breakers = breakers
+        self._summaries = SummaryReader(
+            redis, breakers, planner.dependencies, has_archive=planner.has_archive
+        )
+        self._recovering = Together(
+            self._recover, keys=BATCHES_RECOVERED_TOGETHER, questions=RECOVERIES_AT_ONCE
+        )
         self._waiting = waiting
         self._recent = recent
+        self._asked: defaultdict[BatchId, list[_Asked]] = defaultdict(list)
         # By batch; a lock is there as long as somebody holds or awaits it. Writers in one process
         # wait here instead of losing WATCH against each other.
         self._locks: WeakValueDictionary[BatchId, asyncio.Lock] = WeakValueDictionary()
@@ -64,15 +71,18 @@ class RedisCachedBatchStateRepositoryImpl:
     async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
         entry_ids: list[str | None] = []
         for some in _by_transaction(updates):
-            async with self._hold([update.batch_id for update in some]):
-                entry_ids += await self._transaction(some).run()
+            asked = [_Asked(update) for update in some]
+            with self._asking(asked):
+                async with self._hold([update.batch_id for update in some]):
+                    await self._apply_with_others([one for one in asked if not one.is_applied])
+            entry_ids += [one.entry_id for one in asked]
         self._recent.extend(update.batch_id for update in updates)
         return entry_ids
 
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
         try:
-            known = await self._breakers.call("redis", lambda: self._find_summary(batch_id))
-            return known or await self._recover(batch_id)
+            known = await self._summaries.find(batch_id)
+            return known or await self._recovering.get(batch_id)
         except StoreUnavailableError:
             state = await self._planner.load_archived(batch_id)
         # What waited when Redis was last seen, Postgres has not: it may be a failure.
@@ -87,33 +97,60 @@ class RedisCachedBatchStateRepositoryImpl:
             state = await self._planner.load_archived(batch_id)
         return state
 
-    async def _find_summary(self, batch_id: BatchId) -> SummaryReading | None:
-        """Return the summary that Redis has, if it is current."""
-        reading = await self._redis.read(summary_commands(batch_id))
-        text, has_earlier = reading.replies
-        server_run = reading.server_run if self._planner.has_archive else None
-        current = CurrentData(server_run=server_run, dependencies=self._planner.dependencies)
-        summary = current.find_summary(None if has_earlier else decode_summary(text))
-        return SummaryReading(summary=summary, server_run=server_run) if summary else None
+    async def _recover(
+        self, batch_ids: Sequence[BatchId]
+    ) -> Mapping[BatchId, SummaryReading] | None:
+        """Return the summaries of batches of which Redis has none that is current, and keep them.
 
-    async def _recover(self, batch_id: BatchId) -> SummaryReading:
-        """Return the summary of a batch of which Redis has none that is current, and keep it there.
-
-        Whoever asks for the same batch meanwhile waits, and finds it there.
+        None: each has to be recovered alone, for one of the keys is none of ours.
         """
-        async with self._hold([batch_id]):
-            known = await self._find_summary(batch_id)
-            if known is not None:
-                return known
-            transaction = self._transaction([BatchUpdate(batch_id=batch_id)])
+        updates = [BatchUpdate(batch_id=batch_id) for batch_id in batch_ids]
+        async with self._hold(batch_ids):
+            transaction = self._transaction(updates)
             try:
                 await transaction.run()
-            except StoreUnavailableError:
-                if not transaction.plan.summaries:
+            except StoreUnavailableError as exc:
+                if len(batch_ids) > 1 and isinstance(exc.__cause__, ResponseError):
+                    return None
+                if len(transaction.summaries) < len(batch_ids):
                     raise
-            # The answer does not need the cache: what was read is true of when it was read.
-            plan = transaction.plan
-            return SummaryReading(summary=plan.summaries[batch_id], server_run=plan.server_run)
+        # The answers do not need the cache: what was read is true of when it was read.
+        return transaction.summaries
+
+    @contextmanager
+    def _asking(self, asked: Sequence["_Asked"]) -> Iterator[None]:
+        """Let whoever comes to a batch before take these along."""
+        for one in asked:
+            self._asked[one.update.batch_id].append(one)
+        try:
+            yield
+        finally:
+            for one in asked:
+                others = self._asked[one.update.batch_id]
+                others.remove(one)
+                if not others:
+                    del self._asked[one.update.batch_id]
+
+    async def _apply_with_others(self, asked: Sequence["_Asked"]) -> None:
+        """Apply what is asked, and in the same transaction what waits for the same batches.
+
+        Where that fails, those who wait try by themselves.
+        """
+        together = [self._with_others(one) for one in asked]
+        updates = [merge_updates([one.update for one in some]) for some in together]
+        entry_ids = await self._transaction(updates).run() if updates else []
+        for some, entry_id in zip(together, entry_ids, strict=True):
+            for one in some:
+                one.is_applied, one.entry_id = True, entry_id
+
+    def _with_others(self, asked: "_Asked") -> list["_Asked"]:
+        """Return it with others of its batch, as many as fit one transaction."""
+        some, room = [asked], STATEMENTS_PER_TRANSACTION - len(asked.update.evidence)
+        for one in self._asked[asked.update.batch_id]:
+            if one is not asked and not one.is_applied and len(one.update.evidence) <= room:
+                some.append(one)
+                room -= len(one.update.evidence)
+        return some
 
     def _transaction(self, updates: Sequence[BatchUpdate]) -> "_Transaction":
         return _Transaction(self._redis, self._planner, self._waiting, updates)
@@ -128,11 +165,21 @@ class RedisCachedBatchStateRepositoryImpl:
             yield
 
 
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """An update that somebody waits for, and under which entry it was queued."""
+
+    update: BatchUpdate
+    is_applied: bool = False
+    entry_id: str | None = None
+
+
 @dataclass(slots=True)
 class _Transaction:
     """Updates of different batches, on their way into Redis.
 
     `plan` is what the latest try has read and was to write; it is empty before the first.
+    `summaries` has each batch as the latest try read it.
     """
 
     redis: AtomicRedisClientProtocol
@@ -140,6 +187,7 @@ class _Transaction:
     waiting: WaitingEntries
     updates: Sequence[BatchUpdate]
     plan: TransactionPlan = field(default_factory=TransactionPlan)
+    summaries: dict[BatchId, SummaryReading] = field(default_factory=dict)
 
     async def run(self) -> list[str | None]:
         """Merge the updates together, else each in its batch's lane; return their queue entries."""
@@ -171,6 +219,10 @@ class _Transaction:
             self.plan = await self.planner.plan(reader, updates, gives_way=gives_way)
             if self.plan.queues:
                 self.waiting.note_queued()
+            self.summaries |= {
+                batch_id: SummaryReading(summary=summary, server_run=self.plan.server_run)
+                for batch_id, summary in self.plan.summaries.items()
+            }
             return [command for some in self.plan.commands for command in some]
 
         return compose

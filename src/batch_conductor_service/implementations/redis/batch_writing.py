@@ -10,7 +10,13 @@ from datetime import datetime
 
 import orjson
 
-from batch_conductor_service.domain.counting import Tally, judge_essay, tally_essay, with_difference
+from batch_conductor_service.domain.counting import (
+    Difference,
+    Tally,
+    judge_essay,
+    tally_essay,
+    with_differences,
+)
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.implementations.redis.batch_hash import (
@@ -19,6 +25,7 @@ from batch_conductor_service.implementations.redis.batch_hash import (
     encode_essay,
     encode_reports,
     essay_field,
+    steps_json,
 )
 from batch_conductor_service.implementations.redis.summary import (
     SUMMARY,
@@ -33,7 +40,7 @@ from batch_conductor_service.models import (
     EssayProcessingState,
     ProcessingStepStatus,
 )
-from batch_conductor_service.persisting.codec import encode_update, evidence_json, time_text
+from batch_conductor_service.persisting.codec import Json, encode_update, time_text
 from service_libs.redis.connections import RedisCommand
 
 UNKNOWN_TTL_SECONDS = 60  # for that nobody has heard of a batch
@@ -76,13 +83,19 @@ def change_essays(
     The batch has the essays that the update touches; it is merged into them.
     """
     batch.state.merge(update)
-    summary: BatchCompletionSummary | None = kept.summary
-    changed: dict[EssayId, KeptEssay] = {}
+    changed, created_at = {}, time_text(now)
     for state in batch.state.each_essay():
         known = batch.essays[state.essay_id]
         if state.steps != known.state.steps:
-            changed[state.essay_id] = essay = _keep(known, state, now, is_member=known.is_member)
-            summary = summary and _count_change(summary, known, essay, dependencies)
+            essay = _keep(known, state, created_at, is_member=known.is_member)
+            changed[state.essay_id] = essay
+    summary = with_differences(
+        kept.summary,
+        (
+            _difference(kept.summary, batch.essays[essay_id], essay, dependencies)
+            for essay_id, essay in changed.items()
+        ),
+    )
     if summary is None:
         return None
     return BatchChange(
@@ -99,10 +112,10 @@ def change_all(
     essays and reports as they were read, and the state as it is now.
     """
     members = batch.state.members() or frozenset()
-    essays = {}
+    essays, created_at = {}, time_text(now)
     for state in _each_place(batch, members):
         known = batch.essays.get(state.essay_id)
-        essay = _keep(known, state, now, is_member=state.essay_id in members)
+        essay = _keep(known, state, created_at, is_member=state.essay_id in members)
         if essay != known:
             essays[state.essay_id] = essay
     reports = encode_reports(batch.state.reports())
@@ -120,7 +133,9 @@ def write_commands(change: BatchChange, ttl_seconds: int, now: datetime) -> list
     summary = change.kept.summary
     batch_id, key = summary.batch_id, keys.batch(summary.batch_id)
     fields = {SUMMARY: encode_summary(change.kept), **change.reports}
-    fields |= {essay_field(name): encode_essay(one) for name, one in change.essays.items()}
+    said = {essay_id: steps_json(one.state) for essay_id, one in change.essays.items()}
+    for essay_id, essay in change.essays.items():
+        fields[essay_field(essay_id)] = encode_essay(essay, said[essay_id])
     if change.is_empty:
         return [_set_fields(key, fields), ("EXPIRE", key, UNKNOWN_TTL_SECONDS)]
     return [
@@ -128,7 +143,7 @@ def write_commands(change: BatchChange, ttl_seconds: int, now: datetime) -> list
         *([("DEL", key)] if change.is_new_hash else []),
         _set_fields(key, fields),
         ("EXPIRE", key, ttl_seconds),
-        *_documents(change, ttl_seconds, now),
+        *_documents(change, said, ttl_seconds, now),
         *_counts(summary, ttl_seconds),
         *_queue_entry(change),
     ]
@@ -148,23 +163,25 @@ def forget_earlier(batch_id: BatchId) -> list[RedisCommand]:
 
 
 def _keep(
-    known: KeptEssay | None, state: EssayProcessingState, now: datetime, *, is_member: bool
+    known: KeptEssay | None, state: EssayProcessingState, created_at: str, *, is_member: bool
 ) -> KeptEssay:
-    created_at = (known and known.created_at) or time_text(now)
-    return KeptEssay(state=state, created_at=created_at, is_member=is_member)
+    return KeptEssay(
+        state=state,
+        created_at=(known and known.created_at) or created_at,
+        is_member=is_member,
+    )
 
 
-def _count_change(
+def _difference(
     summary: BatchCompletionSummary,
     known: KeptEssay,
     essay: KeptEssay,
     dependencies: StepDependencies,
-) -> BatchCompletionSummary | None:
+) -> Difference:
     if summary.names_essays and not known.is_member:
         unchanged = {name: Tally() for name in essay.state.steps}
-        return with_difference(summary, {}, unchanged, is_new=False)
-    return with_difference(
-        summary,
+        return Difference({}, unchanged, is_new=False)
+    return Difference(
         tally_essay(summary, dependencies, known.state.steps),
         tally_essay(summary, dependencies, essay.state.steps),
         is_new=not known.state.steps,
@@ -185,16 +202,22 @@ def _set_fields(key: str, fields: Mapping[str, str]) -> RedisCommand:
     return ("HSET", key, *(part for pair in fields.items() for part in pair))
 
 
-def _documents(change: BatchChange, ttl_seconds: int, now: datetime) -> Iterable[RedisCommand]:
-    batch_id = change.kept.summary.batch_id
+def _documents(
+    change: BatchChange, said: Mapping[EssayId, Json], ttl_seconds: int, now: datetime
+) -> Iterable[RedisCommand]:
+    prefix = keys.essay_state_prefix(change.kept.summary.batch_id)
+    updated_at = time_text(now)
     for essay_id, essay in change.essays.items():
         if essay.state.steps:  # else nobody has heard of it yet
-            key = keys.essay_state(batch_id, essay_id)
-            yield ("SET", key, _encode_document(essay, now), "EX", ttl_seconds)
+            document = _encode_document(essay, said[essay_id], updated_at)
+            yield ("SET", prefix + essay_id, document, "EX", ttl_seconds)
 
 
-def _encode_document(essay: KeptEssay, now: datetime) -> bytes:
-    """Return the JSON document of an essay, which others read."""
+def _encode_document(essay: KeptEssay, said: Json, updated_at: str) -> bytes:
+    """Return the JSON document of an essay, which others read.
+
+    Times as text are of one width, so the latest text is the latest time.
+    """
     state = essay.state
     holds = {step: judge_essay(step, known.sources) for step, known in state.steps.items()}
     completed = ProcessingStepStatus.COMPLETED
@@ -206,14 +229,14 @@ def _encode_document(essay: KeptEssay, now: datetime) -> bytes:
             "step_metadata": {
                 step: {
                     "status": holds[step].status.value,
-                    "timestamp": time_text(max(e.occurred_at for e in known.sources.values())),
+                    "timestamp": max(one["at"] for one in sources.values()),
                     "storage_id": holds[step].storage_id,
-                    "sources": {s: evidence_json(e) for s, e in known.sources.items()},
+                    "sources": sources,
                 }
-                for step, known in state.steps.items()
+                for step, sources in said.items()
             },
             "created_at": essay.created_at,
-            "last_updated": time_text(now),
+            "last_updated": updated_at,
         }
     )
 

@@ -219,16 +219,15 @@ def _merge_known(
     Return the batch as it was read, but with the state of now; the summary of that; and what
     Postgres is to get. `archived` has the batch only if it is to be merged.
     """
-    batch, queued = reading.batch, BatchState(update.batch_id)
+    batch, unqueued = reading.batch, BatchState(update.batch_id)
     if imported is not None:
         batch = _with_creation_times(batch, imported)
         batch.state.merge(imported.update)
-        queued.merge(imported.unqueued)
+        unqueued.merge(imported.unqueued)
     if batch.summary is not None and not batch.summary.server_run:
         # It was written while there was no archive, which may have nothing of it.
-        queued.merge(batch.state.as_update())
+        unqueued.merge(batch.state.as_update())
     batch.state.merge(update)
-    queued.merge(update)
     if archived and (known := archived.get(update.batch_id)) is not None:
         batch.state.merge(known.as_update())
     summary = batch.state.summarise(current.dependencies)
@@ -237,7 +236,10 @@ def _merge_known(
         server_run=current.server_run or "",
         dependencies=current.dependencies.version,
     )
-    return batch, kept, queued.as_update()
+    if not unqueued.is_empty:
+        unqueued.merge(update)
+        update = unqueued.as_update()
+    return batch, kept, update
 
 
 def _is_whole(

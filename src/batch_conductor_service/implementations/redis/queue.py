@@ -5,6 +5,7 @@ the watermark is in Postgres. That holds for one queue in the data of one run of
 generation names both.
 """
 
+import asyncio
 import secrets
 import time
 from collections.abc import Collection, Sequence
@@ -16,6 +17,7 @@ import structlog
 from batch_conductor_service.implementations.redis import keys
 from batch_conductor_service.models import BatchId, BatchUpdate, QueueBacklog, QueueEntry, Watermark
 from batch_conductor_service.persisting.codec import ForeignPayloadError, decode_update
+from batch_conductor_service.protocols import MAX_READ_BYTES
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import (
     IS_REPLICA,
@@ -28,7 +30,8 @@ from service_libs.redis.connections import (
     translated,
 )
 
-ENTRIES_PER_LOOK = 20  # when looking for what waits of a batch
+ENTRIES_PER_LOOK = 20  # where nothing bounds their bytes
+DECODED_AT_ONCE = 200  # before others in the process have their turn
 
 _QUEUE_KEYS = [
     keys.PERSISTENCE_QUEUE,
@@ -38,10 +41,9 @@ _QUEUE_KEYS = [
 ]
 
 _ENSURE_QUEUE = script_text(__package__, "ensure_queue")
+_TAKE = script_text(__package__, "take")
 
 logger = structlog.get_logger(__name__)
-
-RawEntry = tuple[bytes, dict[bytes, bytes] | None]
 
 
 class WaitingEntries:
@@ -77,7 +79,9 @@ class RedisPersistenceQueue:
     """`PersistenceQueueProtocol` on a stream.
 
     Args:
-        worker_name: names this worker in the group; unique, or two would share their entries.
+        worker_name: names this worker in the group; that of a dead one makes it its successor, who
+            begins with what that one had in hand. Two that live and share a name may write the same
+            entries, which is safe, but wasted.
         takeover_seconds: how long an entry stays with a silent worker before another takes it;
             longer than the slowest write, or two would work on it (which is safe, but wasted).
     """
@@ -95,17 +99,31 @@ class RedisPersistenceQueue:
         self._acknowledge = self._redis.register_script(script_text(__package__, "acknowledge"))
         self._leave = self._redis.register_script(script_text(__package__, "leave"))
         self._epoch = b""  # of the queue that the entries in hand were read from
+        self._largest_bytes = 1  # of the entries read last
         self._waiting = waiting or WaitingEntries()
         self._longest_block_seconds = policy.timeout_seconds / 2
         self._worker_name = worker_name
+        self._inherits_after = "0"  # this entry; "" when all that was left behind is taken
         self._takeover_ms = int(takeover_seconds * 1000)
 
-    async def read(self, count: int, *, block_seconds: float) -> Sequence[QueueEntry]:
-        async with translated(keys.NAMES):
-            self._epoch, *_ = await self._redis.execute_command(*_ensure_command())
-            entries = await self._claim(count) or await self._read_new(count, block_seconds)
-        read = (self._entry(entry_id, fields) for entry_id, fields in entries)
-        return [entry for entry in read if entry is not None]
+    async def read(
+        self, count: int, *, block_seconds: float, max_bytes: int = MAX_READ_BYTES
+    ) -> Sequence[QueueEntry]:
+        taken = await self._take(count, max_bytes)
+        if self._inherits_after:
+            self._inherits_after = taken[-1][0].decode() if taken else ""
+            taken = taken or await self._take(count, max_bytes)
+        payloads = [(entry_id, _payload_of(fields)) for entry_id, fields in taken]
+        if not payloads and block_seconds:
+            payloads = await self._await_new(min(count, ENTRIES_PER_LOOK), block_seconds)
+        self._largest_bytes = max((len(payload) for _, payload in payloads), default=1) or 1
+        entries = []
+        for number, (entry_id, payload) in enumerate(payloads, start=1):
+            if entry := self._entry(entry_id, payload):
+                entries.append(entry)
+            if number % DECODED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return entries
 
     async def acknowledge(self, entry_ids: Sequence[str]) -> None:
         if not entry_ids:
@@ -158,7 +176,7 @@ class RedisPersistenceQueue:
                 ("XRANGE", keys.PERSISTENCE_QUEUE, start, "+", "COUNT", ENTRIES_PER_LOOK)
             )
             found = (
-                self._entry(entry_id, fields)
+                self._entry(entry_id, fields.get(b"update", b""))
                 for entry_id, fields in entries
                 if fields.get(b"batch", b"").decode() in batch_ids  # others are not worth decoding
             )
@@ -170,48 +188,55 @@ class RedisPersistenceQueue:
 
     async def close(self) -> None:
         """Leave the group, so that nothing waits for this worker, and close the connections."""
+        if self._epoch:  # else it never was in it, and one of its name may be
+            await self._leave_group()
+        await self._redis.aclose()
+
+    async def _leave_group(self) -> None:
         with suppress(StoreUnavailableError):  # what it leaves behind is taken over, only later
             async with translated(keys.NAMES):
                 await self._leave(
                     keys=[keys.PERSISTENCE_QUEUE],
                     args=[keys.PERSISTENCE_GROUP, self._worker_name],
                 )
-        await self._redis.aclose()
 
     async def _run(self, *commands: RedisCommand) -> list[Any]:
         async with translated(keys.NAMES), self._redis.pipeline(transaction=True) as pipe:
             return await execute(pipe, commands)
 
-    async def _claim(self, count: int) -> list[RawEntry]:
-        """Take over what a worker has left, this worker's own earlier tries among it."""
-        _, entries, *_ = await self._redis.xautoclaim(
-            keys.PERSISTENCE_QUEUE,
-            keys.PERSISTENCE_GROUP,
-            self._worker_name,
-            min_idle_time=self._takeover_ms,
-            count=count,
+    async def _take(self, count: int, max_bytes: int) -> list[tuple[bytes, list[bytes]]]:
+        """Take what there is; first of all what a dead worker of this name had in hand."""
+        arguments = (
+            *(keys.PERSISTENCE_GROUP, self._worker_name, self._takeover_ms),
+            *(count, max_bytes, self._largest_bytes, self._inherits_after),
         )
-        return list(entries)
+        take = ("EVAL", _TAKE, 1, keys.PERSISTENCE_QUEUE, *arguments)
+        [[self._epoch, *_], taken] = await self._run(_ensure_command(), take)
+        return list(taken)
 
-    async def _read_new(self, count: int, block_seconds: float) -> list[RawEntry]:
+    async def _await_new(self, count: int, block_seconds: float) -> list[tuple[bytes, bytes]]:
         # A block longer than the socket's time-out would look like a dead server.
         block_ms = int(min(block_seconds, self._longest_block_seconds) * 1000)
-        streams: Any = await self._redis.xreadgroup(
-            keys.PERSISTENCE_GROUP,
-            self._worker_name,
-            {keys.PERSISTENCE_QUEUE: ">"},
-            count=count,
-            block=max(1, block_ms),
-        )
-        return [entry for _, entries in streams for entry in entries]
+        async with translated(keys.NAMES):
+            streams: Any = await self._redis.xreadgroup(
+                keys.PERSISTENCE_GROUP,
+                self._worker_name,
+                {keys.PERSISTENCE_QUEUE: ">"},
+                count=count,
+                block=max(1, block_ms),
+            )
+        return [
+            (entry_id, fields.get(b"update", b""))
+            for _, entries in streams
+            for entry_id, fields in entries
+        ]
 
     @staticmethod
-    def _entry(entry_id: bytes, fields: dict[bytes, bytes] | None) -> QueueEntry | None:
+    def _entry(entry_id: bytes, payload: bytes) -> QueueEntry | None:
         """Return the entry, or None for one that only a worker of another version can read.
 
         That stays in the queue until such a worker takes it over.
         """
-        payload = (fields or {}).get(b"update", b"")
         try:
             update = decode_update(payload)
         except ForeignPayloadError:
@@ -231,6 +256,11 @@ def _ensure_command() -> RedisCommand:
     """Return the command that makes the queue where it is missing; see the script."""
     arguments = (keys.PERSISTENCE_GROUP, secrets.token_hex(8))
     return ("EVAL", _ENSURE_QUEUE, len(_QUEUE_KEYS), *_QUEUE_KEYS, *arguments)
+
+
+def _payload_of(fields: Sequence[bytes]) -> bytes:
+    """Return the payload among the names and values of an entry's fields."""
+    return dict(zip(fields[::2], fields[1::2], strict=True)).get(b"update", b"")
 
 
 def _parts(entry_id: bytes) -> tuple[int, int]:

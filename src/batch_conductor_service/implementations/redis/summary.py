@@ -1,20 +1,28 @@
-"""The summary of a batch as it is kept: all that a question reads, and whether it is current.
+"""The summary of a batch as it is kept and read: all of a question's need, if it is current.
 
 It is *current*, and answered from, if it is whole, nothing can have been lost since the batch was
 merged with the archive, and its essays were counted by the dependencies of now.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
+from redis.exceptions import ResponseError
 
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.implementations.redis import keys
-from batch_conductor_service.models import BatchCompletionSummary, BatchId
-from service_libs.redis.connections import RedisCommand
+from batch_conductor_service.models import BatchCompletionSummary, BatchId, SummaryReading
+from service_libs.breakers import CircuitBreakers
+from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.transactions import RedisReaderProtocol
+from service_libs.together import Together
 
 SUMMARY = "summary"  # the field of the batch's hash
+
+BATCHES_TOGETHER = 64
+READINGS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +84,65 @@ def decode_summary(text: str | None) -> KeptSummary | None:
     return kept if encode_summary(kept) == text else None
 
 
-def summary_commands(batch_id: BatchId) -> list[RedisCommand]:
-    """Return the commands that read a summary, however many essays there are."""
-    return [
-        ("HGET", keys.batch(batch_id), SUMMARY),
-        ("EXISTS", keys.earlier_summary(batch_id)),
-    ]
+class SummaryReader:
+    """Reads summaries: those of all who ask at one moment in one round trip, each batch once.
+
+    Args:
+        has_archive: whether there is anything that a summary has to be merged with.
+    """
+
+    def __init__(
+        self,
+        redis: RedisReaderProtocol,
+        breakers: CircuitBreakers,
+        dependencies: StepDependencies,
+        *,
+        has_archive: bool,
+    ) -> None:
+        self._redis = redis
+        self._breakers = breakers
+        self._dependencies = dependencies
+        self._has_archive = has_archive
+        self._together = Together(self._ask, keys=BATCHES_TOGETHER, questions=READINGS_AT_ONCE)
+
+    async def find(self, batch_id: BatchId) -> SummaryReading | None:
+        """Return the summary, or None where there is none that is current.
+
+        Raises:
+            StoreUnavailableError: Redis cannot be read.
+        """
+        return await self._together.get(batch_id)
+
+    async def _ask(
+        self, batch_ids: Sequence[BatchId]
+    ) -> Mapping[BatchId, SummaryReading | None] | None:
+        return await self._breakers.call("redis", lambda: self._read(batch_ids))
+
+    async def _read(
+        self, batch_ids: Sequence[BatchId]
+    ) -> Mapping[BatchId, SummaryReading | None] | None:
+        """Return the summaries, however many essays there are; None: they must be read singly.
+
+        That is where one of the keys is none of ours, or an earlier version has written to one.
+        """
+        try:
+            reading = await self._redis.read(
+                [
+                    *(("HGET", keys.batch(one), SUMMARY) for one in batch_ids),
+                    ("EXISTS", *map(keys.earlier_summary, batch_ids)),
+                ]
+            )
+        except StoreUnavailableError as exc:
+            if len(batch_ids) == 1 or not isinstance(exc.__cause__, ResponseError):
+                raise
+            return None
+        *texts, have_earlier = reading.replies
+        if have_earlier:
+            return {batch_ids[0]: None} if len(batch_ids) == 1 else None
+        server_run = reading.server_run if self._has_archive else None
+        current = CurrentData(server_run=server_run, dependencies=self._dependencies)
+        found: dict[BatchId, SummaryReading | None] = dict.fromkeys(batch_ids)
+        for batch_id, text in zip(batch_ids, texts, strict=True):
+            if summary := current.find_summary(decode_summary(text)):
+                found[batch_id] = SummaryReading(summary=summary, server_run=server_run)
+        return found

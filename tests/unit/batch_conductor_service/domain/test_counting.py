@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.counting import (
+    Difference,
     EssaySteps,
     lost_at,
     tally_all,
     tally_essay,
     with_counts,
-    with_difference,
+    with_differences,
 )
 from batch_conductor_service.models import (
     UNREADABLE,
@@ -189,7 +190,7 @@ class TestDifference:
             summary, DEPENDENCIES, essay_in(state_of(evidence("a", "failed")), "a")
         )
 
-        assert with_difference(summary, before, {}, is_new=False) is None
+        assert with_differences(summary, [Difference(before, {}, is_new=False)]) is None
 
 
 def essay_in(state: BatchState, essay_id: str) -> EssaySteps:
@@ -201,8 +202,13 @@ def counted_by_difference(
 ) -> BatchCompletionSummary | None:
     summary = before.summarise(DEPENDENCIES)
     known, changed = essay_in(before, essay_id), essay_in(after, essay_id)
-    return with_difference(
-        summary,
+    return with_differences(summary, [difference_of(summary, known, changed)])
+
+
+def difference_of(
+    summary: BatchCompletionSummary, known: EssaySteps, changed: EssaySteps
+) -> Difference:
+    return Difference(
         tally_essay(summary, DEPENDENCIES, known),
         tally_essay(summary, DEPENDENCIES, changed),
         is_new=not known,
@@ -244,16 +250,33 @@ def test_counting_by_differences_event_after_event_is_counting_all(
         if not counts_here:
             carried = state.summarise(DEPENDENCIES)
             continue
-        difference = with_difference(
-            carried,
-            tally_essay(carried, DEPENDENCIES, known),
-            tally_essay(carried, DEPENDENCIES, essay_in(state, event.essay_id)),
-            is_new=not known,
-        )
+        changed = essay_in(state, event.essay_id)
+        difference = with_differences(carried, [difference_of(carried, known, changed)])
         expected = state.summarise(DEPENDENCIES)
         if difference is not None:
             assert difference == expected
         carried = expected if difference is None else difference
+
+
+@tries(300)
+@given(histories, st.lists(own_events | unreadable_statements, min_size=1, max_size=10))
+def test_counting_the_differences_of_many_events_at_once_is_counting_all(
+    history: list[BatchUpdate], events: list[EssayEvidence]
+) -> None:
+    state = BatchState(BATCH)
+    for one in history:
+        state.merge(one)
+    summary, members = state.summarise(DEPENDENCIES), state.members()
+    said = [one for one in events if members is None or one.essay_id in members]
+    essays = {one.essay_id: essay_in(state, one.essay_id) for one in said}
+    state.merge(update("batch", *said))
+
+    counted = with_differences(
+        summary,
+        (difference_of(summary, known, essay_in(state, one)) for one, known in essays.items()),
+    )
+
+    assert counted in (None, state.summarise(DEPENDENCIES))
 
 
 @tries(100)
