@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     database_timeout_seconds: Seconds = setting(10, "Longest wait for a statement, in seconds.")
 
     persistence_batch_size: Count = setting(
-        5_000, "Most queue entries that the worker has in hand."
+        10_000, "Most queue entries that the worker has in hand."
     )
     persistence_batch_bytes: Count = setting(
         4 * MEBIBYTE, "Most bytes of queue entries that the worker has in hand."

@@ -56,8 +56,8 @@ class WorkInHand:
         self._pieces: deque[Piece] = deque()
         self._unwritten: Counter[str] = Counter()  # entry -> its pieces
 
-    def __bool__(self) -> bool:
-        return bool(self._pieces)
+    def __len__(self) -> int:
+        return len(self._pieces)
 
     def add(self, pieces: Iterable[Piece]) -> None:
         """Take these in hand, too."""
