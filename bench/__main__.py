@@ -15,7 +15,19 @@ from bench.machine import describe_machine
 from bench.servers import Servers, serve
 
 DOCUMENT = Path("docs/performance.md")
-BENCHES = ("define", "hydration", "projection", "hot_batch", "drain", "memory")
+BENCHES = (
+    "define",
+    "hydration",
+    "projection",
+    "hot_batch",
+    "drain",
+    "memory",
+    "skips",
+    "start",
+    "recovery",
+    "graph",
+    "replicas",
+)
 
 
 class Measure(Protocol):
