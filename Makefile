@@ -41,11 +41,8 @@ faults: $(VENV_READY) ## Break all it stands on, with real servers; only more ra
 	@SEED=$(SEED) FAULT_TRIALS=$(FAULT_TRIALS) $(PDM) run \
 		$(if $(SEED)$(FAULT_TRIALS),test-random-faults,test-faults)
 
-# Chromium is Debian's; its sandbox needs more rights than root has in many containers.
-browser: $(VENV_READY) ## Use the page in a real browser: CHROMIUM=path, else the one that there is
-	@[ -n "$(CHROMIUM)" ] || command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] \
-		|| ! command -v apt-get >/dev/null \
-		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core; }
+browser: $(VENV_READY) ## Use the page in a real browser, and keep pictures: CHROMIUM=path, else the one that there is
+	@CHROMIUM=$(CHROMIUM) .ci/chromium
 	@CHROMIUM=$(CHROMIUM) $(PDM) run test-browser
 
 soak: $(VENV_READY) ## Break things under steady load: MINUTES=n

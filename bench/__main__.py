@@ -18,15 +18,17 @@ DOCUMENT = Path("docs/performance.md")
 BENCHES = (
     "define",
     "hydration",
+    "skips",
     "projection",
     "hot_batch",
     "drain",
-    "memory",
-    "skips",
-    "start",
-    "recovery",
-    "graph",
     "replicas",
+    "recovery",
+    "start",
+    "graph",
+    "memory",
+    "gateway",
+    "flow",
 )
 
 

@@ -1,43 +1,53 @@
-"""Measure the flow: from a command on Kafka to the first phase, and how many runs a second.
+"""The flow: from a click to the first phase, and how many runs a second.
 
-Both services run as processes, on real servers and over the whole path: the broker, BOS with its
-tables and outbox, BCS with Redis and Postgres. Three figures are taken, one after the other:
-
-- latency: from the acknowledgement of a command to the first phase command on Kafka, at a steady
-  rate; what is read back here has a client's own wait for the broker in it,
-- throughput: as many runs as are asked for at once, each from its command to its completion,
-- latency once more, beside many runs that stay open.
+How long does a teacher wait between his click and the first command to a phase, how long BOS, and
+how many runs do three services, each one process, complete? Everything is real: gateway, broker,
+BOS with its tables and outbox, BCS with Redis and Postgres; a batch has 30 essays, its pipeline two
+phases, and each command is answered at once. What is asked at a rate is asked however long the
+answers take. All of it, clients included, shares the machine's cores.
 """
 
-import argparse
 import asyncio
 import json
-import statistics
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
+import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from bench.figures import Figure, Goal, quantile
+from bench.servers import Servers
 from common_core.topics import EventName, topic_name
 from local_stack.flow_neighbours import COMPLETED, OWNER
-from local_stack.neighbours import COMMAND_TOPICS, Neighbours
-from local_stack.ports import find_free_port
-from local_stack.service import ServiceProcess
-from local_stack.stack import temporary_stack
+from local_stack.neighbours import COMMAND_TOPICS
+from local_stack.tokens import make_secret, make_token
 
-REQUESTS = topic_name(EventName.CLIENT_BATCH_PIPELINE_REQUEST)
-OUTCOMES = topic_name(EventName.ELS_BATCH_PHASE_OUTCOME)
-SETTLED_SECONDS = 30.0
+PIPELINE = "nlp"  # spellcheck, then nlp
+ESSAYS = 30  # of a batch
+RATE = 20.0  # a second
+SECONDS, QUICK_SECONDS = 20.0, 3.0
+RUNS = 1_000  # asked for at once
+OPEN_RUNS = 2_000  # which wait for an outcome
+LAST = 30  # batches, of whichever partition: each is read in order, so they tell of all
+SETTLED_SECONDS, SETTLING_SECONDS = 60.0, 2.0
+CLICK_GOAL = Goal(bound=2_000, kind="at most")
+UNLIMITED = "1000000"  # one teacher has all batches
 
 
 class Players:
-    """The client and ELS: commands are answered at once, unless they are to stay open."""
+    """The clients and ELS: commands are answered at once, unless they are to stay open.
 
-    def __init__(self, bootstrap_servers: str, essays: int) -> None:
+    Attributes:
+        asked: when each batch's pipeline was asked for: clicked for, or acknowledged by the broker.
+        commanded: when its first phase command was read.
+        completed: when the end of its run was.
+    """
+
+    def __init__(self, bootstrap_servers: str, gateway: httpx.AsyncClient) -> None:
+        self._gateway = gateway
         self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, linger_ms=2)
         self._consumer = AIOKafkaConsumer(
             *COMMAND_TOPICS,
@@ -46,24 +56,22 @@ class Players:
             group_id=None,
             fetch_max_wait_ms=10,
         )
-        self._essays = [f"essay-{number:03}" for number in range(essays)]
+        self._essays = [f"essay-{number:03}" for number in range(ESSAYS)]
         self.are_answering = True
-        self.acknowledged: dict[str, float] = {}
+        self.asked: dict[str, float] = {}
         self.commanded: dict[str, float] = {}
         self.completed: dict[str, float] = {}
 
-    async def start(self) -> None:
-        """Connect, and listen."""
-        await self._producer.start()
-        await self._consumer.start()
-        self._listening = asyncio.create_task(self._listen())
-
-    async def stop(self) -> None:
-        """Disconnect."""
-        self._listening.cancel()
-        await asyncio.gather(self._listening, return_exceptions=True)
-        await self._consumer.stop()
-        await self._producer.stop()
+    @asynccontextmanager
+    async def playing(self) -> AsyncIterator[None]:
+        """Be connected, and listen, until the end of the block."""
+        async with self._producer, self._consumer:
+            listening = asyncio.create_task(self._listen())
+            try:
+                yield
+            finally:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
 
     async def make_ready(self, batches: list[str]) -> None:
         """Register the batches, and say that their texts are there."""
@@ -91,11 +99,30 @@ class Players:
             _ = await self._send(EventName.BATCH_ESSAYS_READY, batch, ready)
         await self._producer.flush()
 
-    async def request(self, batch: str) -> None:
-        """Ask for a pipeline of two phases, and note when the broker has it."""
+    async def until_ready(self, batch: str) -> None:
+        """Wait until BOS knows that the texts are there."""
+        async with asyncio.timeout(SETTLED_SECONDS):
+            while True:
+                answer = await self._gateway.get(f"/v1/batches/{batch}/status")
+                if answer.is_success and answer.json()["status"] == "ready":
+                    return
+                await asyncio.sleep(0.05)
+
+    async def click(self, batch: str) -> None:
+        """Ask the gateway for a pipeline of two phases, and note when that was."""
+        self.asked[batch] = time.monotonic()
+        answer = await self._gateway.post(
+            f"/v1/batches/{batch}/pipelines",
+            json={"requested_pipeline": PIPELINE},
+            headers={"Idempotency-Key": batch},
+        )
+        answer.raise_for_status()
+
+    async def command(self, batch: str) -> None:
+        """Ask BOS for the same over Kafka, and note when the broker has it."""
         data = {
             "batch_id": batch,
-            "requested_pipeline": "nlp",
+            "requested_pipeline": PIPELINE,
             "client_correlation_id": str(uuid4()),
             "user_id": OWNER,
             "is_retry": False,
@@ -103,7 +130,7 @@ class Players:
         }
         acknowledged = await self._send(EventName.CLIENT_BATCH_PIPELINE_REQUEST, batch, data)
         await acknowledged
-        self.acknowledged[batch] = time.monotonic()
+        self.asked[batch] = time.monotonic()
 
     async def _listen(self) -> None:
         async for record in self._consumer:
@@ -164,105 +191,102 @@ async def until(what: str, counted: dict[str, float], batches: list[str], second
         await asyncio.sleep(0.05)
 
 
-async def measure_latency(players: Players, name: str, rate: float, seconds: float) -> None:
-    """Ask at a steady rate, whatever the answers take, and print the quantiles."""
-    batches = [f"{name}-{uuid4().hex[:8]}" for _ in range(int(rate * seconds))]
-    await players.make_ready(batches)
-    await asyncio.sleep(5)
-    start = time.monotonic()
-    asking = []
-    for number, batch in enumerate(batches):
-        await asyncio.sleep(max(0.0, start + number / rate - time.monotonic()))
-        asking.append(asyncio.create_task(players.request(batch)))
-    await asyncio.gather(*asking)
-    await until("commanded", players.commanded, batches, SETTLED_SECONDS)
-    waits = sorted(players.commanded[one] - players.acknowledged[one] for one in batches)
-    p99 = waits[int(len(waits) * 0.99)]
-    print(
-        f"{name}: {len(batches)} commands at {rate:g}/s: first phase after "
-        f"p50 {statistics.median(waits) * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, "
-        f"worst {waits[-1] * 1000:.0f} ms"
+def measure(servers: Servers, *, is_quick: bool) -> Iterator[Figure]:
+    """Measure it."""
+    secret = make_secret()
+    with ExitStack() as running:
+        bcs = running.enter_context(servers.serving("bcs"))
+        bos = running.enter_context(
+            servers.serving("bos", {"BOS_BCS_BASE_URL": bcs.client.url, "BOS_LOG_LEVEL": "WARNING"})
+        )
+        gateway = running.enter_context(
+            servers.serving(
+                "gateway",
+                {
+                    "API_GATEWAY_JWT_SECRET": secret,
+                    "API_GATEWAY_REDIS_URL": servers.redis,
+                    "API_GATEWAY_BOS_URL": bos.client.url,
+                    "API_GATEWAY_RATE_LIMIT_PIPELINES_BURST": UNLIMITED,
+                    "API_GATEWAY_RATE_LIMIT_PIPELINES_PER_MINUTE": UNLIMITED,
+                    "API_GATEWAY_RATE_LIMIT_STATUS_PER_MINUTE": UNLIMITED,
+                },
+            )
+        )
+        yield from asyncio.run(
+            _measure(servers.kafka, gateway.client.url, secret, is_quick=is_quick)
+        )
+
+
+async def _measure(kafka: str, gateway: str, secret: str, *, is_quick: bool) -> Sequence[Figure]:
+    headers = {"Authorization": f"Bearer {make_token(secret, OWNER)}"}
+    async with httpx.AsyncClient(base_url=gateway, headers=headers, timeout=30) as client:
+        players = Players(kafka, client)
+        async with players.playing():
+            seconds = QUICK_SECONDS if is_quick else SECONDS
+            await _waits(players, players.click, QUICK_SECONDS)  # all connect, and prepare
+            clicks = _figure("a click", await _waits(players, players.click, seconds), CLICK_GOAL)
+            if is_quick:
+                return [clicks]
+            commands = _figure("a command", await _waits(players, players.command, seconds))
+            runs = await _measure_throughput(players)
+            await _open_runs(players)
+            waits = await _waits(players, players.command, seconds)
+            beside = _figure(f"a command, while {OPEN_RUNS:,} runs are open,", waits)
+            return [clicks, commands, runs, beside]
+
+
+def _figure(what: str, waits: list[float], goal: Goal | None = None) -> Figure:
+    return Figure(
+        work=f"from {what} to the first phase, {RATE:.0f}/s, 99 of 100",
+        measured=quantile(waits, 0.99) * 1000,
+        unit="ms",
+        goal=goal,
+        remark=f"the median is {quantile(waits, 0.5) * 1000:.0f} ms.",
     )
 
 
-async def measure_throughput(players: Players, runs: int) -> None:
-    """Ask for all at once, and print how many runs were completed in a second."""
-    batches = [f"flood-{uuid4().hex[:8]}" for _ in range(runs)]
-    await players.make_ready(batches)
-    await asyncio.sleep(5)
+async def _waits(
+    players: Players, ask: Callable[[str], Awaitable[None]], seconds: float
+) -> list[float]:
+    """Ask at the rate; return how long each waited for its first phase command."""
+    batches = await _ready_batches(players, int(RATE * seconds))
     start = time.monotonic()
-    await asyncio.gather(*(players.request(batch) for batch in batches))
-    await until("completed", players.completed, batches, runs / 5 + SETTLED_SECONDS)
+    asking = []
+    for number, batch in enumerate(batches):
+        await asyncio.sleep(max(0.0, start + number / RATE - time.monotonic()))
+        asking.append(asyncio.ensure_future(ask(batch)))
+    await asyncio.gather(*asking)
+    await until("commanded", players.commanded, batches, SETTLED_SECONDS)
+    return [players.commanded[one] - players.asked[one] for one in batches]
+
+
+async def _measure_throughput(players: Players) -> Figure:
+    batches = await _ready_batches(players, RUNS)
+    start = time.monotonic()
+    await asyncio.gather(*map(players.command, batches))
+    await until("completed", players.completed, batches, RUNS / 5 + SETTLED_SECONDS)
     seconds = max(players.completed[one] for one in batches) - start
-    print(f"throughput: {runs} runs of two phases in {seconds:.1f} s: {runs / seconds:.1f} runs/s")
+    return Figure(
+        work=f"{RUNS:,} runs asked for at once, to their completions",
+        measured=RUNS / seconds,
+        unit="runs/s",
+    )
 
 
-async def open_runs(players: Players, runs: int) -> None:
+async def _open_runs(players: Players) -> None:
     """Have that many runs wait for an outcome."""
-    batches = [f"open-{uuid4().hex[:8]}" for _ in range(runs)]
     players.are_answering = False
-    start = time.monotonic()
-    await players.make_ready(batches)
-    await asyncio.gather(*(players.request(batch) for batch in batches))
-    await until("commanded", players.commanded, batches, runs / 5 + SETTLED_SECONDS)
-    print(f"opened: {runs} runs in {time.monotonic() - start:.1f} s, which stay open")
+    batches = await _ready_batches(players, OPEN_RUNS)
+    await asyncio.gather(*map(players.command, batches))
+    await until("commanded", players.commanded, batches, OPEN_RUNS / 5 + SETTLED_SECONDS)
     players.are_answering = True
 
 
-async def measure(arguments: argparse.Namespace, kafka: str) -> None:
-    """Take the figures."""
-    players = Players(kafka, arguments.essays)
-    await players.start()
-    try:
-        await measure_latency(players, "warming", arguments.rate, 5)
-        await measure_latency(players, "latency", arguments.rate, arguments.seconds)
-        await measure_throughput(players, arguments.runs)
-        await open_runs(players, arguments.open)
-        await measure_latency(players, "beside", arguments.rate, arguments.seconds)
-    finally:
-        await players.stop()
-
-
-@contextmanager
-def services(arguments: argparse.Namespace) -> Iterator[str]:
-    """Run the servers and both services; give the broker."""
-    with temporary_stack() as stack:
-        settings = stack.settings()
-        kafka = arguments.kafka or stack.kafka.bootstrap_servers
-        for prefix in ("BCS", "BOS"):
-            settings[f"{prefix}_KAFKA_BOOTSTRAP_SERVERS"] = kafka
-            settings[f"{prefix}_LOG_LEVEL"] = "WARNING"
-            if arguments.kafka:
-                settings[f"{prefix}_KAFKA_ENABLE_IDEMPOTENCE"] = "true"
-        asyncio.run(Neighbours.create_topics(kafka))
-        bcs = ServiceProcess("bcs", stack.directory, settings, port=find_free_port())
-        settings |= {"BOS_BCS_BASE_URL": bcs.client.url}
-        bos = ServiceProcess("bos", stack.directory, settings, port=find_free_port())
-        for service in (bcs, bos):
-            service.migrate()
-        try:
-            bcs.start()
-            bos.start()
-            yield kafka
-        finally:
-            bos.stop()
-            bcs.stop()
-
-
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--essays", type=int, default=30, help="essays of a batch")
-    parser.add_argument("--kafka", help="a broker of your own (else one from wheels)")
-    parser.add_argument("--open", type=int, default=10_000, help="runs that stay open")
-    parser.add_argument("--rate", type=float, default=20, help="commands a second")
-    parser.add_argument("--runs", type=int, default=1_500, help="runs asked for at once")
-    parser.add_argument("--seconds", type=float, default=30, help="how long to ask at the rate")
-    arguments = parser.parse_args()
-    with services(arguments) as kafka:
-        asyncio.run(measure(arguments, kafka))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+async def _ready_batches(players: Players, count: int) -> list[str]:
+    """Return batches that BOS knows as ready."""
+    batches = [f"batch-{uuid4().hex[:12]}" for _ in range(count)]
+    await players.make_ready(batches)
+    for batch in batches[-LAST:]:
+        await players.until_ready(batch)
+    await asyncio.sleep(SETTLING_SECONDS)  # for BCS to have read as far
+    return batches

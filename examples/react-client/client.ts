@@ -25,8 +25,11 @@ export interface Exchange {
 }
 
 export interface ClientOptions {
-  /** Left out where the gateway takes everybody, as it may in development. */
-  token?: string;
+  /**
+   * The token, or what returns the one that is good now: it is asked before each request. Left out
+   * where the gateway takes everybody, as it may in development.
+   */
+  token?: string | (() => string | Promise<string>);
   /** Where the gateway is, without a slash at the end; the page's own origin where left out. */
   baseUrl?: string;
   onExchange?: (exchange: Exchange) => void;
@@ -107,7 +110,9 @@ export class GatewayClient {
 
   private async send(path: string, init: RequestInit, signal?: AbortSignal): Promise<Response> {
     const headers = new Headers(init.headers);
-    if (this.options.token) headers.set("Authorization", `Bearer ${this.options.token}`);
+    const { token } = this.options;
+    const current = typeof token === "function" ? await token() : token;
+    if (current) headers.set("Authorization", `Bearer ${current}`);
     signal?.throwIfAborted();
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(), ANSWER_SECONDS * 1000);

@@ -1,9 +1,10 @@
 """Which implementation serves which port. Everything lives as long as the application."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 
-import httpx
+import aiohttp
 from dishka import AnyOf, Provider, Scope, alias, from_context, provide
 from prometheus_client import CollectorRegistry
 
@@ -47,6 +48,7 @@ from service_libs.protocols import (
 
 CLIENT_ID = "api-gateway-service"
 MAX_BOS_CONNECTIONS = 100
+LINGER_MS = 2  # a request to the broker costs more than all the rest of a click's way to it
 
 
 def make_providers(settings: Settings) -> Sequence[Provider]:
@@ -111,6 +113,7 @@ class DownstreamProvider(Provider):
             client_id=CLIENT_ID,
             enable_idempotence=settings.kafka_enable_idempotence,
             request_timeout_seconds=settings.kafka_send_timeout_seconds - GRACE_SECONDS,
+            linger_ms=LINGER_MS,
         )
         yield producer
         await producer.stop()
@@ -121,15 +124,15 @@ class DownstreamProvider(Provider):
     ) -> AsyncIterator[AnyOf[BosClient, BatchStatesProtocol, HealthProbeProtocol]]:
         token = settings.bos_service_token
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
-        limits = httpx.Limits(max_connections=MAX_BOS_CONNECTIONS)
-        async with httpx.AsyncClient(
-            base_url=settings.bos_url,
+        connector = aiohttp.TCPConnector(limit=MAX_BOS_CONNECTIONS, ssl=trusted_authorities())
+        async with aiohttp.ClientSession(
+            connector=connector,
             headers=headers,
-            limits=limits,
-            verify=trusted_authorities(),
-            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(),  # the client bounds its questions itself
         ) as http:
-            yield BosClient(http, metrics)
+            yield BosClient(http, settings.bos_url, metrics)
+        await asyncio.sleep(0)  # the session only begins to close its connections
 
 
 class ServicesProvider(Provider):

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from dishka import AsyncContainer
-from dishka.integrations.fastapi import setup_dishka
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api_gateway_service.config import Settings
@@ -46,7 +45,8 @@ class Routes(FastAPI):
 
 def make_routes() -> FastAPI:
     """Return the routes, with nothing around them and nothing behind them."""
-    app = Routes(docs_url=None, redoc_url=None, openapi_url=None)
+    # A redirect to the address without the last slash would lead wherever Host says.
+    app = Routes(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     for module in (pipeline_routes, health_routes, docs_routes):
         app.include_router(module.router)
     for kind in (ServiceError, HTTPException, RequestValidationError, Exception):
@@ -63,12 +63,11 @@ async def create_app(settings: Settings, container: AsyncContainer) -> ASGIApp:
     routes = make_routes()
     if settings.environment is Environment.DEVELOPMENT:
         routes.include_router(demo_routes.router)
-    setup_dishka(container, routes)
     metrics = await container.get(Metrics)
     limiter = await container.get(RateLimiterProtocol)
     limits = await container.get(RouteLimits)
     verifier = await container.get(TokenVerifierProtocol)
-    app: ASGIApp = RateLimitMiddleware(routes, limiter, limits, metrics)
+    app: ASGIApp = RateLimitMiddleware(provided(routes, container), limiter, limits, metrics)
     app = AuthMiddleware(app, verifier, limiter, limits.auth_failures, metrics)
     app = FaultMiddleware(app)
     app = BodyLimitMiddleware(app)
@@ -77,6 +76,19 @@ async def create_app(settings: Settings, container: AsyncContainer) -> ASGIApp:
     monitor = await container.get(HealthMonitor)
     app = believe_proxies(CorrelationMiddleware(app, monitor), settings.trusted_proxies)
     return allow_origins(app, settings.cors_origins)
+
+
+def provided(app: ASGIApp, container: AsyncContainer) -> ASGIApp:
+    """Return the application, whose routes find what they need in the container.
+
+    dishka's own middleware would open a scope for each request; nothing here lives in one.
+    """
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["dishka_container"] = container
+        await app(scope, receive, send)
+
+    return call
 
 
 def believe_proxies(app: ASGIApp, trusted: Sequence[str]) -> ASGIApp:

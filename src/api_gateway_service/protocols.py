@@ -6,13 +6,13 @@ from uuid import UUID
 
 from api_gateway_service.models.values import (
     Claim,
+    KnownBatch,
     PipelineCommand,
     Principal,
     RequestRecord,
     Standing,
     Window,
 )
-from common_core.pipeline_state import PipelineState
 
 
 class AuditLogProtocol(Protocol):
@@ -38,8 +38,8 @@ class CommandPublisherProtocol(Protocol):
 class BatchStatesProtocol(Protocol):
     """What BOS knows of batches."""
 
-    async def find_state(self, batch_id: str, *, deadline_seconds: float) -> PipelineState | None:
-        """Return the batch with its runs, or None where BOS does not know it.
+    async def find_batch(self, batch_id: str, *, deadline_seconds: float) -> KnownBatch | None:
+        """Return the batch, or None where BOS does not know it.
 
         Raises:
             OrchestratorUnavailableError: BOS gave no answer that can be used by then.

@@ -6,10 +6,12 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from uuid import uuid4
 
 import pytest
+import yaml
 from rich.console import Console
 
 from local_stack.asking import ServiceClient
@@ -18,7 +20,7 @@ from local_stack.flow_story import FlowStory
 from local_stack.neighbours import Neighbours
 from local_stack.story import Story
 from local_stack.tokens import make_token
-from tests.support.composition import Composition
+from tests.support.composition import ROOT, Composition
 from tests.support.servers import ping_kafka, wait_until_ready
 
 READY_SECONDS = 90
@@ -175,6 +177,26 @@ def test_prometheus_scrapes_every_service(composition: Composition) -> None:
             continue
         targets = answer["data"]["activeTargets"]
         seen = {target["labels"]["job"]: target["health"] for target in targets}
+
+
+@pytest.mark.usefixtures("service")
+def test_prometheus_takes_every_alert(composition: Composition) -> None:
+    written = {
+        rule["alert"]
+        for path in (ROOT / "deploy" / "alerts").glob("*.yml")
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+    }
+    prometheus = ServiceClient(composition.prometheus_url)
+    deadline = time.monotonic() + READY_SECONDS
+    health: dict[str, str] = {}
+    while health != dict.fromkeys(written, "ok"):
+        assert time.monotonic() < deadline, f"not every alert is evaluated: {health}"
+        time.sleep(1)
+        with suppress(OSError):  # it is starting
+            _, answer = prometheus.get("/api/v1/rules?type=alert")
+            groups = answer["data"]["groups"]
+            health = {rule["name"]: rule["health"] for one in groups for rule in one["rules"]}
 
 
 async def test_two_replicas_run_side_by_side(

@@ -102,4 +102,4 @@ def test_every_port_that_the_composition_publishes_of_a_service_is_told() -> Non
     for name, first, last, variable in told:
         [port] = composition["services"][name]["ports"]
         assert published.findall(port) == [(variable, first, last)]
-    assert {name for name, *_ in told} == {"gateway", "bos", "bcs", "prometheus"}
+    assert {name for name, *_ in told} == {*("gateway", "bos", "bcs", "prometheus", "grafana")}

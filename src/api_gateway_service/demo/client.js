@@ -68,8 +68,10 @@ export class GatewayClient {
     }
     async send(path, init, signal) {
         const headers = new Headers(init.headers);
-        if (this.options.token)
-            headers.set("Authorization", `Bearer ${this.options.token}`);
+        const { token } = this.options;
+        const current = typeof token === "function" ? await token() : token;
+        if (current)
+            headers.set("Authorization", `Bearer ${current}`);
         signal?.throwIfAborted();
         const late = new AbortController();
         const timer = setTimeout(() => late.abort(), ANSWER_SECONDS * 1000);

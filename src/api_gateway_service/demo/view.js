@@ -126,7 +126,7 @@ function requestItem(request) {
   const { words: text, tone, more } = words.requestState(request);
   const name = make("strong", "", words.nameOf(request.pipeline));
   const title = make("div", "title", name, make("span", `badge ${tone}`, text));
-  const when = `asked at ${new Date(request.accepted_at).toLocaleTimeString()}`;
+  const when = `asked ${words.timeOf(new Date(request.accepted_at))}`;
   return make("li", "", title, make("span", "hint", more ? `${when} · ${more}` : when));
 }
 
@@ -158,7 +158,7 @@ export function showAlert(error) {
 /** @param {Exchange} exchange */
 export function showExchange({ method, path, status, rateLimit }) {
   const left = rateLimit?.replaceAll(/"([^"]*)";r=(\d+);t=\d+/g, "$1 $2") ?? "";
-  const cells = [new Date().toLocaleTimeString(), `${method} ${path}`, status || "no answer", left];
+  const cells = [new Date().toLocaleTimeString(), status || "no answer", `${method} ${path}`, left];
   const rows = find("exchanges");
   rows.prepend(make("tr", "", ...cells.map((text) => make("td", "", String(text)))));
   while (rows.children.length > EXCHANGES_SHOWN) rows.lastElementChild?.remove();

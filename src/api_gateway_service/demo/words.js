@@ -102,7 +102,22 @@ function look(known, name) {
 }
 
 /** @param {string} name of a pipeline or a phase */
-export const nameOf = (name) => NAMES[name] ?? name.replaceAll("_", " ");
+export const nameOf = (name) => NAMES[name] ?? capitalised(name.replaceAll("_", " "));
+
+/** @param {string} text */
+const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/**
+ * Return when something was, with its day where that is another one.
+ *
+ * @param {Date} date
+ * @param {Date} now
+ */
+export function timeOf(date, now = new Date()) {
+  const time = `at ${date.toLocaleTimeString()}`;
+  const isToday = date.toDateString() === now.toDateString();
+  return isToday ? time : `on ${date.toLocaleDateString()} ${time}`;
+}
 
 /** @param {string} status of a batch */
 export const batchStatus = (status) => look(BATCH_STATUSES, status);

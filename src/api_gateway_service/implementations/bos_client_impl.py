@@ -1,18 +1,24 @@
 """BOS over HTTP: bounded, asked once for those who ask at the same time, left alone when it fails.
 
-An answer is believed only if it is one, of this batch. Nobody is shown anything else.
+An answer is believed only if it is one, of this batch. Nobody is shown anything else. What is still
+as it was is neither sent again nor read again.
 """
 
 import asyncio
+from http import HTTPStatus
 from time import perf_counter
 from urllib.parse import quote
 
-import httpx
+import aiohttp
 import structlog
+from cachetools import LRUCache
 from pydantic import ValidationError
+from yarl import URL
 
 from api_gateway_service.exceptions import OrchestratorUnavailableError
 from api_gateway_service.metrics import Metrics
+from api_gateway_service.models.values import KnownBatch
+from api_gateway_service.services.status_views import to_batch
 from common_core.pipeline_state import PipelineState
 from common_core.problem import Problem
 from service_libs.breakers import Breaker
@@ -21,6 +27,7 @@ from service_libs.exceptions import StoreUnavailableError
 TRY_SECONDS = 2.0  # of a question, however many wait for it
 OPEN_SECONDS = 1.0  # of the breaker
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_KEPT = 2_000  # batches, of which the last answer is kept
 UNKNOWN_BATCH = "unknown_batch"
 DOTS = frozenset({".", ".."})  # as part of a path they lead elsewhere; no batch has such an id
 PATH = "/internal/v1/batches/{batch_id}/pipeline-state"
@@ -29,20 +36,22 @@ logger = structlog.get_logger(__name__)
 
 
 class BosClient:
-    """`BatchStatesProtocol` over HTTP, and the probe of BOS; whoever made the client closes it.
+    """`BatchStatesProtocol` over HTTP, and the probe of BOS; whoever made the session closes it.
 
     Requests for a batch that is being asked for already wait for the same answer.
     """
 
     name = "bos"
 
-    def __init__(self, http: httpx.AsyncClient, metrics: Metrics) -> None:
+    def __init__(self, http: aiohttp.ClientSession, url: str, metrics: Metrics) -> None:
         self._http = http
+        self._base = url.rstrip("/")
         self._metrics = metrics
         self._breaker = Breaker("bos", TRY_SECONDS, open_seconds=OPEN_SECONDS)
-        self._asking: dict[str, asyncio.Task[PipelineState | None]] = {}
+        self._asking: dict[str, asyncio.Task[KnownBatch | None]] = {}
+        self._kept: LRUCache[str, tuple[str, KnownBatch]] = LRUCache(MAX_KEPT)  # with its ETag
 
-    async def find_state(self, batch_id: str, *, deadline_seconds: float) -> PipelineState | None:
+    async def find_batch(self, batch_id: str, *, deadline_seconds: float) -> KnownBatch | None:
         if batch_id in DOTS:
             return None
         asking = self._asking.get(batch_id)
@@ -63,30 +72,31 @@ class BosClient:
             OrchestratorUnavailableError: it does not answer.
         """
         try:
-            response = await self._http.get("/livez", timeout=TRY_SECONDS)
-        except (httpx.HTTPError, OSError) as exc:
+            async with asyncio.timeout(TRY_SECONDS), self._http.get(self._url("/livez")) as answer:
+                status = answer.status
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             raise OrchestratorUnavailableError("BOS cannot be reached.") from exc
-        if response.status_code != httpx.codes.OK:
+        if status != HTTPStatus.OK:
             raise OrchestratorUnavailableError("BOS is not alive.")
 
-    def _forget(self, batch_id: str, task: asyncio.Task[PipelineState | None]) -> None:
+    def _forget(self, batch_id: str, task: asyncio.Task[KnownBatch | None]) -> None:
         self._asking.pop(batch_id, None)
         if not task.cancelled():
             task.exception()  # looked at, though all who waited may have gone
 
-    async def _ask(self, batch_id: str) -> PipelineState | None:
+    async def _ask(self, batch_id: str) -> KnownBatch | None:
         started = perf_counter()
         outcome = "not_asked"
         try:
             with self._breaker.asking():
                 outcome = "failure"
                 async with asyncio.timeout(TRY_SECONDS):
-                    state = await self._get(batch_id)
+                    batch = await self._get(batch_id)
                 outcome = "success"
-                return state
+                return batch
         except StoreUnavailableError as exc:
             raise OrchestratorUnavailableError from exc
-        except (httpx.HTTPError, OSError, TimeoutError, ValueError) as exc:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
             logger.warning("bos_gave_no_answer", error=type(exc).__name__, reason=str(exc)[:100])
             raise OrchestratorUnavailableError from exc
         finally:
@@ -94,15 +104,38 @@ class BosClient:
             duration = perf_counter() - started
             self._metrics.downstream_duration.labels("bos", outcome).observe(duration)
 
-    async def _get(self, batch_id: str) -> PipelineState | None:
-        path = PATH.format(batch_id=quote(batch_id, safe=""))
-        async with self._http.stream("GET", path) as response:
-            content = bytearray()
-            async for chunk in response.aiter_bytes():
-                content += chunk
-                if len(content) > MAX_ANSWER_BYTES:
-                    raise ValueError("too_large")
-        return _read(batch_id, response.status_code, bytes(content))
+    async def _get(self, batch_id: str) -> KnownBatch | None:
+        tag, kept = self._kept.get(batch_id, (None, None))
+        url = self._url(PATH.format(batch_id=quote(batch_id, safe="")))
+        headers = {"If-None-Match": tag} if tag else {}
+        async with self._http.get(url, headers=headers, allow_redirects=False) as answer:
+            if answer.status == HTTPStatus.NOT_MODIFIED and kept is not None:
+                return kept
+            content = await _read_body(answer)
+        state = _read(batch_id, answer.status, content)
+        if state is None:
+            return None
+        batch = to_batch(state)
+        if new_tag := answer.headers.get("ETag"):
+            self._kept[batch_id] = (new_tag, batch)
+        return batch
+
+    def _url(self, path: str) -> URL:
+        return URL(self._base + path, encoded=True)
+
+
+async def _read_body(answer: aiohttp.ClientResponse) -> bytes:
+    """Return the body.
+
+    Raises:
+        ValueError: it is larger than what is known of any batch.
+    """
+    content = bytearray()
+    async for chunk in answer.content.iter_any():
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            raise ValueError("too_large")
+    return bytes(content)
 
 
 def _read(batch_id: str, status: int, content: bytes) -> PipelineState | None:
@@ -112,12 +145,12 @@ def _read(batch_id: str, status: int, content: bytes) -> PipelineState | None:
         ValueError: it says nothing that can be used; a short reason that quotes nothing.
     """
     try:
-        if status == httpx.codes.OK:
+        if status == HTTPStatus.OK:
             state = PipelineState.model_validate_json(content)
             if state.batch_id != batch_id:
                 raise ValueError("of_another_batch")
             return state
-        is_not_found = status == httpx.codes.NOT_FOUND
+        is_not_found = status == HTTPStatus.NOT_FOUND
         if is_not_found and Problem.model_validate_json(content).code == UNKNOWN_BATCH:
             return None
     except ValidationError:

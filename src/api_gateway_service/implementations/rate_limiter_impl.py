@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from typing import cast
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import MovingWindowRateLimiter
+from redis.asyncio import Redis
 
 from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
 from api_gateway_service.models.values import Standing, Window, WindowState
@@ -38,6 +41,17 @@ class ProcessRateLimiter:
         return store
 
 
+class _GatewayStorage(RedisStorage):
+    """The library's own, on the gateway's client: its scripts go with all else that is asked."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        super().__init__("async+redis://", implementation="redispy", key_prefix=KEY_PREFIX)
+
+    def configure_bridge(self) -> None:
+        cast("RedispyBridge", self.bridge).connection_getter = lambda _: self._client
+
+
 class RedisRateLimiter:
     """`RateLimiterProtocol` in Redis; this process's own limiter counts while Redis is away.
 
@@ -48,12 +62,7 @@ class RedisRateLimiter:
     def __init__(self, redis: GatewayRedis, own: ProcessRateLimiter) -> None:
         self._redis = redis
         self._own = own
-        # The library takes a pool by this name, which its type of further options leaves out.
-        pool: dict[str, Any] = {"connection_pool": redis.client.connection_pool}
-        store = RedisStorage(
-            "async+redis://", implementation="redispy", key_prefix=KEY_PREFIX, **pool
-        )
-        self._limiter = MovingWindowRateLimiter(store)
+        self._limiter = MovingWindowRateLimiter(_GatewayStorage(redis.client))
 
     async def hit(self, windows: Sequence[Window], key: str) -> Standing:
         limiters = [self._limiter] * len(windows)
@@ -66,15 +75,19 @@ class RedisRateLimiter:
 async def _hit(
     windows: Sequence[Window], limiters: Sequence[MovingWindowRateLimiter], key: str
 ) -> Standing:
-    """Count one after the other, for a full window ends it; then read all side by side."""
-    pairs = list(zip(windows, limiters, strict=True))
+    """Count one after the other, for a full window ends it; each is read as it is counted."""
+    states: list[WindowState] = []
     refused_by = None
-    for number, (window, limiter) in enumerate(pairs):
-        if not await limiter.hit(_item(window), key):
-            refused_by = number
-            break
-    states = await asyncio.gather(*(_state(window, limiter, key) for window, limiter in pairs))
-    return Standing(states=states, refused_by=None if refused_by is None else states[refused_by])
+    for window, limiter in zip(windows, limiters, strict=True):
+        if refused_by is not None:
+            states.append(await _state(window, limiter, key))
+            continue
+        # Sent together, and in this order.
+        hit = limiter.hit(_item(window), key)
+        is_taken, state = await asyncio.gather(hit, _state(window, limiter, key))
+        states.append(state)
+        refused_by = None if is_taken else state
+    return Standing(states=states, refused_by=refused_by)
 
 
 async def _state(window: Window, limiter: MovingWindowRateLimiter, key: str) -> WindowState:
@@ -86,5 +99,6 @@ async def _state(window: Window, limiter: MovingWindowRateLimiter, key: str) -> 
     )
 
 
+@cache
 def _item(window: Window) -> RateLimitItemPerSecond:
     return RateLimitItemPerSecond(window.amount, window.seconds, namespace=window.name)

@@ -6,21 +6,23 @@ here may make a request wait for long.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import structlog
 from prometheus_client import Gauge
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
 from service_libs.breakers import Breaker
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import RedisPolicy, connect, translated
 from service_libs.redis.refusals import RedisNames
 
-TIMEOUT_SECONDS = 0.5  # for one answer of Redis, or for a free connection
-QUESTION_SECONDS = 2 * TIMEOUT_SECONDS  # for all answers to a question, however slowly they drip
+TIMEOUT_SECONDS = 0.5  # for all replies to a batch, however slowly they drip
 OPEN_SECONDS = 2.0  # of the breaker
-MAX_CONNECTIONS = 100
+MAX_CONNECTIONS = 4  # of which one is used, but for moments
 NAMES = RedisNames(
     service="the gateway",
     setting="API_GATEWAY_REDIS_URL",
@@ -33,6 +35,76 @@ Answer = TypeVar("Answer")
 logger = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A command that waits for its reply."""
+
+    command: tuple[Any, ...]
+    options: dict[str, Any]
+    reply: asyncio.Future[Any]
+
+
+class BatchingRedis(Redis):
+    """redis-py's client, which sends together what is asked at the same time.
+
+    Of its own it lends each command a connection, and sends it alone: that is most of what a
+    command costs. Here the commands that come while others are on their way go next, in one
+    pipeline. Each has a reply or a refusal of its own; where there is none, all have that error.
+    """
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        super().__init__(connection_pool=pool)
+        self.auto_close_connection_pool = True
+        self._waiting: list[_Asked] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as in redis-py
+        asked = _Asked(args, options, asyncio.get_running_loop().create_future())
+        self._waiting.append(asked)
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_all(), name="ask redis")
+        return await asked.reply
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - as in redis-py
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.wait({self._sending})
+        await super().aclose(close_connection_pool)
+
+    async def _send_all(self) -> None:
+        try:
+            while self._waiting:
+                batch = [asked for asked in self._waiting if not asked.reply.done()]
+                self._waiting = []
+                await self._send(batch)
+        finally:
+            self._sending = None
+
+    async def _send(self, batch: list[_Asked]) -> None:
+        replies: list[Any] = []
+        error: Exception = RedisConnectionError("The client was closed.")
+        pipe = self.pipeline(transaction=False)
+        for asked in batch:
+            pipe.pipeline_execute_command(*asked.command, **asked.options)
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                replies = await pipe.execute(raise_on_error=False)
+        except (RedisError, OSError, TimeoutError) as exc:
+            error = exc
+        finally:
+            _hand_out(batch, replies or [error] * len(batch))
+
+
+def _hand_out(batch: list[_Asked], replies: list[Any]) -> None:
+    for asked, reply in zip(batch, replies, strict=True):
+        if asked.reply.done():  # who asked has gone
+            continue
+        if isinstance(reply, Exception):
+            asked.reply.set_exception(reply)
+        else:
+            asked.reply.set_result(reply)
+
+
 class GatewayRedis:
     """A client behind a breaker, and its probe. A metric and the log show whether it is in use.
 
@@ -43,7 +115,9 @@ class GatewayRedis:
 
     def __init__(self, url: str, fallback: Gauge) -> None:
         policy = RedisPolicy(timeout_seconds=TIMEOUT_SECONDS, max_connections=MAX_CONNECTIONS)
-        self.client: Redis = connect(url, policy, NAMES)
+        pool = connect(url, policy, NAMES).connection_pool
+        pool.connection_kwargs["socket_timeout"] = None  # a batch is timed, not each reply in it
+        self.client = BatchingRedis(pool)
         self._breaker = Breaker("redis", TIMEOUT_SECONDS, open_seconds=OPEN_SECONDS)
         self._fallback = fallback
         self._is_away = False
@@ -56,7 +130,7 @@ class GatewayRedis:
         """
         try:
             with self._breaker.asking():
-                async with translated(NAMES), asyncio.timeout(QUESTION_SECONDS):
+                async with translated(NAMES):
                     answer = await ask()
         except StoreUnavailableError as exc:
             self._show(is_away=True, reason=str(exc))

@@ -28,6 +28,27 @@ class Principal:
         return scope in self.scopes
 
 
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """A batch's status as bytes, and the tag that changes with them."""
+
+    body: bytes
+    tag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownBatch:
+    """What is known of a batch.
+
+    Attributes:
+        user_id: whose it is.
+        view: its status; None where BOS is newer than we are, and says what we do not know.
+    """
+
+    user_id: str
+    view: StatusView | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineCommand:
     """A request for a pipeline, ready to be sent to BOS."""

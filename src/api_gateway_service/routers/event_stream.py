@@ -11,9 +11,8 @@ from contextlib import AbstractContextManager
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api_gateway_service.exceptions import OrchestratorUnavailableError
+from api_gateway_service.models.values import StatusView
 from api_gateway_service.services.status_feeds import Listener
-from api_gateway_service.services.status_views import StatusView
 
 COMMENT_SECONDS = 15  # so that proxies, and the caller, see that the stream lives
 RECONNECT_MS = 2000  # after which a caller whose stream was cut asks again
@@ -76,10 +75,7 @@ class EventStream(Response):
             await asyncio.gather(gone, news, return_exceptions=True)
 
     async def _send_view(self, send: Send, news: "asyncio.Future[StatusView | None]") -> None:
-        try:
-            view = news.result()
-        except OrchestratorUnavailableError:
-            return  # BOS says what nobody here knows yet; the next may be clearer
+        view = news.result()
         if view is not None and view.tag != self._last_id:
             self._last_id = view.tag
             await _send(send, to_event(view))

@@ -25,7 +25,6 @@ from api_gateway_service.routing import BATCHES, STATUS
 from api_gateway_service.services.batch_access import BatchAccess
 from api_gateway_service.services.pipeline_requests import Click, PipelineRequests, request_id_of
 from api_gateway_service.services.status_feeds import StatusFeeds
-from api_gateway_service.services.status_views import to_view
 
 JSON = "application/json"
 PRIVATE = "private, no-cache"
@@ -92,7 +91,7 @@ async def show_status(
 ) -> Response:
     """Show how a batch is doing."""
     _, principal = _caller(request)
-    view = to_view(await access.read_own(batch_id, principal))
+    view = await access.read_own(batch_id, principal)
     headers = {"ETag": f'"{view.tag}"', "Cache-Control": PRIVATE}
     if if_none_match is not None and _names(if_none_match, view.tag):
         return Response(status_code=NOT_MODIFIED, headers=headers)

@@ -24,6 +24,7 @@ from service_libs.lifecycle import run_beside_requests
 from service_libs.logging import configure_logging
 
 FAILURE = 1  # exit code
+GC_THRESHOLD = 20_000  # objects
 ADDRESS_SETTINGS = "API_GATEWAY_HTTP_HOST, API_GATEWAY_HTTP_PORT"
 IDLE_SECONDS = 75  # longer than callers keep idle connections, so that they close first
 LET_GO_SECONDS = 1  # for callers to part from their connections
@@ -68,6 +69,7 @@ async def serve(settings: Settings) -> int:
     stopping = on_signals(settings.shutdown_timeout_seconds)
     gc.collect()
     gc.freeze()  # what is there now stays until the end, and is not searched again and again
+    gc.set_threshold(GC_THRESHOLD)  # a request makes hundreds of objects, and no cycles
     try:
         async for _ in run_beside_requests(container, settings.shutdown_timeout_seconds):
             await _serve_requests(container, settings, listener, stopping)

@@ -9,9 +9,8 @@ import asyncio
 from cachetools import TTLCache
 
 from api_gateway_service.exceptions import OrchestratorUnavailableError, UnknownBatchError
-from api_gateway_service.models.values import Principal
+from api_gateway_service.models.values import KnownBatch, Principal, StatusView
 from api_gateway_service.protocols import BatchStatesProtocol
-from common_core.pipeline_state import PipelineState
 
 OWNERSHIP_SECONDS = 0.3  # for which a request for a pipeline waits for BOS
 STATUS_SECONDS = 2.0  # for which one for a status does
@@ -36,25 +35,31 @@ class BatchAccess:
         if (principal.user_id, batch_id) in self._owners:
             return
         try:
-            await self.read_own(batch_id, principal, deadline_seconds=OWNERSHIP_SECONDS)
+            await self._find_own(batch_id, principal, deadline_seconds=OWNERSHIP_SECONDS)
         except OrchestratorUnavailableError:
             return
 
-    async def read_own(
-        self, batch_id: str, principal: Principal, *, deadline_seconds: float = STATUS_SECONDS
-    ) -> PipelineState:
-        """Return what is known of the caller's batch.
+    async def read_own(self, batch_id: str, principal: Principal) -> StatusView:
+        """Return the status of the caller's batch.
 
         Raises:
             UnknownBatchError: it is unknown, or not the caller's.
-            OrchestratorUnavailableError: BOS cannot say by then.
+            OrchestratorUnavailableError: BOS cannot say in time, or says what we do not know.
         """
+        batch = await self._find_own(batch_id, principal, deadline_seconds=STATUS_SECONDS)
+        if batch.view is None:
+            raise OrchestratorUnavailableError
+        return batch.view
+
+    async def _find_own(
+        self, batch_id: str, principal: Principal, *, deadline_seconds: float
+    ) -> KnownBatch:
         refusal_at = asyncio.get_running_loop().time() + REFUSAL_SECONDS
-        state = await self._states.find_state(batch_id, deadline_seconds=deadline_seconds)
+        batch = await self._states.find_batch(batch_id, deadline_seconds=deadline_seconds)
         owner = (principal.user_id, batch_id)
-        if state is None or state.user_id != principal.user_id:
+        if batch is None or batch.user_id != principal.user_id:
             self._owners.pop(owner, None)
             await asyncio.sleep(refusal_at - asyncio.get_running_loop().time())
             raise UnknownBatchError
         self._owners[owner] = True
-        return state
+        return batch

@@ -12,10 +12,8 @@ from api_gateway_service.exceptions import (
     OrchestratorUnavailableError,
     TooManyStreamsError,
 )
-from api_gateway_service.models.values import Principal
+from api_gateway_service.models.values import KnownBatch, Principal, StatusView
 from api_gateway_service.protocols import BatchStatesProtocol
-from api_gateway_service.services.status_views import StatusView, to_view
-from common_core.pipeline_state import PipelineState
 from service_libs.timing import Backoff, spread
 
 POLL_SECONDS = 1.0  # between questions about a batch
@@ -34,16 +32,16 @@ class Listener:
 
     def __init__(self, user_id: str) -> None:
         self._user_id = user_id
-        self._state: PipelineState | None = None
+        self._view: StatusView | None = None
         self._changed = asyncio.Event()
         self.is_over = False
 
-    def tell(self, state: PipelineState | None) -> None:
+    def tell(self, batch: KnownBatch | None) -> None:
         """Hear how the batch is; None, or another owner, ends it."""
-        if state is None or state.user_id != self._user_id:
+        if batch is None or batch.user_id != self._user_id:
             self.end()
-        else:
-            self._state = state
+        elif batch.view is not None:  # of what we do not know the next may be clearer
+            self._view = batch.view
             self._changed.set()
 
     def end(self) -> None:
@@ -55,9 +53,7 @@ class Listener:
         """Wait for news; return the latest status, or None at the end."""
         await self._changed.wait()
         self._changed.clear()
-        if self.is_over or self._state is None:
-            return None
-        return to_view(self._state)
+        return None if self.is_over else self._view
 
 
 class _Feed:
@@ -66,7 +62,7 @@ class _Feed:
     def __init__(self, batch_id: str, states: BatchStatesProtocol) -> None:
         self._batch_id = batch_id
         self._states = states
-        self._latest: PipelineState | None = None
+        self._latest: KnownBatch | None = None
         self.listeners: set[Listener] = set()
         self._asking = asyncio.create_task(self._ask(), name="status feed")
 
@@ -90,22 +86,22 @@ class _Feed:
         backoff = Backoff(MAX_BACKOFF_SECONDS)
         while True:
             try:
-                state = await self._states.find_state(
+                batch = await self._states.find_batch(
                     self._batch_id, deadline_seconds=QUESTION_SECONDS
                 )
             except OrchestratorUnavailableError:
                 await asyncio.sleep(backoff.next_delay())
                 continue
             backoff.reset()
-            self._tell(state)
+            self._tell(batch)
             await asyncio.sleep(spread(POLL_SECONDS))
 
-    def _tell(self, state: PipelineState | None) -> None:
-        if state is not None and state == self._latest:
+    def _tell(self, batch: KnownBatch | None) -> None:
+        if batch is not None and batch == self._latest:
             return
-        self._latest = state
+        self._latest = batch
         for listener in list(self.listeners):
-            listener.tell(state)
+            listener.tell(batch)
 
 
 class StatusFeeds:

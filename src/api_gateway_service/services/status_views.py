@@ -2,15 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from api_gateway_service.exceptions import OrchestratorUnavailableError
 from api_gateway_service.models.responses import (
     BatchStatus,
     ClientStatus,
     RequestState,
     StatusDetails,
 )
+from api_gateway_service.models.values import KnownBatch, StatusView
 from common_core.pipeline_state import PhaseState, PipelineState, RunState
 
 REJECTED = "rejected"
@@ -27,34 +26,25 @@ STATUS_BY_BATCH_STATUS: Mapping[str, ClientStatus] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class StatusView:
-    """A batch's status as bytes, and the tag that changes with them."""
-
-    body: bytes
-    tag: str
+def to_batch(state: PipelineState) -> KnownBatch:
+    """Return what callers may know of the batch."""
+    is_understood = state.batch_status in STATUS_BY_BATCH_STATUS
+    return KnownBatch(user_id=state.user_id, view=to_view(state) if is_understood else None)
 
 
 def to_view(state: PipelineState) -> StatusView:
-    """Return the status as it is sent.
-
-    Raises:
-        OrchestratorUnavailableError: BOS is newer than we are, and says what we do not know.
-    """
+    """Return the status as it is sent."""
     body = to_status(state).model_dump_json().encode()
     return StatusView(body=body, tag=hashlib.sha256(body).hexdigest()[:TAG_LENGTH])
 
 
 def to_status(state: PipelineState) -> BatchStatus:
-    """Return the status."""
-    status = STATUS_BY_BATCH_STATUS.get(state.batch_status)
-    if status is None:
-        raise OrchestratorUnavailableError
+    """Return the status, which is one that we know."""
     shown = next((run for run in state.runs if run.state != REJECTED), None)
     phases = shown.phases if shown else []
     return BatchStatus(
         batch_id=state.batch_id,
-        status=status,
+        status=STATUS_BY_BATCH_STATUS[state.batch_status],
         details=StatusDetails(
             phases=phases,
             current_phase=_current(phases),

@@ -41,7 +41,11 @@ class UnknownTopicError(BrokerUnavailableError):
 
 
 class KafkaProducerClient:
-    """Sends messages and awaits their acknowledgement; connects when there is something to send."""
+    """Sends messages and awaits their acknowledgement; connects when there is something to send.
+
+    Args:
+        linger_ms: for which a message waits for others to be sent with.
+    """
 
     def __init__(
         self,
@@ -50,11 +54,13 @@ class KafkaProducerClient:
         client_id: str,
         enable_idempotence: bool,
         request_timeout_seconds: float,
+        linger_ms: int = 0,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._client_id = client_id
         self._enable_idempotence = enable_idempotence
         self._timeout_seconds = request_timeout_seconds
+        self._linger_ms = linger_ms
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
@@ -132,6 +138,7 @@ class KafkaProducerClient:
             max_batch_size=MAX_BATCH_BYTES,
             max_request_size=MAX_REQUEST_BYTES,
             request_timeout_ms=int(self._timeout_seconds * 1000),
+            linger_ms=self._linger_ms,
         )
 
     async def _bounded(self, producer: AIOKafkaProducer, awaitable: Awaitable[Answer]) -> Answer:

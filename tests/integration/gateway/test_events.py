@@ -19,6 +19,7 @@ from api_gateway_service.routers import event_stream
 from api_gateway_service.routers.event_stream import EventStream
 from api_gateway_service.services import status_feeds
 from api_gateway_service.services.status_feeds import StatusFeeds
+from api_gateway_service.services.status_views import to_batch
 from api_gateway_service.startup_setup import build_container
 from tests.support.gateway.app import gateway_app, settings_of
 from tests.support.gateway.server import served
@@ -253,7 +254,7 @@ async def test_a_feed_that_fails_leaves_nobody_waiting(
     async def fail(*_arguments: object, **_options: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(BosClient, "find_state", fail)
+    monkeypatch.setattr(BosClient, "find_batch", fail)
     principal = Principal(user_id="teacher", scopes=frozenset())
 
     with feeds.listening("batch-1", principal) as listener:
@@ -270,7 +271,7 @@ async def test_who_reads_slowly_gets_the_latest_and_not_all_that_was(
     with feeds.listening("batch-1", principal) as listener:
         first = await listener.next_view()
         for status in ("processing_pipelines", DONE):
-            listener.tell(batch("batch-1", "teacher", status))
+            listener.tell(to_batch(batch("batch-1", "teacher", status)))
         second = await listener.next_view()
 
     assert first is not None

@@ -163,7 +163,8 @@ async def test_a_problem_is_as_its_example(
     if code == "request_timeout":
         monkeypatch.setattr(body_limit_middleware, "BODY_SECONDS", 0.05)
     if code == "internal_error":
-        monkeypatch.setattr(BatchAccess, "read_own", fail)
+        for name in ("check_owner", "read_own"):
+            monkeypatch.setattr(BatchAccess, name, fail)
     asked = request_for(operation, code)
     async with gateway_app(**settings) as gateway:
         with ExitStack() as until_then:

@@ -139,3 +139,16 @@ async def test_no_problem_and_no_line_repeats_a_secret_or_shows_the_inside(
     lines = gateway.audited.getvalue() + repr([{**one, "exc_info": None} for one in log])
     assert SECRET not in lines
     assert token_of().partition(".")[0] not in lines  # how every token of ours begins
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [(status_path("batch-1") + "/", 404), ("/docs/", 404), ("/v1/", 401)]
+)
+async def test_nobody_is_sent_elsewhere(gateway: Gateway, path: str, status: int) -> None:
+    """The framework's redirects lead to whatever host a caller names."""
+    headers = {"Host": "evil.example"} | (bearer() if status_path("batch-1") in path else {})
+
+    answer = await gateway.client.get(path, headers=headers)
+
+    assert answer.status_code == status
+    assert "evil.example" not in str(answer.headers) + answer.text

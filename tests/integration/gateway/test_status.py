@@ -2,17 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import cast
 from uuid import UUID
 
+import aiohttp
 import httpx
 import pytest
 from dishka import Provider, Scope
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from api_gateway_service.exceptions import OrchestratorUnavailableError
 from api_gateway_service.implementations import bos_client_impl
 from api_gateway_service.implementations.bos_client_impl import BosClient
 from api_gateway_service.metrics import Metrics
+from api_gateway_service.models.responses import BatchStatus
 from api_gateway_service.services.status_views import STATUS_BY_BATCH_STATUS, to_status
 from batch_orchestrator_service.app import create_app as create_bos
 from batch_orchestrator_service.config import Settings as BosSettings
@@ -20,6 +24,7 @@ from batch_orchestrator_service.implementations.memory.runs import MemoryRuns, M
 from batch_orchestrator_service.protocols import RunStoreProtocol
 from batch_orchestrator_service.startup_setup import build_container as build_bos
 from tests.support.gateway.app import Gateway, gateway_app, status_path
+from tests.support.gateway.server import served
 from tests.support.gateway.tokens import bearer
 from tests.support.gateway.web import UNKNOWN, Web, batch, phase, run
 from tests.support.orchestrating import Bench, request
@@ -214,26 +219,35 @@ class TestAgainstBosItself:
         replaced.provide(lambda: MemoryRunStore(runs), provides=RunStoreProtocol)
         settings = BosSettings.model_validate({"pipeline_config_path": PIPELINES_FILE})
         app = create_bos(settings, build_bos(settings, replaced))
-        transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Quart's own types of ASGI
-        async with httpx.AsyncClient(transport=transport, base_url="http://bos") as http:
-            yield BosClient(http, Metrics(CollectorRegistry()))
+        asgi = cast("ASGIApp", app)  # Quart has own types of ASGI
+        async with served(asgi) as port, aiohttp.ClientSession() as http:
+            url = f"http://127.0.0.1:{port}"
+            yield BosClient(http, url, Metrics(CollectorRegistry()))
 
     async def test_what_it_shows_is_understood(self, bos: BosClient) -> None:
-        state = await bos.find_state("batch-1", deadline_seconds=5)
-        assert state is not None
+        batch = await bos.find_batch("batch-1", deadline_seconds=5)
+        assert batch is not None
+        assert batch.view is not None
 
-        status = to_status(state)
+        status = BatchStatus.model_validate_json(batch.view.body)
 
-        assert state.user_id == "teacher"
+        assert batch.user_id == "teacher"
         assert status.status == "processing"
         assert [one.state for one in status.details.requests] == ["accepted", "running"]
 
+    async def test_what_is_still_so_is_neither_sent_nor_read_again(self, bos: BosClient) -> None:
+        first = await bos.find_batch("batch-1", deadline_seconds=5)
+        again = await bos.find_batch("batch-1", deadline_seconds=5)
+
+        assert first is not None
+        assert again is first
+
     async def test_a_batch_that_it_does_not_know_is_none(self, bos: BosClient) -> None:
-        assert await bos.find_state("batch-2", deadline_seconds=5) is None
+        assert await bos.find_batch("batch-2", deadline_seconds=5) is None
 
     async def test_what_it_refuses_is_no_answer(self, bos: BosClient) -> None:
         with pytest.raises(OrchestratorUnavailableError):
-            await bos.find_state("a:b", deadline_seconds=5)
+            await bos.find_batch("a:b", deadline_seconds=5)
 
 
 def test_our_stand_in_says_of_an_unknown_batch_what_bos_says() -> None:
