@@ -157,7 +157,8 @@ def _measure_latency(callers: Callers, port: int) -> Iterator[Figure]:
         )
 
 
-async def _measure_streams(callers: Callers, port: int, pid: int) -> Figure:
+async def _measure_streams(callers: Callers, port: int, pid: int | None) -> Figure:
+    assert pid is not None
     before = resident_mebibytes(pid)
     streams = [await asyncio.open_connection(LOCALHOST, port) for _ in range(STREAMS)]
     try:
