@@ -15,7 +15,21 @@ from bench.machine import describe_machine
 from bench.servers import Servers, serve
 
 DOCUMENT = Path("docs/performance.md")
-BENCHES = ("define", "hydration", "projection", "hot_batch", "drain", "memory", "gateway", "flow")
+BENCHES = (
+    "define",
+    "hydration",
+    "skips",
+    "projection",
+    "hot_batch",
+    "drain",
+    "replicas",
+    "recovery",
+    "start",
+    "graph",
+    "memory",
+    "gateway",
+    "flow",
+)
 
 
 class Measure(Protocol):

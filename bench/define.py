@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from bench.figures import Figure, Goal, middle, rounds
 from bench.http_load import Answers, Load, ask, request
@@ -116,8 +117,8 @@ def _load(service: ServiceProcess, batches: Sequence[str], seconds: float) -> Lo
 
 def questions(batches: Sequence[str]) -> Iterator[bytes]:
     """Yield what asks for each batch."""
-    headers = {"Authorization": f"Bearer {TOKEN}", "X-Correlation-ID": "c-1"}
     for batch in batches:
+        headers = {"Authorization": f"Bearer {TOKEN}", "X-Correlation-ID": str(uuid4())}
         asked = {"batch_id": batch, "requested_pipeline": "cj_assessment"}
         yield request("POST", DEFINE, json.dumps(asked).encode(), headers)
 

@@ -27,6 +27,7 @@ from bench.figures import Figure, Goal, middle
 from bench.http_load import Answers, Load, ask, request
 from bench.servers import Servers, ask_postgres, bcs_settings
 from local_stack.service import ServiceProcess
+from service_libs.redis.connections import RedisCommand, execute
 from tests.support.builders import essay_names, evidence, registration, update
 from tests.support.servers import plain_url
 
@@ -110,13 +111,8 @@ async def fill(servers: Servers, queued: list[BatchUpdate]) -> None:
     async with Redis.from_url(servers.redis) as redis:
         for start in range(0, len(queued), COMMANDS_AT_ONCE):
             pipe = redis.pipeline(transaction=True)
-            for said in queued[start : start + COMMANDS_AT_ONCE]:
-                payload = encode_update(said)
-                pipe.hincrby(keys.PERSISTENCE_WAITING, said.batch_id, 1)
-                pipe.hincrby(keys.PERSISTENCE_WAITING, keys.WAITING_OF_ALL, 1)
-                pipe.incrby(keys.PERSISTENCE_BYTES, len(payload))
-                pipe.xadd(keys.PERSISTENCE_QUEUE, {"batch": said.batch_id, "update": payload})
-            await pipe.execute()
+            some = queued[start : start + COMMANDS_AT_ONCE]
+            await execute(pipe, [command for said in some for command in _queue_commands(said)])
 
 
 async def drain(servers: Servers) -> float:
@@ -137,6 +133,16 @@ def ask_define(service: ServiceProcess, seconds: float) -> Answers:
     port = int(service.client.url.rpartition(":")[2])
     load = Load(port=port, requests=[question], connections=10, seconds=seconds, rate=RATE)
     return ask(load).require(200)
+
+
+def _queue_commands(said: BatchUpdate) -> list[RedisCommand]:
+    payload = encode_update(said)
+    return [
+        ("HINCRBY", keys.PERSISTENCE_WAITING, said.batch_id, 1),
+        ("HINCRBY", keys.PERSISTENCE_WAITING, keys.WAITING_OF_ALL, 1),
+        ("INCRBY", keys.PERSISTENCE_BYTES, len(payload)),
+        ("XADD", keys.PERSISTENCE_QUEUE, "*", "batch", said.batch_id, "update", payload),
+    ]
 
 
 def _updates(entries: int) -> list[BatchUpdate]:

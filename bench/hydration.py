@@ -61,7 +61,7 @@ async def _empty(servers: Servers) -> None:
 async def _wait_until_drained(servers: Servers) -> None:
     """Return when nothing waits for Postgres."""
     async with Redis.from_url(servers.redis) as client, asyncio.timeout(DRAINED_SECONDS):
-        while await client.xlen(keys.PERSISTENCE_QUEUE):
+        while await client.xlen(keys.PERSISTENCE_QUEUE):  # noqa: ASYNC110 - nobody reports it
             await asyncio.sleep(0.1)
 
 

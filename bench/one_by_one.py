@@ -4,8 +4,8 @@ It applies events by the same code as the service.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer
 
@@ -21,7 +21,7 @@ GROUP = "bench-one-by-one"
 Result = TypeVar("Result")
 
 
-def consume_one_by_one(servers: Servers, stream: Stream) -> Awaitable[float]:
+def consume_one_by_one(servers: Servers, stream: Stream) -> Coroutine[Any, Any, float]:
     """Return how many events a second get to Postgres so, the sending left out."""
     servers.migrate("bcs")
     return _consume(servers, send(servers.kafka, stream), stream.essays_in_all)

@@ -1,9 +1,10 @@
 """One, two and four processes of BCS over eight partitions.
 
-20,000 thin events of 200 batches, keyed by essay, become visible at once, by the end of a
-transaction, when all processes have their partitions; done with is an event when its offset is
-committed. On a machine of few cores the processes share them with the broker, Redis and Postgres:
-how many were busy is told beside each figure.
+Thin events, keyed by essay, become visible at once, by the end of a transaction, when all processes
+have their partitions; done with is an event when its offset is committed. On a machine of few cores
+the processes share them with the broker, Redis and Postgres: how many were busy is told beside each
+figure. A batch is one key of Redis, and a poll is one transaction over all batches in it: so where
+the same few batches are in every poll of every process, the processes wait for each other.
 
 Then processes come and go while events come: one joins, one is killed and started again, one stops.
 What is missing in the end in Postgres, of what was sent, is counted.
@@ -28,7 +29,7 @@ from tests.support.servers import plain_url
 
 PARTITIONS = 8
 REPLICAS = (1, 2, 4)
-BATCHES, ESSAYS = 200, 100
+MANY, FEW = (4_000, 10), (200, 100)  # batches, and essays of each
 MOVING_PER_SECOND = 1_000.0
 MOVES_SECONDS = 3.0  # between two that come or go
 NONE_LOST = Goal(bound=0, kind="at most")
@@ -41,23 +42,31 @@ def measure(servers: Servers, *, is_quick: bool) -> Iterator[Figure]:
     with apache_kafka(servers, partitions=PARTITIONS) as own:
         if own is None:
             return
-        alone = 0.0
-        for count in REPLICAS:
-            per_second, busy = _measure_speed(own, count)
-            alone = alone or per_second
-            yield Figure(
-                work=f"{count} processes" if count > 1 else "one process",
-                measured=per_second,
-                unit="events/s",
-                limit=("one process", alone) if count > 1 else None,
-                remark=f"{busy:.1f} cores were busy",
-            )
+        yield from _measure_growth(own, MANY, REPLICAS)
+        yield from _measure_growth(own, FEW, REPLICAS[:2])
         yield _measure_losses(own)
 
 
-def _measure_speed(servers: Servers, count: int) -> tuple[float, float]:
+def _measure_growth(
+    servers: Servers, sizes: tuple[int, int], counts: Sequence[int]
+) -> Iterator[Figure]:
+    alone = 0.0
+    for count in counts:
+        per_second, busy = _measure_speed(servers, sizes, count)
+        alone = alone or per_second
+        processes = f"{count} processes" if count > 1 else "one process"
+        yield Figure(
+            work=f"{processes}, {sizes[0]:,} batches of {sizes[1]} essays",
+            measured=per_second,
+            unit="events/s",
+            limit=("one process", alone) if count > 1 else None,
+            remark=f"{busy:.1f} cores were busy",
+        )
+
+
+def _measure_speed(servers: Servers, sizes: tuple[int, int], count: int) -> tuple[float, float]:
     """Return the events of a second, and how many cores were busy."""
-    events = _spellchecked_batches(f"speed-{count}")
+    events = _spellchecked_batches(f"speed-{count}-{sizes[0]}", *sizes)
     with ExitStack() as running:
         for _ in range(count):
             running.enter_context(servers.serving("bcs"))
@@ -80,17 +89,19 @@ async def _show_at_once(
 
 
 def _measure_losses(servers: Servers) -> Figure:
-    batches = "moving"
+    batches, (count, essays) = "moving", FEW
     with ExitStack() as running:
         processes = [_process(servers) for _ in range(3)]
         for one in processes:
             running.callback(one.stop)
-        asyncio.run(_come_and_go(servers.kafka, processes, _spellchecked_batches(batches)))
-        missing = asyncio.run(_count_missing(servers.postgres, batches))
+        asyncio.run(
+            _come_and_go(servers.kafka, processes, _spellchecked_batches(batches, count, essays))
+        )
+        there = asyncio.run(_count_completed(servers.postgres, batches))
     return Figure(
         work="completions missing after processes came and went",
-        measured=missing,
-        unit=f"of {BATCHES * ESSAYS:,}",
+        measured=count * essays - there,
+        unit=f"of {count * essays:,}",
         goal=NONE_LOST,
     )
 
@@ -111,18 +122,18 @@ async def _come_and_go(
         await seen.wait_until_current()
 
 
-async def _count_missing(postgres: str, batches: str) -> int:
-    """Return how many of the completions that were sent Postgres does not have."""
+async def _count_completed(postgres: str, batches: str) -> int:
+    """Return how many completions Postgres has of these batches."""
     connection = await asyncpg.connect(plain_url(postgres))
     try:
-        found = await connection.fetchval(
+        found: int = await connection.fetchval(
             "SELECT coalesce(sum(completed_count), 0) FROM processing_pipeline_state"
             " WHERE batch_id LIKE $1 AND step_name = 'spellcheck'",
             f"{batches}-%",
         )
     finally:
         await connection.close()
-    return BATCHES * ESSAYS - int(found)
+    return found
 
 
 def _process(servers: Servers) -> ServiceProcess:
@@ -131,17 +142,16 @@ def _process(servers: Servers) -> ServiceProcess:
     return ServiceProcess("bcs", where, servers.settings(), port=port)
 
 
-def _spellchecked_batches(name: str) -> list[RecordedEvent]:
-    """Return the events of all batches, as they come: many batches at a time."""
-    batches = [f"{name}-{number}" for number in range(BATCHES)]
+def _spellchecked_batches(name: str, count: int, essays: int) -> list[RecordedEvent]:
+    """Return the events of so many batches, as they come: many batches at a time."""
+    names = {
+        batch: [f"{batch}-essay-{number}" for number in range(essays)]
+        for batch in (f"{name}-{number}" for number in range(count))
+    }
     return [
-        *(registered(batch, ESSAYS, essays=_essays(batch)) for batch in batches),
-        *(spellchecked(b, _essays(b)[n]) for n in range(ESSAYS) for b in batches),
+        *(registered(batch, essays, essays=some) for batch, some in names.items()),
+        *(spellchecked(batch, some[n]) for n in range(essays) for batch, some in names.items()),
     ]
-
-
-def _essays(batch: str) -> list[str]:
-    return [f"{batch}-essay-{number}" for number in range(ESSAYS)]
 
 
 def _busy_seconds() -> float:

@@ -140,7 +140,11 @@ class PipelineGeneratorProtocol(Protocol):
 
 
 class ResolutionAnnouncerProtocol(Protocol):
-    """What others hear beside the answer, never before it. Neither method waits or raises."""
+    """What others hear beside the answer, never before it. Neither announcement waits or raises."""
+
+    async def wait_for_room(self) -> None:
+        """Wait a moment if many announcements wait; to be awaited before there is one more."""
+        ...
 
     def announce(self, resolution: Resolution) -> None:
         """Have the skip events of the resolution published."""

@@ -11,6 +11,7 @@ import math
 import re
 import sys
 from contextlib import suppress
+from functools import cache, partial
 from typing import TextIO
 
 import orjson
@@ -67,7 +68,7 @@ class DemotionFilter(logging.Filter):
 class LineLogger:
     """Writes lines to a stream, each at once. Of our own events all has been decided before."""
 
-    def __init__(self, name: str, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, name: str = "") -> None:
         self.name = name
         self._stream = stream
 
@@ -96,7 +97,7 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
     rendering = _rendering(is_terminal=stream.isatty())
     structlog.configure(
         processors=[*shared, *rendering],
-        logger_factory=lambda name=__name__: LineLogger(name, stream),
+        logger_factory=cache(partial(LineLogger, stream)),
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
     )
     handler = logging.StreamHandler(stream)

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.implementations.postgres import batch_state, rows
+from batch_conductor_service.implementations.postgres import batch_state
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
 )
@@ -203,7 +203,7 @@ async def test_any_number_of_rows_and_batches_is_taken_in_bounded_statements(
     migrated_engine: AsyncEngine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rows, "ROWS_PER_STATEMENT", 7)
+    monkeypatch.setattr(batch_state, "ROWS_PER_STATEMENT", 7)
     monkeypatch.setattr(batch_state, "BATCHES_PER_RECOUNT", 2)
     batches = [BatchId(f"batch-{number}") for number in range(5)]
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from batch_conductor_service.implementations.memory.batch_state import MockBatchStateRepositoryImpl
 from batch_conductor_service.models import BatchId, BatchUpdate, QueueBacklog, QueueEntry, Watermark
+from batch_conductor_service.protocols import MAX_READ_BYTES
 from common_core.records import RecordPosition
 from service_libs.exceptions import (
     BrokerUnavailableError,
@@ -40,9 +41,11 @@ class ControlledQueue:
         self.generation += "'"
         self.queued = self.held = 0
 
-    async def read(self, count: int, *, block_seconds: float) -> Sequence[QueueEntry]:
+    async def read(
+        self, count: int, *, block_seconds: float, max_bytes: int = MAX_READ_BYTES
+    ) -> Sequence[QueueEntry]:
         await asyncio.sleep(block_seconds)
-        return [][:count]
+        return [][: min(count, max_bytes)]
 
     async def acknowledge(self, entry_ids: Sequence[str]) -> None:
         self.held += len(entry_ids)

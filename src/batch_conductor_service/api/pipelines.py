@@ -91,6 +91,7 @@ class QuestionHandler:
         """Answer the current request."""
         request = await self._receive()
         await self._wait_for_freshness(request)
+        await self._announcer.wait_for_room()
         return Reply(200, to_answer(await self._resolve(request)))
 
     async def _receive(self) -> ResolutionRequest:

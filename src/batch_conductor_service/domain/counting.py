@@ -61,10 +61,8 @@ def judge_essay(
     that this may be so, nothing but an own event completes the essay.
     """
     own = own_word(step, sources)
-    if len(sources) == 1:
-        [(source, said)] = sources.items()
-        is_word = said is own or not (needs_own or source == UNREADABLE)
-        return _judge_only(source, said, lost_at, is_word=is_word)
+    if len(sources) == 1:  # as of nearly all essays
+        return _judge_only(sources, lost_at, needs_own=needs_own and own is None)
     setback = _latest_setback(step, sources)
     if own is not None and own.status is not ProcessingStepStatus.COMPLETED:
         holds = own if setback is None or own.occurred_at > setback.occurred_at else setback
@@ -126,8 +124,8 @@ class Tally:
         self.unreadable += times * other.unreadable
         self.covered += times * other.covered
         if times > 0:
-            self.last_observed_at = _later(self.last_observed_at, other.last_observed_at)
-            self.last_completed_at = _later(self.last_completed_at, other.last_completed_at)
+            self.last_observed_at = latest(self.last_observed_at, other.last_observed_at)
+            self.last_completed_at = latest(self.last_completed_at, other.last_completed_at)
 
 
 _FIELDS = tuple(field.name for field in fields(Tally))
@@ -206,26 +204,20 @@ def with_differences(
 
     That is so where an essay may have been the latest of its step and is not any more.
     """
-    sums: dict[StepName, Tally] = {}
+    sums = {name: _tally_of(step) for name, step in summary.steps.items()}
     essays_known = summary.essays_known
     for before, after, is_new in differences:
         essays_known += is_new
         for name in before.keys() | after.keys():
             was, now = before.get(name) or _NO_TALLY, after.get(name) or _NO_TALLY
-            if name not in sums:
-                sums[name] = _tally_of(summary.steps.get(name, _NOTHING))
-            total = sums[name]
+            total = sums.setdefault(name, Tally())
             if _leaves(total.last_observed_at, was.last_observed_at, now.last_observed_at) or (
                 _leaves(total.last_completed_at, was.last_completed_at, now.last_completed_at)
             ):
                 return None
             total.add(was, -1)
             total.add(now)
-    return with_counts(
-        summary,
-        {name: _tally_of(step) for name, step in summary.steps.items()} | sums,
-        essays_known,
-    )
+    return with_counts(summary, sums, essays_known)
 
 
 def _tally_step(
@@ -259,20 +251,15 @@ def _is_outdated(
     return any(time is not None and time > holds.completed_at for time in made_from)
 
 
-def _judge_only(
-    source: str, said: StepEvidence, lost_at: datetime | None, *, is_word: bool
-) -> Standing:
-    """Judge the only statement that there is, as of nearly all essays.
-
-    `is_word` says that a completion by it counts.
-    """
+def _judge_only(sources: Sources, lost_at: datetime | None, *, needs_own: bool) -> Standing:
+    """Judge the only statement that there is; `needs_own` says that a completion is not enough."""
+    [(source, said)] = sources.items()
     if said.status is not ProcessingStepStatus.COMPLETED:
-        return Standing(status=said.status, is_unreadable=source == UNREADABLE)
-    if is_word and (lost_at is None or said.occurred_at > lost_at):
-        return Standing(
-            status=said.status, completed_at=said.occurred_at, storage_id=said.storage_id
-        )
-    return Standing(status=ProcessingStepStatus.PENDING)
+        return _not_completed(said, sources)
+    is_lost = lost_at is not None and said.occurred_at <= lost_at
+    if is_lost or needs_own or source == UNREADABLE:
+        return Standing(status=ProcessingStepStatus.PENDING)
+    return _completed(said, [said])
 
 
 def _tally_of(step: StepCompletionSummary) -> Tally:
@@ -285,12 +272,6 @@ def _with_tally(known: StepCompletionSummary, tally: Tally) -> StepCompletionSum
 
 def _leaves(latest: datetime | None, was: datetime | None, now: datetime | None) -> bool:
     return was is not None and was == latest and (now is None or now < was)
-
-
-def _later(one: datetime | None, other: datetime | None) -> datetime | None:
-    if one is None or other is None:
-        return one or other
-    return max(one, other)
 
 
 def _latest_setback(step: StepName, sources: Sources) -> StepEvidence | None:

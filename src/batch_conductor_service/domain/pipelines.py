@@ -5,12 +5,15 @@ for the heap that keeps the order of the file.
 """
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 
 from batch_conductor_service.models import StepName
 from common_core.pipeline_version import hash_of, sub_graph, version_of
+
+KEPT_PIPELINES = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,7 @@ class PipelineCatalog:
     def __init__(self, pipelines: Mapping[str, Pipeline]) -> None:
         self.pipelines: Mapping[str, Pipeline] = MappingProxyType(dict(pipelines))
         self._first_with = _first_with_each_step(self.pipelines.values())
+        self.find: Callable[[str], Pipeline | None] = lru_cache(KEPT_PIPELINES)(self._find)
         self._step_pipelines: dict[StepName, Pipeline] = {}
         needs = {s.name: s.depends_on for one in self.pipelines.values() for s in one.steps}
         ordered = [[name, sorted(some)] for name, some in sorted(needs.items())]
@@ -77,20 +81,14 @@ class PipelineCatalog:
         """Every name that `find` knows: pipelines first, then the steps."""
         return list(dict.fromkeys([*self.pipelines, *self._first_with]))
 
-    def find(self, name: str) -> Pipeline | None:
-        """Return the pipeline of that name, else the sub-graph of that step, else None."""
-        return self.pipelines.get(name) or self._find_step(StepName(name))
-
-    def _find_step(self, name: StepName) -> Pipeline | None:
-        pipeline = self._first_with.get(name)
-        if pipeline is None:
+    def _find(self, name: str) -> Pipeline | None:
+        if pipeline := self.pipelines.get(name):
+            return pipeline
+        whole = self._first_with.get(StepName(name))
+        if whole is None:
             return None
-        if name not in self._step_pipelines:
-            steps = sub_graph(pipeline.steps, [name])
-            self._step_pipelines[name] = Pipeline(
-                name=name, description=f"Step {name}", steps=steps
-            )
-        return self._step_pipelines[name]
+        steps = sub_graph(whole.steps, [StepName(name)])
+        return Pipeline(name=name, description=f"Step {name}", steps=steps)
 
 
 def topological_order(steps: Sequence[PipelineStep]) -> tuple[PipelineStep, ...]:

@@ -21,7 +21,7 @@ from batch_conductor_service.protocols import SkipEventPublisherProtocol
 from batch_conductor_service.resolving.failure_letters import FailureLetters, LetterPolicy
 from common_core.topics import EventName, topic_name
 from service_libs.protocols import ClockProtocol, DlqProducerProtocol
-from service_libs.timing import Backoff, Wakeups
+from service_libs.timing import Backoff, Wakeups, until_set
 
 _NAMESPACE = uuid5(NAMESPACE_URL, topic_name(EventName.PHASE_SKIPPED))
 
@@ -30,9 +30,16 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkipPolicy:
-    """How many events may wait, how many are sent together, and how often a loss is logged."""
+    """How many events may wait, how many are sent together, and how often a loss is logged.
 
-    capacity: int = 20_000  # of about 1 KiB each
+    Answers wait for room where there is little: from the share on, and the longer the less there
+    is. With the 256 questions that are in flight at most, that fills the queue in more than the 30
+    seconds for which a broker that is away leaves anything to be skipped.
+    """
+
+    capacity: int = 50_000  # of about 1 KiB each
+    roomy_share: float = 0.2
+    max_delay_seconds: float = 2
     batch_size: int = 500
     max_backoff_seconds: float = 5
     log_interval_seconds: float = 30
@@ -74,6 +81,9 @@ class ResolutionAnnouncer:
     def oldest_skip_age_seconds(self) -> float:
         """How long the oldest of them has waited; 0 when none waits."""
         return self._skips.oldest_age_seconds
+
+    async def wait_for_room(self) -> None:
+        await self._skips.wait_for_room()
 
     def announce(self, resolution: Resolution) -> None:
         self._skips.add(skipped_phases(resolution, self._clock.now()))
@@ -135,6 +145,7 @@ class SkipQueue:
         self._losses = _LossLog(policy.log_interval_seconds)
         self._backoff = Backoff(policy.max_backoff_seconds)
         self._wakeups = Wakeups()
+        self._room = asyncio.Event()  # set when there is much again
 
     @property
     def depth(self) -> int:
@@ -146,6 +157,14 @@ class SkipQueue:
         """How long the oldest event has waited; 0 when none waits."""
         now = time.monotonic()
         return now - min((one.since for one in self._waiting.values()), default=now)
+
+    async def wait_for_room(self) -> None:
+        """Wait a moment where there is little: the more wait, the slower more are to come."""
+        roomy = self._policy.roomy_share * self._policy.capacity
+        if self.depth > roomy:
+            share = (self.depth - roomy) / (self._policy.capacity - roomy)
+            self._room.clear()
+            await until_set(self._room, share * self._policy.max_delay_seconds)
 
     def add(self, events: Sequence[SkippedPhase]) -> None:
         """Have the events published; never waits."""
@@ -198,6 +217,8 @@ class SkipQueue:
             self._remove(batch)
             raise
         self._remove(batch)
+        if self.depth <= self._policy.roomy_share * self._policy.capacity:
+            self._room.set()
         late = [one for one in batch if one.event.event_id in unpublished]
         self._waiting.update({one.event.event_id: one for one in late})
         if late:

@@ -21,6 +21,7 @@ logger = structlog.get_logger(__name__)
 
 REQUESTS_SHARE = 0.3  # of the shutdown's time, for what is being answered
 LET_GO_SHARE = 0.15  # of the shutdown's time, for callers to part from their connections
+GARBAGE_THRESHOLD = 10_000  # new objects before the young ones are searched: some 50 requests
 QUEUED_EVENTS = 2  # of a request: a body that came with it, and its end
 
 
@@ -43,6 +44,7 @@ async def serve_until_stopped(
     # modules hold makes every answer that falls into such a search wait for some 50 ms.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
     logger.info("serving", port=listener.port)
     try:
         await serve_http(

@@ -83,9 +83,10 @@ class KnownConnection(AbstractConnection):
         redis-py's own reading of one arms a timer, which costs more than the reply. As there,
         whatever goes wrong closes the connection: the rest would be taken for another's replies.
         """
+        parser: Any = self._parser  # of whose classes the base has no reading
         try:
             async with asyncio.timeout(self.socket_timeout):
-                return [await self._parser.read_response() for _ in range(count)]
+                return [await parser.read_response() for _ in range(count)]
         except TimeoutError as exc:
             await self.disconnect(nowait=True)
             raise RedisTimeoutError("The server did not answer in time.") from exc

@@ -1,15 +1,15 @@
 """Batch state in Postgres: what every other store of it can be rebuilt from. Evidence as rows."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from itertools import islice
 
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from batch_conductor_service.domain.batch_state import BatchState, merge_by_batch
+from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.domain.statements import (
     unreadable_essay,
@@ -17,18 +17,12 @@ from batch_conductor_service.domain.statements import (
     unreadable_registration,
 )
 from batch_conductor_service.implementations.postgres import sql
+from batch_conductor_service.implementations.postgres.reading import read_states
 from batch_conductor_service.implementations.postgres.retention import NOTE_ACTIVITY
-from batch_conductor_service.implementations.postgres.rows import Rows
 from batch_conductor_service.models import (
     BatchId,
-    BatchRegistration,
     BatchUpdate,
-    EssayEvidence,
     EssayId,
-    OutcomeVerdict,
-    PhaseOutcome,
-    ProcessingStepStatus,
-    StepEvidence,
     StepName,
     SummaryReading,
 )
@@ -36,8 +30,13 @@ from service_libs.exceptions import RefusedUpdateError, StoreUnavailableError
 from service_libs.failpoints import failpoint
 from service_libs.postgres.errors import translated_errors
 
-UPDATES_AT_ONCE = 200  # taken in before others in the process have their turn
+# Merged, or written by a statement, at a time: a few milliseconds of this process, which has others
+# to answer.
+UPDATES_AT_ONCE, ROWS_PER_STATEMENT = 200, 500
 BATCHES_PER_RECOUNT = 100  # so that no number of batches times out
+
+States = Mapping[BatchId, BatchState]
+KeyedRow = tuple[tuple[str, ...], tuple[object, ...]]  # key columns, other columns
 
 
 class PostgresBatchStateRepository:
@@ -56,15 +55,15 @@ class PostgresBatchStateRepository:
         )
 
     async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
-        rows = Rows()
-        for start in range(0, len(updates), UPDATES_AT_ONCE):
-            for update in updates[start : start + UPDATES_AT_ONCE]:
-                rows.add(update)
-            await asyncio.sleep(0)
-        if rows.batch_ids:
+        states: dict[BatchId, BatchState] = {}
+        for number, update in enumerate(updates, start=1):
+            states.setdefault(update.batch_id, BatchState(update.batch_id)).merge(update)
+            if number % UPDATES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        if states:
             with translated_errors():
                 async with self._engine.begin() as connection:
-                    await _write(connection, rows)
+                    await _write(connection, states)
         return [None] * len(updates)
 
     async def check_schema(self) -> None:
@@ -73,12 +72,11 @@ class PostgresBatchStateRepository:
         Raises:
             StoreUnavailableError: not even these are taken: the schema is not of this version.
         """
-        rows = Rows()
-        rows.add(_specimen())
+        specimen = _specimen()
         try:
             with translated_errors():
                 async with self._engine.connect() as connection:
-                    await _write(connection, rows)
+                    await _write(connection, {specimen.batch_id: specimen})
                     await connection.rollback()
         except RefusedUpdateError as exc:
             raise StoreUnavailableError("The database refuses every row.") from exc
@@ -106,27 +104,11 @@ class PostgresBatchStateRepository:
         return (await self.load_states([batch_id])).get(batch_id) or BatchState(batch_id)
 
 
-async def read_states(
-    connection: AsyncConnection, batch_ids: Sequence[BatchId]
-) -> dict[BatchId, BatchState]:
-    """Return the states of those of the batches that have any row."""
-    found: dict[BatchId, tuple[list[Any], list[Any], list[Any]]] = defaultdict(lambda: ([], [], []))
-    for kind, (statement, read) in enumerate(_READS):
-        for row in await connection.execute(statement, {"batch_ids": list(batch_ids)}):
-            found[BatchId(row[0])][kind].append(read(row))
-    return merge_by_batch(
-        BatchUpdate(
-            batch_id=batch_id, evidence=tuple(one), outcomes=tuple(two), registrations=tuple(three)
-        )
-        for batch_id, (one, two, three) in found.items()
-    )
-
-
-async def _write(connection: AsyncConnection, rows: Rows) -> None:
-    batch_ids = rows.batch_ids
+async def _write(connection: AsyncConnection, states: States) -> None:
+    batch_ids = sorted(states)
     await connection.execute(sql.LOCK_BATCHES, {"batch_ids": batch_ids})
     failpoint("postgres.locked")
-    for statement, parameters in rows.compose_merges():
+    for statement, parameters in _compose_merges(states):
         await connection.execute(statement, parameters)
     await connection.execute(NOTE_ACTIVITY, {"batch_ids": batch_ids})
     failpoint("postgres.merged")
@@ -136,61 +118,74 @@ async def _write(connection: AsyncConnection, rows: Rows) -> None:
     failpoint("postgres.uncommitted")
 
 
-def _specimen() -> BatchUpdate:
-    """Return an update with a row for each table; what is wrong with it is not its fault."""
-    step, at = StepName("step"), datetime.now(UTC)
-    return BatchUpdate(
-        batch_id=BatchId("specimen"),
-        evidence=(unreadable_essay(EssayId("essay"), step, at),),
-        outcomes=(unreadable_outcome(step, at, is_own=False),),
-        registrations=(unreadable_registration(at),),
+def _compose_merges(states: States) -> Iterator[tuple[TextClause, dict[str, list[object]]]]:
+    """Yield the statements, with their parameters, that merge the states into the tables."""
+    for statement, names, rows_of in _MERGES:
+        keyed = (row for batch_id in sorted(states) for row in sorted(rows_of(states[batch_id])))
+        rows = ((*key, *values) for key, values in keyed)
+        while some := list(islice(rows, ROWS_PER_STATEMENT)):
+            columns = map(list, zip(*some, strict=True))
+            yield statement, dict(zip(names, columns, strict=True))
+
+
+def _specimen() -> BatchState:
+    """Return a state with a row for each table; what is wrong with it is not its fault."""
+    step, at, state = StepName("step"), datetime.now(UTC), BatchState(BatchId("specimen"))
+    state.merge(
+        BatchUpdate(
+            batch_id=state.batch_id,
+            evidence=(unreadable_essay(EssayId("essay"), step, at),),
+            outcomes=(unreadable_outcome(step, at, is_own=False),),
+            registrations=(unreadable_registration(at),),
+        )
     )
+    return state
 
 
-def _read_evidence(columns: Sequence[Any]) -> EssayEvidence:
-    _, essay_id, step, source, status, occurred_at, storage_id = columns
-    return EssayEvidence(
-        essay_id=EssayId(essay_id),
-        step=StepName(step),
-        source=source,
-        evidence=StepEvidence(
-            status=ProcessingStepStatus(status),
-            occurred_at=_aware(occurred_at),
-            storage_id=storage_id,
+def _evidence_rows(state: BatchState) -> Iterator[KeyedRow]:
+    for item in state.as_update().evidence:
+        stated = item.evidence
+        key = (state.batch_id, item.essay_id, item.step, item.source)
+        yield key, (stated.status, stated.occurred_at, stated.storage_id)
+
+
+def _outcome_rows(state: BatchState) -> Iterator[KeyedRow]:
+    for item in state.reports().outcomes:
+        key = (state.batch_id, item.step, item.fingerprint)
+        yield key, (item.occurred_at, item.status, item.verdict, item.reported_total)
+
+
+def _registration_rows(state: BatchState) -> Iterator[KeyedRow]:
+    for item in state.reports().registrations:
+        ids = json.dumps(item.essay_ids)
+        values = (item.occurred_at, item.repeated_at, item.essays_total, ids)
+        yield (state.batch_id, item.fingerprint), values
+
+
+_MERGES: tuple[
+    tuple[TextClause, tuple[str, ...], Callable[[BatchState], Iterator[KeyedRow]]], ...
+] = (
+    (
+        sql.MERGE_EVIDENCE,
+        ("batch_ids", "essay_ids", "step_names", "sources", "statuses", "times", "storage_ids"),
+        _evidence_rows,
+    ),
+    (
+        sql.MERGE_OUTCOMES,
+        (
+            "batch_ids",
+            "step_names",
+            "fingerprints",
+            "times",
+            "statuses",
+            "verdicts",
+            "reported_totals",
         ),
-    )
-
-
-def _read_outcome(columns: Sequence[Any]) -> PhaseOutcome:
-    _, step, fingerprint, occurred_at, status, verdict, reported_total = columns
-    return PhaseOutcome(
-        step=StepName(step),
-        fingerprint=fingerprint,
-        occurred_at=_aware(occurred_at),
-        status=status,
-        verdict=OutcomeVerdict(verdict),
-        reported_total=reported_total,
-    )
-
-
-def _read_registration(columns: Sequence[Any]) -> BatchRegistration:
-    _, fingerprint, occurred_at, repeated_at, essays_total, essay_ids = columns
-    return BatchRegistration(
-        fingerprint=fingerprint,
-        occurred_at=_aware(occurred_at),
-        repeated_at=_aware(repeated_at or occurred_at),
-        essays_total=essays_total,
-        essay_ids=tuple(map(EssayId, essay_ids)),
-    )
-
-
-def _aware(time: datetime) -> datetime:
-    """Return the time with its zone, which the driver leaves out of the first and the last time."""
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-_READS: tuple[tuple[TextClause, Callable[[Sequence[Any]], object]], ...] = (
-    (sql.SELECT_EVIDENCE, _read_evidence),
-    (sql.SELECT_OUTCOMES, _read_outcome),
-    (sql.SELECT_REGISTRATIONS, _read_registration),
+        _outcome_rows,
+    ),
+    (
+        sql.MERGE_REGISTRATIONS,
+        ("batch_ids", "fingerprints", "times", "repeated", "essays_totals", "essay_ids"),
+        _registration_rows,
+    ),
 )

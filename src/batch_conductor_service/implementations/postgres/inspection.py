@@ -23,8 +23,8 @@ from batch_conductor_service.domain.drift import ArchivedBatch
 from batch_conductor_service.domain.drift_texts import StepCounts
 from batch_conductor_service.implementations.postgres.batch_state import (
     PostgresBatchStateRepository,
-    read_states,
 )
+from batch_conductor_service.implementations.postgres.reading import read_states
 from batch_conductor_service.implementations.postgres.retention import STATE_TABLES
 from batch_conductor_service.models import BatchId, BatchUpdate, StepName
 from service_libs.postgres.errors import translated_errors

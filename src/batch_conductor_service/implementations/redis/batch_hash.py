@@ -110,7 +110,7 @@ def find_essay_ids(fields: Iterable[str]) -> list[EssayId]:
     return [EssayId(one.removeprefix(_ESSAY)) for one in fields if one.startswith(_ESSAY)]
 
 
-def steps_json(state: EssayProcessingState) -> Json:
+def steps_json(state: EssayProcessingState) -> dict[StepName, Json]:
     """Return what is said of an essay, by step and source, as JSON."""
     return {
         name: {source: evidence_json(said) for source, said in step.sources.items()}
@@ -118,7 +118,7 @@ def steps_json(state: EssayProcessingState) -> Json:
     }
 
 
-def encode_essay(essay: KeptEssay, steps: Json) -> str:
+def encode_essay(essay: KeptEssay, steps: Mapping[StepName, Json]) -> str:
     """Return the essay as it is kept, with `steps_json` of its state."""
     return _text({"steps": steps, "created_at": essay.created_at, "member": essay.is_member})
 

@@ -39,6 +39,7 @@ from batch_conductor_service.models import (
     EssayId,
     EssayProcessingState,
     ProcessingStepStatus,
+    StepName,
 )
 from batch_conductor_service.persisting.codec import Json, encode_update, time_text
 from service_libs.redis.connections import RedisCommand
@@ -203,7 +204,10 @@ def _set_fields(key: str, fields: Mapping[str, str]) -> RedisCommand:
 
 
 def _documents(
-    change: BatchChange, said: Mapping[EssayId, Json], ttl_seconds: int, now: datetime
+    change: BatchChange,
+    said: Mapping[EssayId, Mapping[StepName, Json]],
+    ttl_seconds: int,
+    now: datetime,
 ) -> Iterable[RedisCommand]:
     prefix = keys.essay_state_prefix(change.kept.summary.batch_id)
     updated_at = time_text(now)
@@ -213,7 +217,7 @@ def _documents(
             yield ("SET", prefix + essay_id, document, "EX", ttl_seconds)
 
 
-def _encode_document(essay: KeptEssay, said: Json, updated_at: str) -> bytes:
+def _encode_document(essay: KeptEssay, said: Mapping[StepName, Json], updated_at: str) -> bytes:
     """Return the JSON document of an essay, which others read.
 
     Times as text are of one width, so the latest text is the latest time.
