@@ -93,9 +93,9 @@ async def test_what_is_asked_at_once_is_one_write(redis: Redis, wire: Wire) -> N
 
 async def test_what_comes_meanwhile_goes_next_together(redis: Redis, wire: Wire) -> None:
     wire.is_open.clear()
-    first = asyncio.create_task(redis.incr("count"))
+    first = asyncio.ensure_future(redis.incr("count"))
     await eventually(lambda: len(wire.writes) == 1)
-    others = [asyncio.create_task(redis.incr("count")) for _ in range(AT_ONCE)]
+    others = [asyncio.ensure_future(redis.incr("count")) for _ in range(AT_ONCE)]
     await asyncio.sleep(0)
     wire.is_open.set()
 
@@ -119,9 +119,9 @@ async def test_what_nobody_waits_for_any_more_is_not_sent(
 ) -> None:
     """A request that counted for itself meanwhile is not counted again."""
     wire.is_open.clear()
-    first = asyncio.create_task(redis.incr("count"))
+    first = asyncio.ensure_future(redis.incr("count"))
     await eventually(lambda: len(wire.writes) == 1)
-    gone = asyncio.create_task(redis.incr("count"))
+    gone = asyncio.ensure_future(redis.incr("count"))
     await asyncio.sleep(0)
     gone.cancel()
     await asyncio.wait({gone})
