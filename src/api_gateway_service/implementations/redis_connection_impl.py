@@ -120,7 +120,7 @@ class BatchingRedis(Redis):
         if isinstance(reply, Exception):
             asked.reply.set_exception(reply)
             return
-        read = self.response_callbacks.get(asked.command[0])
+        read = self.response_callbacks.get(str(asked.command[0]))
         asked.reply.set_result(read(reply, **asked.options) if read else reply)
 
 
