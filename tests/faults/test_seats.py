@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,10 @@ class TestSeatsInKafka(SeatContract):
 
 async def test_a_killed_service_is_back_long_before_its_session_ends(world: World) -> None:
     """It begins with what its worker had in hand, too, which others take over only later."""
-    patient = {"KAFKA_SESSION_TIMEOUT_SECONDS": 60, "PERSISTENCE_TAKEOVER_SECONDS": 60}
+    patient: dict[str, Any] = {
+        "KAFKA_SESSION_TIMEOUT_SECONDS": 60,
+        "PERSISTENCE_TAKEOVER_SECONDS": 60,
+    }
     await world.servers.run(process_of(world.member).stop)
     await world.servers.run(partial(world.member.start, FAILPOINT="persist.written", **patient))
     early, late = load(35)

@@ -56,6 +56,12 @@ class RecordingAnnouncer:
     def __init__(self) -> None:
         self.resolutions: list[Resolution] = []
         self.failures: list[tuple[ResolutionRequest, Exception]] = []
+        self.has_room = asyncio.Event()
+        self.has_room.set()
+
+    async def wait_for_room(self) -> None:
+        """Wait until the test makes room."""
+        await self.has_room.wait()
 
     def announce(self, resolution: Resolution) -> None:
         """Keep it."""

@@ -5,7 +5,9 @@ WATCH. Never by a plain write: that would lose what others wrote in between.
 """
 
 import asyncio
+import secrets
 import time
+import zlib
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -30,6 +32,7 @@ BATCHES_PER_TRANSACTION = 32  # few round trips for a poll, without watching the
 STATEMENTS_PER_TRANSACTION = 4_000  # as commands and objects they take some kilobytes each
 BATCHES_RECOVERED_TOGETHER = 16  # all of their essays are in memory meanwhile
 RECOVERIES_AT_ONCE = 2
+RING_BITS = 32  # of a batch's place among all
 GIVE_WAY_SECONDS = 0.02  # before looking again whether the lane is free
 LONGEST_WAY_SECONDS = 5.0  # then on all the same: WATCH decides
 
@@ -69,15 +72,13 @@ class RedisCachedBatchStateRepositoryImpl:
         self._locks: WeakValueDictionary[BatchId, asyncio.Lock] = WeakValueDictionary()
 
     async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
-        entry_ids: list[str | None] = []
-        for some in _by_transaction(updates):
-            asked = [_Asked(update) for update in some]
-            with self._asking(asked):
-                async with self._hold([update.batch_id for update in some]):
-                    await self._apply_with_others([one for one in asked if not one.is_applied])
-            entry_ids += [one.entry_id for one in asked]
+        asked = [_Asked(update) for update in updates]
+        for some in _by_transaction(asked):
+            with self._asking(some):
+                async with self._hold([one.update.batch_id for one in some]):
+                    await self._apply_with_others([one for one in some if not one.is_applied])
         self._recent.extend(update.batch_id for update in updates)
-        return entry_ids
+        return [one.entry_id for one in asked]
 
     async def get_summary(self, batch_id: BatchId) -> SummaryReading:
         try:
@@ -242,16 +243,26 @@ def _watched(updates: Sequence[BatchUpdate]) -> list[str]:
     return [key(one.batch_id) for one in updates for key in (keys.batch, keys.earlier_summary)]
 
 
-def _by_transaction(updates: Sequence[BatchUpdate]) -> Iterator[list[BatchUpdate]]:
-    """Yield updates that may share a transaction: not too many, and no batch twice."""
-    some: dict[BatchId, BatchUpdate] = {}
+def _by_transaction(asked: Sequence[_Asked]) -> Iterator[list[_Asked]]:
+    """Yield those that may share a transaction: not too many, and no batch twice.
+
+    Batches stand on a ring, the same for all processes, and each begins anywhere on it. So two that
+    have the same many batches in hand are seldom at the same ones, and where they are, at most of
+    them: transactions that shared a few batches each with many others would all lose.
+    """
+    start = secrets.randbits(RING_BITS)
+    ring = [(zlib.crc32(one.update.batch_id.encode()) - start) % 2**RING_BITS for one in asked]
+    batches: set[BatchId] = set()
+    some: list[int] = []
     room = STATEMENTS_PER_TRANSACTION
-    for update in updates:
+    for place in sorted(range(len(asked)), key=ring.__getitem__):
+        update = asked[place].update
         is_full = len(some) == BATCHES_PER_TRANSACTION or len(update.evidence) > room
-        if some and (update.batch_id in some or is_full):
-            yield list(some.values())
-            some, room = {}, STATEMENTS_PER_TRANSACTION
-        some[update.batch_id] = update
+        if some and (update.batch_id in batches or is_full):
+            yield [asked[one] for one in sorted(some)]
+            batches, some, room = set(), [], STATEMENTS_PER_TRANSACTION
+        batches.add(update.batch_id)
+        some.append(place)
         room -= len(update.evidence)
     if some:
-        yield list(some.values())
+        yield [asked[one] for one in sorted(some)]

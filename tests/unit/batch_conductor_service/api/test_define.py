@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -200,3 +202,16 @@ async def test_answers_are_counted_by_verdict_reason_and_whether_they_are_degrad
     assert await tested.sample("bcs_phase_verdicts_total", **skipped) == 1
     assert await tested.sample("bcs_phase_verdicts_total", **unknown) == 2
     assert await tested.sample("bcs_degraded_answers_total") == 1
+
+
+async def test_an_answer_waits_where_what_it_has_to_tell_finds_no_room(tested: TestedApp) -> None:
+    tested.announcer.has_room.clear()
+    asking = asyncio.create_task(tested.define())
+    await asyncio.sleep(0.05)
+    assert not asking.done()
+    assert tested.announcer.resolutions == []
+
+    tested.announcer.has_room.set()
+
+    assert (await asking).status_code == 200
+    assert len(tested.announcer.resolutions) == 1

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from datetime import UTC, datetime
 
 from structlog.testing import capture_logs
@@ -17,12 +18,19 @@ def events_of(batch: str, *steps: str) -> list[SkippedPhase]:
 class Bench:
     """A queue and all it speaks to."""
 
-    def __init__(self, *, capacity: int = 10_000, batch_size: int = 100) -> None:
+    def __init__(
+        self, *, capacity: int = 10_000, batch_size: int = 100, max_delay_seconds: float = 2
+    ) -> None:
         self.skips, self.drops = ControlledSkips(), CountedDrops()
         self.queue = SkipQueue(
             self.skips,
             self.drops.metrics,
-            SkipPolicy(capacity=capacity, batch_size=batch_size, max_backoff_seconds=0.001),
+            SkipPolicy(
+                capacity=capacity,
+                batch_size=batch_size,
+                max_backoff_seconds=0.001,
+                max_delay_seconds=max_delay_seconds,
+            ),
         )
 
 
@@ -120,3 +128,53 @@ async def test_an_event_that_waits_already_needs_no_more_room() -> None:
 
     assert bench.queue.depth == 1
     assert bench.drops.steps == []
+
+
+class TestRoom:
+    """Rather than losing an event an answer waits."""
+
+    async def test_where_there_is_much_nobody_waits(self) -> None:
+        bench = Bench(capacity=100)
+        bench.queue.add(events_of("b1"))
+
+        assert await seconds_waited(bench.queue) < 0.05
+
+    async def test_the_less_there_is_the_longer_an_answer_waits(self) -> None:
+        bench = Bench(capacity=100, max_delay_seconds=0.4)
+        waited = []
+        for depth in (60, 100):
+            for n in range(bench.queue.depth, depth):
+                bench.queue.add(events_of(f"b{n}"))
+            waited.append(await seconds_waited(bench.queue))
+
+        assert 0.15 < waited[0] < waited[1]
+        assert waited[1] > 0.35
+
+    async def test_who_waits_goes_on_when_there_is_much_again(self) -> None:
+        bench = Bench(capacity=100, max_delay_seconds=60)
+        for n in range(100):
+            bench.queue.add(events_of(f"b{n}"))
+        waiting = asyncio.create_task(seconds_waited(bench.queue))
+        await asyncio.sleep(0)
+
+        async with running_to_its_end(bench.queue):
+            assert await waiting < 10
+
+        assert bench.drops.steps == []
+
+    async def test_it_lasts_until_a_broker_that_is_away_leaves_nothing_to_be_skipped(self) -> None:
+        """By the policy as it is: all places taken all the time, four phases skipped by each."""
+        policy, seconds, depth = SkipPolicy(), 0.0, 0.0
+        roomy = policy.roomy_share * policy.capacity
+        while depth < policy.capacity:
+            share = max(0.0, depth - roomy) / (policy.capacity - roomy)
+            seconds += max(0.1, share * policy.max_delay_seconds)  # 256 at once answer in 0.1 s
+            depth += 4 * 256
+
+        assert seconds > 30
+
+
+async def seconds_waited(queue: SkipQueue) -> float:
+    began = time.monotonic()
+    await queue.wait_for_room()
+    return time.monotonic() - began
