@@ -2,9 +2,17 @@
 
 What of the speed of its framework is left once a caller is known, limited, counted and audited,
 his click is acknowledged by Kafka and kept under its key, or his status is asked of BOS? The limit
-is a FastAPI route that takes the same request and answers as many bytes with nothing behind it, on
-the same uvicorn and event loop. Each request is of one of 6,000 teachers, with the limits of
-production; BOS is played by a process that only answers.
+is a FastAPI route of the same models with nothing behind it, on the same uvicorn and event loop.
+Clicks are of 6,000 teachers in turn, questions of 1,500 who look again and again, with the limits
+of production; BOS is played by a process that only answers.
+
+What keeps it from its goals, by a profile (py-spy, with native frames): of a click's 0.45 ms of
+processor time a third goes to writes to sockets, each of which wakes another process; a sixth to
+FastAPI, which the bare route has, too; a tenth to what is sent to Kafka; an eighth to the six
+commands to Redis, for without any Redis it is only that much faster, so one script in their place
+would not reach the goal; the rest is token, audit, metrics and the layers' own calls. The broker,
+Redis, BOS and the callers share the machine's cores with it. A status costs 0.28 ms, of which a
+third is BOS's answer.
 """
 
 import asyncio
