@@ -31,7 +31,7 @@ RATE = 100.0  # requests a second, for the latency
 STREAMS, STREAMS_A_TEACHER = 1_000, 5
 LATENCY_SECONDS = 10.0
 SETTLING_SECONDS = 3.0  # in which BOS is asked again for each batch
-CLICK_GOAL, STATUS_GOAL = Goal(bound=0.4), Goal(bound=0.5)
+CLICK_GOAL, STATUS_GOAL = Goal(bound=0.4, alarm=0.08), Goal(bound=0.5, alarm=0.1)
 LATENCY_GOAL = Goal(bound=50, kind="at most")
 BODY = json.dumps({"requested_pipeline": "cj_assessment"}).encode()
 
@@ -157,7 +157,8 @@ def _measure_latency(callers: Callers, port: int) -> Iterator[Figure]:
         )
 
 
-async def _measure_streams(callers: Callers, port: int, pid: int) -> Figure:
+async def _measure_streams(callers: Callers, port: int, pid: int | None) -> Figure:
+    assert pid is not None
     before = resident_mebibytes(pid)
     streams = [await asyncio.open_connection(LOCALHOST, port) for _ in range(STREAMS)]
     try:

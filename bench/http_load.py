@@ -8,7 +8,7 @@ import itertools
 import pickle
 import subprocess
 import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -96,12 +96,18 @@ def request(
 class _Caller(asyncio.Protocol):
     """One connection: asks, hears the answer out, and asks again."""
 
-    def __init__(self, turns: Iterator[tuple[float, bytes]], answers: Answers) -> None:
+    def __init__(self, port: int, turns: Iterator[tuple[float, bytes]], answers: Answers) -> None:
+        self._port = port
         self._turns = turns
         self._answers = answers
         self._loop = asyncio.get_running_loop()
         self._heard = b""
         self.done: asyncio.Future[None] = self._loop.create_future()
+
+    async def connect(self) -> None:
+        """Connect, at first or again: the service ends a connection after many requests."""
+        self._is_leaving = False
+        await self._loop.create_connection(lambda: self, LOCALHOST, self._port)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -115,10 +121,16 @@ class _Caller(asyncio.Protocol):
         self._answers.latencies.append(self._loop.time() - self._due)
         self._answers.statuses[int(head[9:12])] += 1
         self._answers.last, self._heard = self._heard, b""
-        self._take_turn()
+        if b"connection: close" in head.lower():
+            self._is_leaving = True
+            self._transport.close()
+        else:
+            self._take_turn()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done.done():
+        if self._is_leaving and not self.done.done():
+            self._reconnecting = self._loop.create_task(self.connect())
+        elif not self.done.done():
             self.done.set_exception(exc or ConnectionError("The service closed the connection."))
 
     def _take_turn(self) -> None:
@@ -157,13 +169,12 @@ def _turns(load: Load, now: float) -> Iterator[tuple[float, bytes]]:
 
 async def _call(load: Load) -> Answers:
     answers, loop = Answers(), asyncio.get_running_loop()
-    waiting: deque[asyncio.Future[None]] = deque()
+    waiting: list[asyncio.Future[None]] = []
     started = loop.time()
     turns = _turns(load, started)
     for _ in range(load.connections):
-        _, caller = await loop.create_connection(
-            lambda: _Caller(turns, answers), LOCALHOST, load.port
-        )
+        caller = _Caller(load.port, turns, answers)
+        await caller.connect()
         waiting.append(caller.done)
     async with asyncio.timeout((load.seconds or 0) + PATIENCE_SECONDS):
         await asyncio.gather(*waiting)

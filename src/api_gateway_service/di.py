@@ -131,7 +131,9 @@ class DownstreamProvider(Provider):
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),  # the client bounds its questions itself
         ) as http:
-            yield BosClient(http, settings.bos_url, metrics)
+            bos = BosClient(http, settings.bos_url, metrics)
+            yield bos
+            await bos.stop()
         await asyncio.sleep(0)  # the session only begins to close its connections
 
 

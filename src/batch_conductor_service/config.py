@@ -29,6 +29,7 @@ COMPOSITION_NAMES = frozenset(
         "BCS_KAFKA_HOST",
         "BCS_KAFKA_PORT",
         "BCS_PORT",
+        "BCS_GRAFANA_PORT",
         "BCS_POSTGRES_PORT",
         "BCS_PROMETHEUS_PORT",
         "BCS_REDIS_PORT",

@@ -215,6 +215,22 @@ async def test_two_replicas_run_side_by_side(
     await earlier.ask(expected=["cj_assessment"])
 
 
+@pytest.mark.usefixtures("service")
+def test_two_gateways_count_a_user_s_clicks_together(composition: Composition) -> None:
+    addresses = composition.scale(2, "gateway")
+    token = make_token(composition.secret, f"teacher-{uuid4().hex}")
+    clients = [ServiceClient(address, token=token) for address in addresses]
+    for client in clients:
+        wait_until_service_is_ready(client)
+
+    body = {"requested_pipeline": "nlp"}
+    path = "/v1/batches/nobody-s/pipelines"
+    statuses = [clients[number % 2].post(path, body)[0] for number in range(8)]
+
+    assert statuses == [HTTPStatus.NOT_FOUND] * 5 + [HTTPStatus.TOO_MANY_REQUESTS] * 3
+    composition.up()
+
+
 @pytest.mark.parametrize("dependency", ["redis", "postgres", "kafka", "bcs"])
 async def test_service_recovers_when_one_is_restarted(
     dependency: str, composition: Composition, service: ServiceClient

@@ -12,6 +12,8 @@ from local_stack.tokens import make_secret
 ROOT = Path(__file__).parents[2]
 PROJECT = "bcs-containers-test"
 COMMAND_TIMEOUT_SECONDS = 300
+# Of each service that is scaled: its port, and the variable that names one of the host.
+PORTS = {"bcs": ("4002", "BCS_PORT"), "gateway": ("4001", "API_GATEWAY_PORT")}
 
 
 class Composition:
@@ -43,17 +45,18 @@ class Composition:
         """Start everything, in the order of its dependencies; build nothing."""
         self._compose("up", "--detach", "--no-build")
 
-    def scale(self, replicas: int) -> list[str]:
-        """Run so many replicas of the service as the file itself has it; return their addresses.
+    def scale(self, replicas: int, service: str = "bcs") -> list[str]:
+        """Run so many replicas of a service as the file itself has it; return their addresses.
 
         `up` goes back to the one on a port of its own.
         """
-        as_it_stands = {k: v for k, v in self._environment.items() if k != "BCS_PORT"}
-        scaled = ("--scale", f"bcs={replicas}")
+        port, variable = PORTS[service]
+        as_it_stands = {k: v for k, v in self._environment.items() if k != variable}
+        scaled = ("--scale", f"{service}={replicas}")
         self._compose("up", "--detach", "--no-build", *scaled, environment=as_it_stands)
         numbers = range(1, replicas + 1)
         return [
-            f"http://{self._compose('port', f'--index={number}', 'bcs', '4002').strip()}"
+            f"http://{self._compose('port', f'--index={number}', service, port).strip()}"
             for number in numbers
         ]
 

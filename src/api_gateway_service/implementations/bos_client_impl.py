@@ -79,6 +79,13 @@ class BosClient:
         if status != HTTPStatus.OK:
             raise OrchestratorUnavailableError("BOS is not alive.")
 
+    async def stop(self) -> None:
+        """Give up the questions that are on their way."""
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
     def _forget(self, batch_id: str, task: asyncio.Task[KnownBatch | None]) -> None:
         self._asking.pop(batch_id, None)
         if not task.cancelled():

@@ -10,6 +10,7 @@ from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import MovingWindowRateLimiter
+from limits.typing import AsyncRedisClient
 from redis.asyncio import Redis
 
 from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
@@ -49,7 +50,9 @@ class _GatewayStorage(RedisStorage):
         super().__init__("async+redis://", implementation="redispy", key_prefix=KEY_PREFIX)
 
     def configure_bridge(self) -> None:
-        cast("RedispyBridge", self.bridge).connection_getter = lambda _: self._client
+        # The library's type of a client is narrower than redis-py's own.
+        client = cast("AsyncRedisClient", self._client)
+        cast("RedispyBridge", self.bridge).connection_getter = lambda _: client
 
 
 class RedisRateLimiter:

@@ -7,7 +7,7 @@ here may make a request wait for long.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 from prometheus_client import Gauge
@@ -17,7 +17,14 @@ from redis.exceptions import RedisError
 
 from service_libs.breakers import Breaker
 from service_libs.exceptions import StoreUnavailableError
-from service_libs.redis.connections import RedisPolicy, connect, translated
+from service_libs.redis.connections import (
+    KnownConnection,
+    RedisCommand,
+    RedisPolicy,
+    ask_each,
+    connect,
+    translated,
+)
 from service_libs.redis.refusals import RedisNames
 
 TIMEOUT_SECONDS = 0.5  # for all replies to a batch, however slowly they drip
@@ -39,7 +46,7 @@ logger = structlog.get_logger(__name__)
 class _Asked:
     """A command that waits for its reply."""
 
-    command: tuple[Any, ...]
+    command: RedisCommand
     options: dict[str, Any]
     reply: asyncio.Future[Any]
 
@@ -48,8 +55,8 @@ class BatchingRedis(Redis):
     """redis-py's client, which sends together what is asked at the same time.
 
     Of its own it lends each command a connection, and sends it alone: that is most of what a
-    command costs. Here the commands that come while others are on their way go next, in one
-    pipeline. Each has a reply or a refusal of its own; where there is none, all have that error.
+    command costs. Here the commands that come while others are on their way go next, together.
+    Each has a reply or a refusal of its own; where there is none, all have that error.
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -81,28 +88,40 @@ class BatchingRedis(Redis):
             self._sending = None
 
     async def _send(self, batch: list[_Asked]) -> None:
+        # A name of two words is two to Redis.
+        commands = [(*str(name).split(), *rest) for name, *rest in (one.command for one in batch)]
         replies: list[Any] = []
         error: Exception = RedisConnectionError("The client was closed.")
-        pipe = self.pipeline(transaction=False)
-        for asked in batch:
-            pipe.pipeline_execute_command(*asked.command, **asked.options)
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                replies = await pipe.execute(raise_on_error=False)
+                replies = await self._exchange(commands)
         except (RedisError, OSError, TimeoutError) as exc:
             error = exc
         finally:
-            _hand_out(batch, replies or [error] * len(batch))
+            for asked, reply in zip(batch, replies or [error] * len(batch), strict=True):
+                self._hand_out(asked, reply)
 
+    async def _exchange(self, commands: list[RedisCommand]) -> list[Any]:
+        try:
+            return await self._exchange_once(commands)
+        except RedisConnectionError:
+            return await self._exchange_once(commands)  # the server may have closed it meanwhile
 
-def _hand_out(batch: list[_Asked], replies: list[Any]) -> None:
-    for asked, reply in zip(batch, replies, strict=True):
+    async def _exchange_once(self, commands: list[RedisCommand]) -> list[Any]:
+        connection = await self.connection_pool.get_connection()
+        try:
+            return await ask_each(cast("KnownConnection", connection), commands)
+        finally:
+            await self.connection_pool.release(connection)
+
+    def _hand_out(self, asked: _Asked, reply: Any) -> None:  # noqa: ANN401 - whatever Redis replies
         if asked.reply.done():  # who asked has gone
-            continue
+            return
         if isinstance(reply, Exception):
             asked.reply.set_exception(reply)
-        else:
-            asked.reply.set_result(reply)
+            return
+        read = self.response_callbacks.get(str(asked.command[0]))
+        asked.reply.set_result(read(reply, **asked.options) if read else reply)
 
 
 class GatewayRedis:

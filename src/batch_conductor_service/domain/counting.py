@@ -4,8 +4,7 @@ The essay's own event is its word: where there is one, no outcome completes the 
 stands until something later takes it away.
 
 A batch is counted by adding up its essays; after essays' own events, the difference that these
-essays make is enough. Both use the same functions, so they cannot disagree. Pure; imports only the
-standard library.
+essays make is enough. Both use the same functions, so they cannot disagree. Pure.
 """
 
 from collections.abc import Iterable, Mapping
@@ -259,7 +258,7 @@ def _judge_only(sources: Sources, lost_at: datetime | None, *, needs_own: bool) 
     is_lost = lost_at is not None and said.occurred_at <= lost_at
     if is_lost or needs_own or source == UNREADABLE:
         return Standing(status=ProcessingStepStatus.PENDING)
-    return _completed(said, [said])
+    return Standing(status=said.status, completed_at=said.occurred_at, storage_id=said.storage_id)
 
 
 def _tally_of(step: StepCompletionSummary) -> Tally:

@@ -27,6 +27,8 @@ PAYLOAD_VERSION = 1  # of queue entries
 
 Json = dict[str, Any]
 
+_STATUSES = {status.value: status for status in ProcessingStepStatus}
+
 
 class ForeignPayloadError(Exception):
     """A queue entry of a version that this one cannot read; another worker may."""
@@ -54,7 +56,7 @@ def evidence_json(evidence: StepEvidence) -> Json:
 def evidence_from(json: Mapping[str, Any]) -> StepEvidence:
     """Return the statement that JSON holds."""
     return StepEvidence(
-        status=ProcessingStepStatus(json["status"]),
+        status=_STATUSES[json["status"]],
         occurred_at=time_from(json["at"]),
         storage_id=json.get("storage_id"),
     )

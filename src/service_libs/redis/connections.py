@@ -264,13 +264,19 @@ async def exchange(connection: KnownConnection, commands: Sequence[RedisCommand]
     """
     if not connection.is_connected:  # connected again in silence, it would not watch any more
         raise RedisConnectionError("The connection was closed.")
+    replies = await ask_each(connection, commands)
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise reply
+    return replies
+
+
+async def ask_each(connection: KnownConnection, commands: Sequence[RedisCommand]) -> list[Any]:
+    """Write the commands at once and return their replies, refusals among them."""
     await connection.send_packed_command(b"".join(map(_pack, commands)))
     replies = await connection.read_replies(len(commands))
-    refusals = [reply for reply in replies if isinstance(reply, ResponseError)]
-    if any(isinstance(refusal, ReadOnlyError) for refusal in refusals):
+    if any(isinstance(reply, ReadOnlyError) for reply in replies):
         await connection.disconnect(nowait=True)
-    if refusals:
-        raise refusals[0]
     return replies
 
 
