@@ -21,6 +21,7 @@ from batch_conductor_service.protocols import SkipEventPublisherProtocol
 from batch_conductor_service.resolving.failure_letters import FailureLetters, LetterPolicy
 from common_core.topics import EventName, topic_name
 from service_libs.protocols import ClockProtocol, DlqProducerProtocol
+from service_libs.logging import LossLog
 from service_libs.timing import Backoff, Wakeups, until_set
 
 _NAMESPACE = uuid5(NAMESPACE_URL, topic_name(EventName.PHASE_SKIPPED))
@@ -142,7 +143,7 @@ class SkipQueue:
         self._metrics = metrics
         self._policy = policy
         self._waiting: dict[UUID, _Waiting] = {}
-        self._losses = _LossLog(policy.log_interval_seconds)
+        self._losses = LossLog("skip_events_dropped", policy.log_interval_seconds)
         self._backoff = Backoff(policy.max_backoff_seconds)
         self._wakeups = Wakeups()
         self._room = asyncio.Event()  # set when there is much again
@@ -233,29 +234,6 @@ class SkipQueue:
     def _remove(self, batch: Sequence[_Waiting]) -> None:
         for one in batch:
             del self._waiting[one.event.event_id]
-
-
-class _LossLog:
-    """Logs how many were dropped: the first at once, then once in an interval, in the end all."""
-
-    def __init__(self, interval_seconds: float) -> None:
-        self._interval_seconds = interval_seconds
-        self._unlogged = 0
-        self._due = time.monotonic()
-
-    def add(self) -> None:
-        self._unlogged += 1
-        self.log_if_due()
-
-    def log_if_due(self) -> None:
-        if time.monotonic() >= self._due:
-            self.log()
-
-    def log(self) -> None:
-        if self._unlogged:
-            logger.warning("skip_events_dropped", count=self._unlogged, reason="too many wait")
-            self._unlogged = 0
-            self._due = time.monotonic() + self._interval_seconds
 
 
 def skipped_phases(resolution: Resolution, now: datetime) -> list[SkippedPhase]:
