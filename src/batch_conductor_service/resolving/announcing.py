@@ -20,8 +20,8 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import SkipEventPublisherProtocol
 from batch_conductor_service.resolving.failure_letters import FailureLetters, LetterPolicy
 from common_core.topics import EventName, topic_name
-from service_libs.protocols import ClockProtocol, DlqProducerProtocol
 from service_libs.logging import LossLog
+from service_libs.protocols import ClockProtocol, DlqProducerProtocol
 from service_libs.timing import Backoff, Wakeups, until_set
 
 _NAMESPACE = uuid5(NAMESPACE_URL, topic_name(EventName.PHASE_SKIPPED))
