@@ -42,7 +42,6 @@ MAX_WAIT_SECONDS = 5  # for the freshness that a caller needs
 MAX_WAIT_SHARE = 0.5  # of the time that there is: an answer takes some, too
 MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be reported
 MAX_LOGGED_CHARACTERS = 200  # of what a caller sends
-LOCAL = "<local>"  # a caller without an address
 UNREAD = ""  # batch and pipeline of a question that was refused before it was read
 
 DEFINE = "/internal/v1/pipelines/define"
@@ -53,8 +52,7 @@ def register(app: ServiceApp, container: AsyncContainer) -> None:
 
     async def define() -> Reply:
         """Answer which steps of a pipeline are still to run for a batch, and in which order."""
-        handler = await container.get(QuestionHandler)
-        return await handler.answer()
+        return await (await container.get(QuestionHandler)).answer()
 
     app.answer_directly("POST", DEFINE, define)
 
@@ -239,6 +237,6 @@ def _log_pruning(resolution: Resolution) -> None:
         essays_total=resolution.request.essays_total,
         known_until=resolution.known_until and resolution.known_until.isoformat(),
         correlation_id=resolution.request.correlation_id,
-        caller=client[0] if client else LOCAL,
+        caller=client[0] if client else "<local>",
         user_agent=exchange.header("user-agent")[:MAX_LOGGED_CHARACTERS],
     )
