@@ -7,8 +7,8 @@ reads is bounded by its queue.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
@@ -74,7 +74,7 @@ class Exchange:
         self.deadline = float("inf")
         self.correlation_id = ""
         self.is_refused_for_load = False
-        self.at_end = ExitStack()
+        self.at_end: list[Callable[[], None]] = []
         self._receive = receive
         self._send = send
         self._chunks: deque[bytes] = deque()  # that have arrived, and that nobody has taken
@@ -194,7 +194,12 @@ class Exchange:
             self._is_read.set()  # or the server could wait for ever until a body is taken from it
         await self._send(message)
 
-    async def answer(self, reply: Reply) -> None:
+    def end(self) -> None:
+        """Undo what is to be undone."""
+        while self.at_end:
+            self.at_end.pop()()
+
+    async def answer(self, reply: Reply, headers: Iterable[tuple[str, str]]) -> None:
         """Send the answer as the framework would.
 
         What still comes of the body is taken meanwhile: the server's queue is short, and where it
@@ -202,16 +207,17 @@ class Exchange:
         """
         taking = None if self._has_arrived else asyncio.ensure_future(self.receive())
         try:
-            await self._send_reply(reply)
+            await self._send_reply(reply, headers)
         finally:
             if taking:
                 taking.cancel()
 
-    async def _send_reply(self, reply: Reply) -> None:
+    async def _send_reply(self, reply: Reply, further: Iterable[tuple[str, str]]) -> None:
         headers = [
             ("content-type", reply.content_type),
             ("content-length", str(len(reply.body))),
             *reply.headers,
+            *further,
         ]
         start = HTTPResponseStartEvent(
             type="http.response.start",
