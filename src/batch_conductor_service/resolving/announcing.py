@@ -23,6 +23,7 @@ from common_core.topics import EventName, topic_name
 from service_libs.logging import LossLog
 from service_libs.protocols import ClockProtocol, DlqProducerProtocol
 from service_libs.timing import Backoff, Wakeups, until_set
+from service_libs.together import run_together
 
 _NAMESPACE = uuid5(NAMESPACE_URL, topic_name(EventName.PHASE_SKIPPED))
 
@@ -97,16 +98,9 @@ class ResolutionAnnouncer:
 
         Whoever has no more time cancels, and what is not announced by then is dropped.
         """
-        loops = [
-            asyncio.create_task(self._skips.run(), name="publish skip events"),
-            asyncio.create_task(self._letters.run(), name="publish failure letters"),
-        ]
         try:
-            await asyncio.gather(*loops)
+            await run_together(self._skips.run(), self._letters.run())
         finally:
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
             if self._is_stopping:
                 self._drop_the_rest()
 
