@@ -170,7 +170,6 @@ class QuestionHandler:
     def _log_pruning(self, resolution: Resolution) -> None:
         """Log what was pruned, why, and for whom: a wrong one is looked for here first."""
         exchange = current_exchange()
-        client = exchange.scope.get("client")
         self._logger.info(
             "phases_pruned",
             batch_id=resolution.request.batch_id,
@@ -180,7 +179,7 @@ class QuestionHandler:
             essays_total=resolution.request.essays_total,
             known_until=resolution.known_until and resolution.known_until.isoformat(),
             correlation_id=resolution.request.correlation_id,
-            caller=client[0] if client else "<local>",
+            caller=exchange.caller,
             user_agent=exchange.header("user-agent")[:MAX_LOGGED_CHARACTERS],
         )
 

@@ -7,6 +7,7 @@ logged. At the stop the broker is waited for as long as there is time.
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -248,10 +249,9 @@ def skipped_phases(resolution: Resolution, now: datetime) -> list[SkippedPhase]:
 
 
 def _parsed(correlation_id: str) -> UUID | None:
-    try:
+    with suppress(ValueError):
         return UUID(correlation_id)
-    except ValueError:
-        return None
+    return None
 
 
 def _uuid_from(*parts: str) -> UUID:

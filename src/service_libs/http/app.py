@@ -25,7 +25,6 @@ from service_libs.http.exchange import (
     Exchange,
     Reply,
     adopt_correlation,
-    begin_exchange,
     current_exchange,
 )
 from service_libs.http.problems import Problems
@@ -133,7 +132,7 @@ class ServiceApp(Quart):
         if scope["type"] != "http":
             await super().asgi_app(scope, receive, send)
             return
-        exchange = begin_exchange(scope, receive, send)
+        exchange = Exchange(scope, receive, send)
         try:
             answer = self._direct.get((scope["method"], scope["path"]))
             if answer is None:

@@ -46,8 +46,11 @@ class Reply:
     headers: Iterable[tuple[str, str]] = ()
 
 
+_current: ContextVar["Exchange"] = ContextVar("exchange")
+
+
 class Exchange:
-    """One request and its answer.
+    """One request and its answer; the current one of the task that makes it.
 
     An answer given before all of the body has arrived ends the connection: what comes after it on
     the connection is the rest of that body, and no request.
@@ -81,10 +84,16 @@ class Exchange:
         self._has_arrived = False
         self._has_hung_up = False
         self._is_read = asyncio.Event()  # nobody reads the body, now or later
+        _current.set(self)
 
     def header(self, name: str) -> str:
         """Return what the header says; empty where there is none."""
         return self.headers.get(name.encode(), b"").decode("latin-1")
+
+    @property
+    def caller(self) -> str:
+        """The caller's address."""
+        return self.scope["client"][0] if self.scope["client"] else "<local>"
 
     @property
     def media_type(self) -> str:
@@ -247,21 +256,9 @@ class Exchange:
                     continue
 
 
-_current: ContextVar[Exchange] = ContextVar("exchange")
-
-
 def current_exchange() -> Exchange:
     """Return the exchange that this task works on."""
     return _current.get()
-
-
-def begin_exchange(
-    scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
-) -> Exchange:
-    """Return a new exchange, which is the current one of this task from now on."""
-    exchange = Exchange(scope, receive, send)
-    _current.set(exchange)
-    return exchange
 
 
 def adopt_correlation(correlation_id: str) -> None:
