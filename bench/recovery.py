@@ -5,7 +5,8 @@ was sent, until a second after the kill, is applied, in Postgres, and committed.
 Apache Kafka as it is delivered; the session is the service's own, 10 seconds.
 
 Who starts where another died has that one leave the group, and takes what its worker had in hand.
-A successor elsewhere cannot: nobody knows that the dead one is dead until its session ends.
+A successor elsewhere cannot: nobody knows that the dead one is dead until its session ends, and
+what its worker had in hand is its own for 30 seconds.
 """
 
 import asyncio
