@@ -93,7 +93,8 @@ class Exchange:
     @property
     def caller(self) -> str:
         """The caller's address."""
-        return self.scope["client"][0] if self.scope["client"] else "<local>"
+        client = self.scope.get("client")
+        return client[0] if client else "<local>"
 
     @property
     def media_type(self) -> str:
