@@ -2,9 +2,16 @@
 
 What of the speed of its framework is left once a caller is known, limited, counted and audited,
 his click is acknowledged by Kafka and kept under its key, or his status is asked of BOS? The limit
-is a FastAPI route that takes the same request and answers as many bytes with nothing behind it, on
-the same uvicorn and event loop. Each request is of one of 6,000 teachers, with the limits of
-production; BOS is played by a process that only answers.
+is a FastAPI route of the same models with nothing behind it, on the same uvicorn and event loop.
+Clicks are of 6,000 teachers in turn, questions of 1,500 who look again and again, with the limits
+of production; BOS is played by a process that only answers.
+
+What keeps it from its goals, by a profile (py-spy): of the 0.4 ms of processor time that a click
+takes, a third passes in the event loop and its sockets, two fifths in the layers and the route, of
+which FastAPI, which the bare route has too, is a third; a tenth each is the client of Redis and
+that of Kafka. Without any Redis it is an eighth faster, so one script in place of the six commands
+would not reach the goal. Of a status's 0.27 ms a sixth is BOS's answer, two fifths layers and
+route. The bare routes take 0.08 ms: what is asked of the gateway on top is more than that.
 """
 
 import asyncio

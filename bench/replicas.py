@@ -3,8 +3,8 @@
 Thin events, keyed by essay, become visible at once, by the end of a transaction, when all processes
 have their partitions; done with is an event when its offset is committed. On a machine of few cores
 the processes share them with the broker, Redis and Postgres: how many were busy is told beside each
-figure. A batch is one key of Redis, and a poll is one transaction over all batches in it: so where
-the same few batches are in every poll of every process, the processes wait for each other.
+figure, and bounds how far more processes can help. A batch is one key of Redis: where all processes
+write the same few, as with 200 batches in every poll, they lose tries to each other.
 
 Then processes come and go while events come: one joins, one is killed and started again, one stops.
 What is missing in the end in Postgres, of what was sent, is counted.

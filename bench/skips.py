@@ -27,6 +27,7 @@ ASK = request(
     "/internal/v1/pipelines/define",
     b'{"batch_id": "%s", "requested_pipeline": "cj_assessment"}' % BATCH.encode(),
 )
+CONNECTIONS = 100  # each ends after 1,000 requests
 PATIENCE_SECONDS = 60.0  # for the events that wait at the end
 LOOK_SECONDS = 0.25
 ALL_ARRIVE = Goal(bound=1, alarm=0.9999)
@@ -40,7 +41,8 @@ def measure(servers: Servers, *, is_quick: bool) -> Iterator[Figure]:
         _wait_until_told(service)
         before = _events(service, "published")
         with _most_waiting(service) as most:
-            load = Load(port=service.port, requests=[ASK], seconds=3.0 if is_quick else 20.0)
+            seconds = 3.0 if is_quick else 10.0
+            load = Load(port=service.port, requests=[ASK], connections=CONNECTIONS, seconds=seconds)
             answers = ask(load).require(200)
         ended = time.monotonic()
         _wait_until_told(service)

@@ -10,6 +10,7 @@ import logging
 import math
 import re
 import sys
+import time
 from contextlib import suppress
 from functools import cache, partial
 from typing import TextIO
@@ -19,6 +20,8 @@ import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from common_core.printable import escaped, escaped_block
+
+logger = structlog.get_logger(__name__)
 
 # The last defence: no setting with a password is ever logged, but a driver may quote its address.
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]+@")
@@ -79,6 +82,33 @@ class LineLogger:
             self._stream.flush()
 
     debug = info = warning = error = critical = write
+
+
+class LossLog:
+    """Logs how many were lost: the first at once, then once in an interval, in the end all."""
+
+    def __init__(self, event: str, interval_seconds: float) -> None:
+        self._event = event
+        self._interval_seconds = interval_seconds
+        self._unlogged = 0
+        self._due = time.monotonic()
+
+    def add(self) -> None:
+        """Note that one was lost."""
+        self._unlogged += 1
+        self.log_if_due()
+
+    def log_if_due(self) -> None:
+        """Log those that are not logged, if the interval is over."""
+        if time.monotonic() >= self._due:
+            self.log()
+
+    def log(self) -> None:
+        """Log those that are not logged."""
+        if self._unlogged:
+            logger.warning(self._event, count=self._unlogged, reason="too many wait")
+            self._unlogged = 0
+            self._due = time.monotonic() + self._interval_seconds
 
 
 def configure_logging(level: str, stream: TextIO | None = None) -> None:

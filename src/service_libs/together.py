@@ -1,9 +1,9 @@
-"""Questions of one kind that are asked at one moment, answered together."""
+"""What is done together: questions of one kind that are asked at one moment, and loops."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key")
 Answer = TypeVar("Answer")
@@ -67,6 +67,17 @@ class Together(Generic[Key, Answer]):
                 continue
             for answer in _open(answers):
                 answer.set_result(found[key])
+
+
+async def run_together(*work: Coroutine[Any, Any, object]) -> None:
+    """Return when all of it is done; where one fails, or the caller is cancelled, none goes on."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _open(*answers: Iterable[asyncio.Future[Answer]]) -> Iterator[asyncio.Future[Answer]]:

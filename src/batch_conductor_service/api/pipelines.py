@@ -42,7 +42,6 @@ MAX_WAIT_SECONDS = 5  # for the freshness that a caller needs
 MAX_WAIT_SHARE = 0.5  # of the time that there is: an answer takes some, too
 MAX_KEPT_BODY_BYTES = 64 * 1024  # many failed questions may wait in memory to be reported
 MAX_LOGGED_CHARACTERS = 200  # of what a caller sends
-LOCAL = "<local>"  # a caller without an address
 UNREAD = ""  # batch and pipeline of a question that was refused before it was read
 
 DEFINE = "/internal/v1/pipelines/define"
@@ -53,8 +52,7 @@ def register(app: ServiceApp, container: AsyncContainer) -> None:
 
     async def define() -> Reply:
         """Answer which steps of a pipeline are still to run for a batch, and in which order."""
-        handler = await container.get(QuestionHandler)
-        return await handler.answer()
+        return await (await container.get(QuestionHandler)).answer()
 
     app.answer_directly("POST", DEFINE, define)
 
@@ -81,6 +79,7 @@ class QuestionHandler:
         self._freshness = freshness
         self._bodies = bodies
         self._metrics = metrics
+        self._logger = logger.bind()
         # Their labels are few, and the library's own look-up locks and checks.
         self._resolutions = cache(metrics.resolutions.labels)
         self._durations = cache(metrics.resolution_duration.labels)
@@ -142,7 +141,7 @@ class QuestionHandler:
         self._count_verdicts(resolution)
         self._announcer.announce(resolution)
         if resolution.skipped:
-            _log_pruning(resolution)
+            self._log_pruning(resolution)
         return resolution
 
     def _fail(self, request: ResolutionRequest, error: Exception, started: float) -> None:
@@ -167,6 +166,22 @@ class QuestionHandler:
             self._verdicts(phase.verdict, phase.reason).inc()
         for step in resolution.skipped:
             self._pruned(step).inc()
+
+    def _log_pruning(self, resolution: Resolution) -> None:
+        """Log what was pruned, why, and for whom: a wrong one is looked for here first."""
+        exchange = current_exchange()
+        self._logger.info(
+            "phases_pruned",
+            batch_id=resolution.request.batch_id,
+            pipeline=resolution.pipeline.name,
+            pipeline_version=resolution.pipeline.version,
+            phases={one.step.name: f"{one.verdict}: {one.reason}" for one in resolution.phases},
+            essays_total=resolution.request.essays_total,
+            known_until=resolution.known_until and resolution.known_until.isoformat(),
+            correlation_id=resolution.request.correlation_id,
+            caller=exchange.caller,
+            user_agent=exchange.header("user-agent")[:MAX_LOGGED_CHARACTERS],
+        )
 
 
 def to_request(question: DefineRequest, correlation_id: str, body: bytes) -> ResolutionRequest:
@@ -224,21 +239,3 @@ def _to_phase(decision: PhaseDecision, *, shows_pending: bool) -> dict[str, obje
     if shows_pending and decision.verdict is Verdict.RUN:
         phase["pending_essay_ids"] = decision.pending
     return phase
-
-
-def _log_pruning(resolution: Resolution) -> None:
-    """Log what was pruned, why, and for whom: a wrong one is looked for here first."""
-    exchange = current_exchange()
-    client = exchange.scope.get("client")
-    logger.info(
-        "phases_pruned",
-        batch_id=resolution.request.batch_id,
-        pipeline=resolution.pipeline.name,
-        pipeline_version=resolution.pipeline.version,
-        phases={phase.step.name: f"{phase.verdict}: {phase.reason}" for phase in resolution.phases},
-        essays_total=resolution.request.essays_total,
-        known_until=resolution.known_until and resolution.known_until.isoformat(),
-        correlation_id=resolution.request.correlation_id,
-        caller=client[0] if client else LOCAL,
-        user_agent=exchange.header("user-agent")[:MAX_LOGGED_CHARACTERS],
-    )

@@ -1,5 +1,6 @@
 """`bcs serve`, `bcs migrate` and `bcs replay`: what every service has, for this one."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from batch_conductor_service.config import Settings, load_settings
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
     from service_libs.serving import ServedService
 
 
-def load_strictly() -> Settings:
-    """Return the settings; a name with their prefix that is none is refused, too."""
-    return load_settings(refuse_unknown=True)
+load_strictly = partial(load_settings, refuse_unknown=True)
 
 
 def load_service(settings: Settings) -> "ServedService":

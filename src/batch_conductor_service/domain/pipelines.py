@@ -1,7 +1,6 @@
 """Pipelines: named graphs of steps, and their order.
 
-Pure. Everything here is linear in steps and dependencies, but
-for the heap that keeps the order of the file.
+Pure; linear in steps and dependencies, but for the heap that keeps the order of the file.
 """
 
 import heapq

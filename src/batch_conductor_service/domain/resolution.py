@@ -7,6 +7,7 @@ completeness, and everything else runs. Pure; imports only the standard library.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
 from batch_conductor_service.domain.counting import latest
@@ -151,6 +152,8 @@ def judge_step(
     """Judge one step of a batch by what is known of it."""
     known = summary.steps.get(step, _NOTHING)
     total = essays_total(summary, requested_total)
+    if known is _NOTHING and summary.is_whole:
+        return _not_started(summary.reported_total if total is None else total)
     reason = Reason.STATE_UNKNOWN
     if summary.is_whole and _has_all(summary, step, total):
         reason = _judge(known, [summary.steps.get(name, _NOTHING) for name in depends_on])
@@ -164,6 +167,12 @@ def judge_step(
         outcome=known.outcome.status if known.outcome else None,
         completed_at=known.last_completed_at if reason is Reason.ALREADY_COMPLETED else None,
     )
+
+
+@lru_cache
+def _not_started(total: int | None) -> StepProgress:
+    """Return what is judged of a step of which nothing was ever heard: there may be thousands."""
+    return StepProgress(reason=Reason.NOT_STARTED, total=total)
 
 
 def _has_all(summary: BatchCompletionSummary, step: StepName, total: int | None) -> bool:
@@ -192,7 +201,7 @@ def _judge(known: StepCompletionSummary, made_from: Iterable[StepCompletionSumma
 def _why_not_all(
     summary: BatchCompletionSummary, known: StepCompletionSummary, total: int | None
 ) -> Reason:
-    if known is _NOTHING or known == _NOTHING:  # the first where nothing was ever heard
+    if known == _NOTHING:
         return Reason.NOT_STARTED
     if known.failed:
         return Reason.FAILED_ESSAYS

@@ -7,6 +7,7 @@ logged. At the stop the broker is waited for as long as there is time.
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -20,8 +21,10 @@ from batch_conductor_service.metrics import Metrics
 from batch_conductor_service.protocols import SkipEventPublisherProtocol
 from batch_conductor_service.resolving.failure_letters import FailureLetters, LetterPolicy
 from common_core.topics import EventName, topic_name
+from service_libs.logging import LossLog
 from service_libs.protocols import ClockProtocol, DlqProducerProtocol
 from service_libs.timing import Backoff, Wakeups, until_set
+from service_libs.together import run_together
 
 _NAMESPACE = uuid5(NAMESPACE_URL, topic_name(EventName.PHASE_SKIPPED))
 
@@ -96,16 +99,9 @@ class ResolutionAnnouncer:
 
         Whoever has no more time cancels, and what is not announced by then is dropped.
         """
-        loops = [
-            asyncio.create_task(self._skips.run(), name="publish skip events"),
-            asyncio.create_task(self._letters.run(), name="publish failure letters"),
-        ]
         try:
-            await asyncio.gather(*loops)
+            await run_together(self._skips.run(), self._letters.run())
         finally:
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
             if self._is_stopping:
                 self._drop_the_rest()
 
@@ -142,7 +138,7 @@ class SkipQueue:
         self._metrics = metrics
         self._policy = policy
         self._waiting: dict[UUID, _Waiting] = {}
-        self._losses = _LossLog(policy.log_interval_seconds)
+        self._losses = LossLog("skip_events_dropped", policy.log_interval_seconds)
         self._backoff = Backoff(policy.max_backoff_seconds)
         self._wakeups = Wakeups()
         self._room = asyncio.Event()  # set when there is much again
@@ -235,29 +231,6 @@ class SkipQueue:
             del self._waiting[one.event.event_id]
 
 
-class _LossLog:
-    """Logs how many were dropped: the first at once, then once in an interval, in the end all."""
-
-    def __init__(self, interval_seconds: float) -> None:
-        self._interval_seconds = interval_seconds
-        self._unlogged = 0
-        self._due = time.monotonic()
-
-    def add(self) -> None:
-        self._unlogged += 1
-        self.log_if_due()
-
-    def log_if_due(self) -> None:
-        if time.monotonic() >= self._due:
-            self.log()
-
-    def log(self) -> None:
-        if self._unlogged:
-            logger.warning("skip_events_dropped", count=self._unlogged, reason="too many wait")
-            self._unlogged = 0
-            self._due = time.monotonic() + self._interval_seconds
-
-
 def skipped_phases(resolution: Resolution, now: datetime) -> list[SkippedPhase]:
     """Return the phases that the resolution skips, in order."""
     request = resolution.request
@@ -276,10 +249,9 @@ def skipped_phases(resolution: Resolution, now: datetime) -> list[SkippedPhase]:
 
 
 def _parsed(correlation_id: str) -> UUID | None:
-    try:
+    with suppress(ValueError):
         return UUID(correlation_id)
-    except ValueError:
-        return None
+    return None
 
 
 def _uuid_from(*parts: str) -> UUID:

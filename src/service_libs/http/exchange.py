@@ -7,8 +7,8 @@ reads is bounded by its queue.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
@@ -46,8 +46,11 @@ class Reply:
     headers: Iterable[tuple[str, str]] = ()
 
 
+_current: ContextVar["Exchange"] = ContextVar("exchange")
+
+
 class Exchange:
-    """One request and its answer.
+    """One request and its answer; the current one of the task that makes it.
 
     An answer given before all of the body has arrived ends the connection: what comes after it on
     the connection is the rest of that body, and no request.
@@ -74,17 +77,23 @@ class Exchange:
         self.deadline = float("inf")
         self.correlation_id = ""
         self.is_refused_for_load = False
-        self.at_end = ExitStack()
+        self.at_end: list[Callable[[], None]] = []
         self._receive = receive
         self._send = send
         self._chunks: deque[bytes] = deque()  # that have arrived, and that nobody has taken
         self._has_arrived = False
         self._has_hung_up = False
         self._is_read = asyncio.Event()  # nobody reads the body, now or later
+        _current.set(self)
 
     def header(self, name: str) -> str:
         """Return what the header says; empty where there is none."""
         return self.headers.get(name.encode(), b"").decode("latin-1")
+
+    @property
+    def caller(self) -> str:
+        """The caller's address."""
+        return self.scope["client"][0] if self.scope["client"] else "<local>"
 
     @property
     def media_type(self) -> str:
@@ -194,7 +203,12 @@ class Exchange:
             self._is_read.set()  # or the server could wait for ever until a body is taken from it
         await self._send(message)
 
-    async def answer(self, reply: Reply) -> None:
+    def end(self) -> None:
+        """Undo what is to be undone."""
+        while self.at_end:
+            self.at_end.pop()()
+
+    async def answer(self, reply: Reply, headers: Iterable[tuple[str, str]]) -> None:
         """Send the answer as the framework would.
 
         What still comes of the body is taken meanwhile: the server's queue is short, and where it
@@ -202,16 +216,17 @@ class Exchange:
         """
         taking = None if self._has_arrived else asyncio.ensure_future(self.receive())
         try:
-            await self._send_reply(reply)
+            await self._send_reply(reply, headers)
         finally:
             if taking:
                 taking.cancel()
 
-    async def _send_reply(self, reply: Reply) -> None:
+    async def _send_reply(self, reply: Reply, further: Iterable[tuple[str, str]]) -> None:
         headers = [
             ("content-type", reply.content_type),
             ("content-length", str(len(reply.body))),
             *reply.headers,
+            *further,
         ]
         start = HTTPResponseStartEvent(
             type="http.response.start",
@@ -241,21 +256,9 @@ class Exchange:
                     continue
 
 
-_current: ContextVar[Exchange] = ContextVar("exchange")
-
-
 def current_exchange() -> Exchange:
     """Return the exchange that this task works on."""
     return _current.get()
-
-
-def begin_exchange(
-    scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
-) -> Exchange:
-    """Return a new exchange, which is the current one of this task from now on."""
-    exchange = Exchange(scope, receive, send)
-    _current.set(exchange)
-    return exchange
 
 
 def adopt_correlation(correlation_id: str) -> None:

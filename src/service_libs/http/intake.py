@@ -51,7 +51,7 @@ class RequestGate:
         """
         self.check()
         self.in_flight += 1
-        current_exchange().at_end.callback(self._leave)
+        current_exchange().at_end.append(self._leave)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

@@ -100,10 +100,13 @@ class SummaryReader:
         has_archive: bool,
     ) -> None:
         self._redis = redis
-        self._breakers = breakers
         self._dependencies = dependencies
         self._has_archive = has_archive
-        self._together = Together(self._ask, keys=BATCHES_TOGETHER, questions=READINGS_AT_ONCE)
+        self._together = Together(
+            lambda batch_ids: breakers.call("redis", lambda: self._read(batch_ids)),
+            keys=BATCHES_TOGETHER,
+            questions=READINGS_AT_ONCE,
+        )
 
     async def find(self, batch_id: BatchId) -> SummaryReading | None:
         """Return the summary, or None where there is none that is current.
@@ -112,11 +115,6 @@ class SummaryReader:
             StoreUnavailableError: Redis cannot be read.
         """
         return await self._together.get(batch_id)
-
-    async def _ask(
-        self, batch_ids: Sequence[BatchId]
-    ) -> Mapping[BatchId, SummaryReading | None] | None:
-        return await self._breakers.call("redis", lambda: self._read(batch_ids))
 
     async def _read(
         self, batch_ids: Sequence[BatchId]
