@@ -5,6 +5,10 @@ service is started. The limit is a COPY of the same rows into a table of the sam
 takes them as they come, with nothing to merge, to lock or to count.
 
 `define` is asked meanwhile at a steady rate, and again when nothing is left.
+
+Of an entry's time the service's process takes some 20 us, most of it to decode it, to merge it and
+to bind its row; Redis delivers and forgets it in 10 us, Postgres merges and counts it in 10. A COPY
+of a row that nobody has to read, to compare or to forget takes 2 us.
 """
 
 import asyncio

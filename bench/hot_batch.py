@@ -1,9 +1,12 @@
 """How fast many writers write to one batch.
 
 Each writer applies one event after the other, each of another essay of the same batch; a quarter of
-them is in each of four processes, as in four replicas. The limit is a Lua script that keeps the
-essay, counts it and queues it, and decides nothing: Redis runs it alone, so that writers never lose
-against each other.
+them is in each of four processes, as in four replicas. The limit is a Lua script that writes the
+like: the essay if it is not there yet, its document, the count and the queue's entry. Redis runs it
+alone, so writers never lose against each other, and the script knows none of the rules.
+
+Writers of one process share its transactions; those of different processes lose WATCH against each
+other and try again, so a few writers in many processes are the slowest case.
 """
 
 import asyncio

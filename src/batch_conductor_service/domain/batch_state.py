@@ -156,14 +156,6 @@ class BatchState:
         )
 
 
-def merge_by_batch(updates: Iterable[BatchUpdate]) -> dict[BatchId, BatchState]:
-    """Return what the updates say together, by batch in the order of first appearance."""
-    states: dict[BatchId, BatchState] = {}
-    for update in updates:
-        states.setdefault(update.batch_id, BatchState(update.batch_id)).merge(update)
-    return states
-
-
 def merge_updates(updates: Sequence[BatchUpdate]) -> BatchUpdate:
     """Return what updates of one batch say together, with the positions of all of them."""
     if len(updates) == 1:

@@ -32,8 +32,7 @@ logger = structlog.get_logger(__name__)
 
 BLOCK_SECONDS = 1.0  # longest wait for entries, and so between two looks at the queue
 MAX_BACKOFF_SECONDS = 5.0
-# Read or acknowledged at once: a few milliseconds of Redis, and of this process, which have others
-# to answer.
+# Read or acknowledged at once: a few milliseconds of Redis and this process, which others wait for.
 ENTRIES_AT_ONCE = 500
 # Of one transaction: a second or two of a slow Postgres, a small part of a statement's time-out.
 MAX_ROWS = 10_000

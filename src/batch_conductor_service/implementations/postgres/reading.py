@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from batch_conductor_service.domain.batch_state import BatchState, merge_by_batch
+from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.implementations.postgres import sql
 from batch_conductor_service.models import (
     BatchId,
@@ -32,12 +33,11 @@ async def read_states(
     for kind, (statement, read) in enumerate(_READS):
         for row in await connection.execute(statement, {"batch_ids": list(batch_ids)}):
             found[BatchId(row[0])][kind].append(read(row))
-    return merge_by_batch(
-        BatchUpdate(
-            batch_id=batch_id, evidence=tuple(one), outcomes=tuple(two), registrations=tuple(three)
-        )
-        for batch_id, (one, two, three) in found.items()
-    )
+    states = {batch_id: BatchState(batch_id) for batch_id in found}
+    for batch_id, (one, two, three) in found.items():
+        said = BatchUpdate(batch_id=batch_id, evidence=tuple(one), outcomes=tuple(two))
+        states[batch_id].merge(replace(said, registrations=tuple(three)))
+    return states
 
 
 def _read_evidence(columns: Sequence[Any]) -> EssayEvidence:

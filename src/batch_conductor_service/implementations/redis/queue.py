@@ -31,6 +31,7 @@ from service_libs.redis.connections import (
 )
 
 ENTRIES_PER_LOOK = 20  # where nothing bounds their bytes
+LONGEST_CLAIM_SECONDS = 1.0  # between two looks for what another worker has left
 DECODED_AT_ONCE = 200  # before others in the process have their turn
 
 _QUEUE_KEYS = [
@@ -105,6 +106,8 @@ class RedisPersistenceQueue:
         self._worker_name = worker_name
         self._inherits_after = "0"  # this entry; "" when all that was left behind is taken
         self._takeover_ms = int(takeover_seconds * 1000)
+        self._claim_seconds = min(takeover_seconds / 10, LONGEST_CLAIM_SECONDS)
+        self._claim_due = 0.0  # monotonic seconds
 
     async def read(
         self, count: int, *, block_seconds: float, max_bytes: int = MAX_READ_BYTES
@@ -206,12 +209,15 @@ class RedisPersistenceQueue:
 
     async def _take(self, count: int, max_bytes: int) -> list[tuple[bytes, list[bytes]]]:
         """Take what there is; first of all what a dead worker of this name had in hand."""
+        claims = time.monotonic() >= self._claim_due
         arguments = (
-            *(keys.PERSISTENCE_GROUP, self._worker_name, self._takeover_ms),
+            *(keys.PERSISTENCE_GROUP, self._worker_name, self._takeover_ms if claims else ""),
             *(count, max_bytes, self._largest_bytes, self._inherits_after),
         )
         take = ("EVAL", _TAKE, 1, keys.PERSISTENCE_QUEUE, *arguments)
-        [[self._epoch, *_], taken] = await self._run(_ensure_command(), take)
+        [[self._epoch, *_], [claimed, taken]] = await self._run(_ensure_command(), take)
+        if claims and not claimed:
+            self._claim_due = time.monotonic() + self._claim_seconds
         return list(taken)
 
     async def _await_new(self, count: int, block_seconds: float) -> list[tuple[bytes, bytes]]:

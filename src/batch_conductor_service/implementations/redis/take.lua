@@ -2,10 +2,11 @@
 -- worker of its own name had in hand, and that are still there. Up to so many, and up to so
 -- many bytes, which are passed only by some of the last few: how large an entry is, is seen when it is delivered.
 --
--- KEYS  the stream      ARGV  the group; the worker; for how long another must have been silent, in milliseconds;
+-- KEYS  the stream      ARGV  the group; the worker; for how long another must have been silent, in milliseconds,
+--                             or '' where nothing is taken over: to look for it walks all that is in anybody's hands;
 --                             most entries; most bytes of payload; how large the largest was that was read last;
 --                             the entry after which the dead worker's are delivered, or '' where there is none
--- Returns the entries. One round trip is what the script is for.
+-- Returns how many were taken over, and the entries. One round trip is what the script is for.
 local FEW = 10
 local most, most_bytes, largest = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local entries, bytes = {}, 0
@@ -41,17 +42,20 @@ if ARGV[7] ~= '' then
     end
     add(found)
   until #read == 0 or room() == 0
-  return entries
+  return { 0, entries }
 end
 
-local start = '0-0'
-repeat
-  local reply = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], start, 'COUNT', room())
-  start = reply[1]
-  add(reply[2])
-until start == '0-0' or room() == 0
+if ARGV[3] ~= '' then
+  local start = '0-0'
+  repeat
+    local reply = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], start, 'COUNT', room())
+    start = reply[1]
+    add(reply[2])
+  until start == '0-0' or room() == 0
+end
 
-if #entries == 0 then
+local claimed = #entries
+if claimed == 0 then
   local found
   repeat
     local reply = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', room(), 'STREAMS', KEYS[1], '>')
@@ -59,4 +63,4 @@ if #entries == 0 then
     add(found)
   until #found == 0 or room() == 0
 end
-return entries
+return { claimed, entries }
