@@ -199,6 +199,25 @@ async def test_bytes_that_are_no_update_are_dead_lettered_as_they_are(
     assert await depth(queue) == 0
 
 
+async def test_what_is_read_while_others_are_written_is_neither_lost_nor_passed_over(
+    setup: RedisSetup,
+    redis: Redis,
+    archive: PostgresBatchStateRepository,
+    dlq: KeptDeadLetters,
+    queue: RedisPersistenceQueue,
+    metrics: Metrics,
+) -> None:
+    """Two are read at a time, the next two while the first are written."""
+    await setup.repository.apply(one_by_one(3))
+    await redis.xadd("bcs:persistence:queue", {"update": b"\xff"})
+    await setup.repository.apply(one_by_one(6)[3:])
+
+    await PersistenceWorker(queue, archive, dlq, metrics, WorkPolicy(max_entries=4)).drain()
+
+    assert [letter.reason for letter in dlq.letters] == ["unreadable_entry"]
+    assert (await completed(archive), await depth(queue)) == (6, 0)
+
+
 async def test_while_dead_letters_cannot_go_out_the_entry_stays_and_good_rows_go_on(
     setup: RedisSetup,
     worker: PersistenceWorker,

@@ -163,6 +163,17 @@ def test_every_time_is_read_as_it_was_written(time: datetime, separator: str) ->
     assert parse_time(time.isoformat(sep=separator)) == time
 
 
+@given(times, st.sampled_from(["Z", "+00:00"]), st.sampled_from(["seconds", "microseconds"]))
+def test_what_nearly_all_send_is_read_as_any_other_spelling(
+    time: datetime, zone: str, timespec: str
+) -> None:
+    """It is left to the standard library; with a space it is not."""
+    text = time.replace(tzinfo=None).isoformat(timespec=timespec) + zone
+
+    assert parse_time(text) == parse_time(text.replace("T", " "))
+    assert parse_time(text).tzinfo is UTC
+
+
 @given(st.text(alphabet="0123456789-:.TtZz+ ", max_size=30))
 def test_any_text_is_a_time_in_utc_or_refused(text: str) -> None:
     try:
