@@ -4,6 +4,11 @@
 event loop: the least that a service of this kind costs. One phase of the batch is pruned, so each
 answer also makes two lines of the log and an event on Kafka; the caller shows its token, and
 metrics and correlation ids are on.
+
+By a profile (py-spy), half of an answer's processor time passes in Hypercorn, h11 and the event
+loop, as that of the bare route does; a twelfth in its two lines of the log, a twentieth each in
+Redis, in the skip event and in the judgement. Past the framework it goes for the rest: routing and
+contexts alone would take a third of the time.
 """
 
 import asyncio

@@ -5,8 +5,8 @@ them is in each of four processes, as in four replicas. The limit is a Lua scrip
 like: the essay if it is not there yet, its document, the count and the queue's entry. Redis runs it
 alone, so writers never lose against each other, and the script knows none of the rules.
 
-Writers of one process share its transactions; those of different processes lose WATCH against each
-other and try again, so a few writers in many processes are the slowest case.
+Writers of one process share its transactions; those of different processes may lose WATCH against
+each other and try again, so a few writers in many processes are the slowest case.
 """
 
 import asyncio
