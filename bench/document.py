@@ -19,7 +19,7 @@ def render(machine: Mapping[str, str], chapters: Iterable[tuple[str, Sequence[Fi
         machine: what it was measured on.
         chapters: the docstring of each bench, and its figures.
     """
-    parts = [HEADER, _table(("", ""), machine.items())]
+    parts = [HEADER.strip(), _table(("", ""), machine.items())]
     for docstring, figures in chapters:
         title, _, text = docstring.strip().partition("\n")
         rows = [_row(figure) for figure in figures]

@@ -17,7 +17,7 @@ def describe_machine(servers: dict[str, str]) -> dict[str, str]:
         "taken": datetime.now(UTC).strftime("%d %B %Y"),
         "commit": _commit(),
         "machine": f"{os.cpu_count()} cores, {_processor()}, {_gibibytes():.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "system": f"{platform.system()}, Python {platform.python_version()}",
         **servers,
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }
