@@ -6,7 +6,6 @@ the dead letter is acknowledged. Whatever fails otherwise stays in the queue and
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -90,7 +89,6 @@ class PersistenceWorker:
         self._stopping = asyncio.Event()
         self._work = WorkInHand()
         self._unreadable: list[RefusedEntry] = []
-        self._has_more = False  # than was read last
         self._finished: list[str] = []  # entries to be acknowledged
         self._kept: set[str] = set()  # entries with a row that nobody has, and no dead letter
         self._backoff = Backoff(MAX_BACKOFF_SECONDS)
@@ -134,28 +132,19 @@ class PersistenceWorker:
         return bool(self._work or self._unreadable)
 
     async def _read(self, block_seconds: float) -> None:
-        """Take in hand what there is, in parts that hold up nobody else.
-
-        Half of what may be in hand is what is written, the other half what is read meanwhile.
-        """
-        left, left_bytes = max(1, self._policy.max_entries // 2), self._policy.max_bytes // 2
-        self._has_more = True
-        while left > 0 and left_bytes > 0 and self._has_more:
+        """Take in hand what there is, in parts that hold up nobody else."""
+        left, left_bytes = self._policy.max_entries, self._policy.max_bytes
+        has_more = True
+        while left > 0 and left_bytes > 0 and has_more:
             count = min(left, ENTRIES_AT_ONCE)
             entries = await self._queue.read(
                 count, block_seconds=block_seconds, max_bytes=left_bytes
             )
             self._sort(entries)
-            self._has_more = len(entries) == count
+            has_more = len(entries) == count
             left -= count
             left_bytes -= sum(len(entry.payload) for entry in entries)
             block_seconds = 0
-
-    async def _read_ahead(self, writing: int) -> None:
-        """Read while all that is in hand is being written, if there is more."""
-        if self._has_more and len(self._work) == writing and not self._stopping.is_set():
-            with suppress(TransientError):  # the next look will tell
-                await self._read(block_seconds=0)
 
     def _sort(self, entries: Sequence[QueueEntry]) -> None:
         for entry in entries:
@@ -173,14 +162,7 @@ class PersistenceWorker:
         """Bring some to Postgres; acknowledge what is held there or dead-lettered."""
         failpoint("persist.read")
         pieces, unreadable = self._work.first(self._rows), list(self._unreadable)
-        written, ahead = await asyncio.gather(
-            self._write(pieces), self._read_ahead(len(pieces)), return_exceptions=True
-        )
-        if isinstance(written, BaseException):
-            raise written
-        if isinstance(ahead, BaseException):
-            raise ahead
-        refused = [*unreadable, *written]
+        refused = [*unreadable, *await self._write(pieces)]
         failpoint("persist.written")
         self._kept |= {one.entry_id for one in refused if not await self._dead_letter(one)}
         handled = [one.entry_id for one in unreadable]
