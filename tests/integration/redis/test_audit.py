@@ -276,8 +276,9 @@ async def test_a_document_of_an_earlier_version_is_queued_for_postgres(
 
 
 async def wipe(redis: Redis) -> None:
-    """Have Redis forget every batch, but not what waits for Postgres."""
+    """Have Redis forget every batch, but not what waits for Postgres; return when it is noticed."""
     await redis.delete(*[key async for key in redis.scan_iter("b*:*") if "persistence" not in key])
+    await asyncio.sleep(RECOGNISE_SECONDS)
 
 
 async def test_a_wiped_redis_does_not_differ_and_is_filled_by_a_repair(
