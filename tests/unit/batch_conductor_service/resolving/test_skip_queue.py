@@ -137,7 +137,7 @@ class TestRoom:
         bench = Bench(capacity=100)
         bench.queue.add(events_of("b1"))
 
-        assert await seconds_waited(bench.queue) < 0.05
+        assert await seconds_waited(bench.queue) < 0.5
 
     async def test_the_less_there_is_the_longer_an_answer_waits(self) -> None:
         bench = Bench(capacity=100, max_delay_seconds=0.4)
@@ -151,7 +151,7 @@ class TestRoom:
         assert waited[1] > 0.35
 
     async def test_who_waits_goes_on_when_there_is_much_again(self) -> None:
-        bench = Bench(capacity=100, max_delay_seconds=60)
+        bench = Bench(capacity=100, batch_size=30, max_delay_seconds=60)
         for n in range(100):
             bench.queue.add(events_of(f"b{n}"))
         waiting = asyncio.create_task(seconds_waited(bench.queue))
