@@ -41,6 +41,10 @@ def client_of(consumer: AIOKafkaConsumer) -> AIOKafkaClient:
     return consumer._client  # noqa: SLF001 - aiokafka has no public way
 
 
+def _coordinator_of(consumer: AIOKafkaConsumer) -> Any:  # noqa: ANN401 - it has no public type
+    return consumer._coordinator  # noqa: SLF001 - aiokafka has no public way
+
+
 async def close_in_order(consumer: AIOKafkaConsumer, timeout_seconds: float) -> bool:
     """Leave the group and close the consumer; return whether it came to its end in time.
 
@@ -118,10 +122,10 @@ def watch_fetches(
 async def _take_joins_back(consumer: AIOKafkaConsumer) -> None:
     """Have the member leave whose join the broker has not answered yet, until cancelled."""
     while True:
-        coordinator = consumer._coordinator  # noqa: SLF001 - no public way
+        coordinator = _coordinator_of(consumer)
         # So it is from the end of the revocation until the group has given it partitions; it has an
         # id since the broker has answered its first request to join.
-        is_joining = coordinator is not None and coordinator._performed_join_prepare  # noqa: SLF001
+        is_joining = coordinator is not None and coordinator._performed_join_prepare  # noqa: SLF001 - no public way
         if is_joining and coordinator.member_id:
             with suppress(*UNANSWERED):
                 await leave_group(client_of(consumer), coordinator.group_id, coordinator.member_id)
@@ -129,7 +133,8 @@ async def _take_joins_back(consumer: AIOKafkaConsumer) -> None:
 
 
 def _leftovers(consumer: AIOKafkaConsumer) -> Iterator[Coroutine[Any, Any, None]]:
-    coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001 - no public way
+    fetcher = consumer._fetcher  # noqa: SLF001 - no public way
+    coordinator = _coordinator_of(consumer)
     if coordinator is not None:
         yield coordinator._stop_heartbeat_task()  # noqa: SLF001 - no public way
     if fetcher is not None:
