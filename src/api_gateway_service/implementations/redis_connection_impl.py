@@ -29,6 +29,7 @@ from service_libs.redis.refusals import RedisNames
 
 TIMEOUT_SECONDS = 0.5  # for all replies to a batch, however slowly they drip
 OPEN_SECONDS = 2.0  # of the breaker
+CLOSED = "The client was closed."
 MAX_CONNECTIONS = 4  # of which one is used, but for moments
 NAMES = RedisNames(
     service="the gateway",
@@ -86,12 +87,15 @@ class BatchingRedis(Redis):
                 await self._send(batch)
         finally:
             self._sending = None
+            for asked in self._waiting:  # none, but where this was cancelled or has failed
+                self._hand_out(asked, RedisConnectionError(CLOSED))
+            self._waiting = []
 
     async def _send(self, batch: list[_Asked]) -> None:
         # A name of two words is two to Redis.
         commands = [(*str(name).split(), *rest) for name, *rest in (one.command for one in batch)]
         replies: list[Any] = []
-        error: Exception = RedisConnectionError("The client was closed.")
+        error: Exception = RedisConnectionError(CLOSED)
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 replies = await self._exchange(commands)

@@ -132,6 +132,21 @@ async def test_what_nobody_waits_for_any_more_is_not_sent(
     assert await plain.get("count") == "1"
 
 
+async def test_who_still_waits_at_the_end_is_told(redis: Redis, wire: Wire) -> None:
+    wire.is_open.clear()
+    first = asyncio.ensure_future(redis.incr("count"))
+    await eventually(lambda: len(wire.writes) == 1)
+    second = asyncio.ensure_future(redis.incr("count"))
+    await asyncio.sleep(0)
+
+    await redis.aclose()
+    wire.is_open.set()
+
+    for waiting in (first, second):
+        with pytest.raises(RedisConnectionError):
+            await asyncio.wait_for(waiting, 5)
+
+
 async def test_a_connection_that_was_closed_meanwhile_is_made_again(
     redis: Redis, plain: Redis
 ) -> None:
