@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from local_stack.kafka import KafkaBroker
@@ -14,6 +15,12 @@ from local_stack.valkey import ValkeyServer
 from service_libs.event_loop import EventLoop
 from tests.support.database import drop_database, make_database, migrate
 from tests.support.servers import serve_kafka, serve_postgres, serve_redis
+
+# A machine that has other work takes its time, and that is no fault of what is tested.
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

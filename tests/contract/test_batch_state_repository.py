@@ -45,8 +45,7 @@ async def summary_of(
 
 @settings(
     max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(history=histories, chunk=st.integers(1, 14), shuffled=st.randoms(use_true_random=False))
 async def test_any_history_ends_in_the_state_of_the_model(

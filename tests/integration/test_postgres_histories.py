@@ -96,7 +96,7 @@ async def compare(engine: AsyncEngine, calls: Sequence[Sequence[BatchUpdate]]) -
 def test_any_history_ends_in_the_state_of_the_model(migrated_database_url: str) -> None:
     numbers = count()  # examples share the database, so each has batches of its own
 
-    @settings(max_examples=EXAMPLES, deadline=None)
+    @settings(max_examples=EXAMPLES)
     @given(deliveries())
     def check(calls: list[list[BatchUpdate]]) -> None:
         number = next(numbers)

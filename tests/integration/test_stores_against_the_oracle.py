@@ -117,8 +117,7 @@ async def test_redis_with_postgres_behind_it_answers_as_the_oracle_does(
 
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.randoms(use_true_random=False), st.sampled_from([None, IN_LANES]))
 async def test_no_histories_that_hypothesis_finds_are_answered_otherwise(

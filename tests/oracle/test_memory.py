@@ -39,8 +39,7 @@ def test_no_answer_differs_from_the_oracles() -> None:
 
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(histories())
 def test_no_history_that_hypothesis_finds_is_answered_otherwise(history: History) -> None:
@@ -51,8 +50,7 @@ def test_no_history_that_hypothesis_finds_is_answered_otherwise(history: History
 
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(histories(), st.randoms(use_true_random=False))
 def test_neither_the_order_of_delivery_nor_a_second_one_changes_an_answer(

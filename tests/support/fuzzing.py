@@ -63,7 +63,7 @@ def tries(examples: int) -> settings:
     That takes longer than a test may by default: give pytest `--timeout 0`.
     """
     is_thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
-    return settings(max_examples=examples * (THOROUGH_FACTOR if is_thorough else 1), deadline=None)
+    return settings(max_examples=examples * (THOROUGH_FACTOR if is_thorough else 1))
 
 
 def documented(schema: schemathesis.BaseSchema, method: str, path: str) -> set[str]:

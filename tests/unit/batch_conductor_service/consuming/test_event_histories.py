@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch_conductor_service.consuming.phase_tracking import group_by_batch, to_update
@@ -82,7 +82,6 @@ def facts(state: BatchState) -> tuple[BatchCompletionSummary, object]:
     return state.summarise(DEPENDENCIES), state.essays()
 
 
-@settings(deadline=None)
 @given(HISTORIES, st.randoms(use_true_random=False))
 def test_order_and_repetition_change_nothing(
     history: list[RecordedEvent], chance: random.Random
@@ -94,7 +93,6 @@ def test_order_and_repetition_change_nothing(
     assert facts(state_of(disturbed)) == facts(state_of(updates))
 
 
-@settings(deadline=None)
 @given(HISTORIES, SUCCESSES, st.randoms(use_true_random=False))
 def test_a_success_sent_again_later_is_no_newer_evidence(
     history: list[RecordedEvent], outcomes: list[OutcomeArguments], chance: random.Random
@@ -108,7 +106,6 @@ def test_a_success_sent_again_later_is_no_newer_evidence(
     assert facts(state_of(disturbed)) == facts(state_of(updates))
 
 
-@settings(deadline=None)
 @given(HISTORIES, FAILURES, st.randoms(use_true_random=False))
 def test_of_a_failure_sent_again_later_the_earlier_copy_is_nothing(
     history: list[RecordedEvent], outcomes: list[OutcomeArguments], chance: random.Random
@@ -128,7 +125,6 @@ def _outcome(arguments: OutcomeArguments, delay: timedelta = timedelta()) -> Rec
     return phase_outcome("batch", done, failed, at + delay, phase=phase)
 
 
-@settings(deadline=None)
 @given(HISTORIES, st.randoms(use_true_random=False))
 def test_grouping_a_poll_changes_nothing(
     history: list[RecordedEvent], chance: random.Random
@@ -141,7 +137,6 @@ def test_grouping_a_poll_changes_nothing(
     assert facts(state_of(polls)) == facts(state_of(updates))
 
 
-@settings(deadline=None)
 @given(HISTORIES)
 def test_a_copied_batch_is_the_same_batch(history: list[RecordedEvent]) -> None:
     original = state_of([project(event) for event in history])
@@ -149,7 +144,6 @@ def test_a_copied_batch_is_the_same_batch(history: list[RecordedEvent]) -> None:
     assert facts(state_of([original.as_update()])) == facts(original)
 
 
-@settings(deadline=None)
 @given(HISTORIES)
 @example([registered("batch", 3), *[spellchecked("batch", essay) for essay in ESSAYS]])
 def test_a_complete_step_has_every_essay_completed_and_none_failed(

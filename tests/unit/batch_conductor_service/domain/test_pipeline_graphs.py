@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_conductor_service.domain.pipelines import (
@@ -42,7 +42,6 @@ def has_cycle(needs: Mapping[str, Sequence[str]]) -> bool:
     return False
 
 
-@settings(deadline=None)
 @given(acyclic_graphs())
 def test_every_step_comes_once_and_after_what_it_depends_on(needs: dict[str, list[str]]) -> None:
     ordered = names(pipeline(needs).ordered)
@@ -52,7 +51,6 @@ def test_every_step_comes_once_and_after_what_it_depends_on(needs: dict[str, lis
     assert all(place[d] < place[name] for name, ds in needs.items() for d in ds)
 
 
-@settings(deadline=None)
 @given(acyclic_graphs())
 def test_of_the_steps_that_are_free_the_first_of_the_file_comes_first(
     needs: dict[str, list[str]],
@@ -66,7 +64,6 @@ def test_of_the_steps_that_are_free_the_first_of_the_file_comes_first(
         done.add(step.name)
 
 
-@settings(deadline=None)
 @given(acyclic_graphs(), st.randoms(use_true_random=False))
 def test_the_steps_of_a_target_do_not_depend_on_the_order_of_the_file(
     needs: dict[str, list[str]], chance: random.Random
@@ -79,7 +76,6 @@ def test_the_steps_of_a_target_do_not_depend_on_the_order_of_the_file(
     assert set(steps) == set(sub_graph(pipeline(shuffled).steps, [target]))
 
 
-@settings(deadline=None)
 @given(acyclic_graphs(), st.randoms(use_true_random=False))
 def test_a_sub_graph_has_its_target_last_in_the_order_of_the_whole(
     needs: dict[str, list[str]], chance: random.Random
@@ -94,7 +90,6 @@ def test_a_sub_graph_has_its_target_last_in_the_order_of_the_whole(
     assert list(part.ordered) == [step for step in whole.ordered if step in part.steps]
 
 
-@settings(deadline=None)
 @given(graphs())
 def test_a_cycle_is_found_exactly_where_there_is_one(needs: dict[str, list[str]]) -> None:
     cycles = cycles_of(needs)
@@ -105,7 +100,6 @@ def test_a_cycle_is_found_exactly_where_there_is_one(needs: dict[str, list[str]]
         assert all(needed in needs[name] for name, needed in pairwise(cycle))
 
 
-@settings(deadline=None)
 @given(graphs())
 def test_every_group_of_steps_that_wait_for_each_other_is_met_by_a_cycle(
     needs: dict[str, list[str]],

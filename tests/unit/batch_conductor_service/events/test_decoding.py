@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_conductor_service.events.consumed import DecodedEvent
@@ -364,7 +364,6 @@ def test_a_message_names_only_the_first_of_many_faults() -> None:
     assert message.endswith("; and 995 more")
 
 
-@settings(deadline=None)
 @given(st.binary(), st.sampled_from(consumed_topics()))
 def test_random_bytes_are_refused_and_nothing_else_happens(payload: bytes, topic: str) -> None:
     refusal(topic, payload)
@@ -377,7 +376,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(JSON, st.sampled_from(CASES))
 def test_a_random_value_is_read_or_refused(
     value: object, case: tuple[RecordedEvent, str, list[object]]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
@@ -312,7 +312,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(VALUES)
 def test_a_document_means_what_it_says(value: object) -> None:
     text = json.dumps(value, ensure_ascii=False)  # JSON is YAML
@@ -320,7 +319,6 @@ def test_a_document_means_what_it_says(value: object) -> None:
     assert read_document(text).value == value
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_document_or_is_refused_with_a_line(text: str) -> None:
     try:

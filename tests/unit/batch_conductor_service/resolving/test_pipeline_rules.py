@@ -2,7 +2,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_conductor_service.domain.resolution import PhaseDecision
@@ -105,7 +105,6 @@ def test_each_decision_carries_its_evidence() -> None:
     assert (progress.completed, progress.failed, progress.total) == (2, 0, 2)
 
 
-@settings(deadline=None)
 @given(acyclic_graphs(), st.randoms(use_true_random=False))
 def test_pruning_keeps_the_order_and_skips_only_what_rests_on_nothing_that_runs(
     needs: dict[str, list[str]], chance: random.Random
@@ -125,7 +124,6 @@ def test_pruning_keeps_the_order_and_skips_only_what_rests_on_nothing_that_runs(
     RULES.validate_pipeline_prerequisites(phases)
 
 
-@settings(deadline=None)
 @given(acyclic_graphs(), st.randoms(use_true_random=False))
 def test_the_answer_is_the_same_set_whatever_the_order_of_the_file(
     needs: dict[str, list[str]], chance: random.Random
