@@ -106,6 +106,7 @@ class ServiceApp(Quart):
         self, name: str, container: AsyncContainer, surroundings: Surroundings, problems: Problems
     ) -> None:
         super().__init__(name, static_folder=None)
+        self.url_map.merge_slashes = False  # a redirect would lead wherever Host says
         # Our own limits hold for bodies and answers, and give problems instead of bare errors.
         self.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
         self._surroundings = surroundings
