@@ -133,14 +133,14 @@ _NO_TALLY = Tally()
 
 def latest(*times: datetime | None) -> datetime | None:
     """Return the latest of the times that there are."""
-    known = [time for time in times if time is not None]
-    return max(known) if known else None
+    return max(filter(None, times), default=None)
 
 
 def lost_at(summary: BatchCompletionSummary, step: StepName) -> datetime | None:
     """Return the time up to which every completion of the step was taken away."""
     known = summary.steps.get(step, _NOTHING)
-    return latest(known.refuted_at, known.unreadable_at, summary.unreadable_at)
+    times = (known.refuted_at, known.unreadable_at, summary.unreadable_at)
+    return latest(*times) if any(times) else None  # for each essay, and nearly always there is none
 
 
 def tally_essay(

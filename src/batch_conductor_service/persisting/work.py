@@ -6,23 +6,26 @@ nobody takes a part of it for all that was said.
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from batch_conductor_service.models import BatchUpdate, EssayEvidence, ProcessingStepStatus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Piece:
-    """An update, or a part of one, and the queue entry that it came from."""
+    """An update, or a part of one, and the queue entry that it came from.
+
+    Attributes:
+        rows: how many it is for the database; at least 1, for no piece is free.
+    """
 
     entry_id: str
     update: BatchUpdate
+    rows: int = field(init=False)
 
-    @property
-    def rows(self) -> int:
-        """How many rows it is for the database; at least 1, for no piece is free."""
+    def __post_init__(self) -> None:
         said = self.update
-        return max(1, len(said.evidence) + len(said.outcomes) + len(said.registrations))
+        self.rows = max(1, len(said.evidence) + len(said.outcomes) + len(said.registrations))
 
     def split(self, rows: int) -> tuple["Piece", "Piece"]:
         """Return the first so many rows, and the rest; both must have some.
@@ -68,15 +71,17 @@ class WorkInHand:
     def first(self, rows: int) -> list[Piece]:
         """Return what is next, of at most so many rows; at least one piece where there is any."""
         pieces: list[Piece] = []
-        while len(pieces) < len(self._pieces) and rows > 0:
-            piece = self._pieces[len(pieces)]
-            if piece.rows > rows:
-                piece, rest = piece.split(rows)
-                self._pieces[len(pieces)] = piece
-                self._pieces.insert(len(pieces) + 1, rest)
-                self._unwritten[piece.entry_id] += 1
+        for piece in self._pieces:
             pieces.append(piece)
             rows -= piece.rows
+            if rows <= 0:
+                break
+        if rows < 0:
+            last = len(pieces) - 1
+            pieces[last], rest = pieces[last].split(pieces[last].rows + rows)
+            self._pieces[last] = pieces[last]
+            self._pieces.insert(last + 1, rest)
+            self._unwritten[rest.entry_id] += 1
         return pieces
 
     def finish(self, pieces: Sequence[Piece]) -> list[str]:

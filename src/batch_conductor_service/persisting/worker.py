@@ -31,8 +31,8 @@ logger = structlog.get_logger(__name__)
 
 BLOCK_SECONDS = 1.0  # longest wait for entries, and so between two looks at the queue
 MAX_BACKOFF_SECONDS = 5.0
-# Read or acknowledged at once: a few milliseconds of Redis and this process, which others wait for.
-ENTRIES_AT_ONCE = 500
+# Read or acknowledged at once: a millisecond of Redis and this process, which others wait for.
+ENTRIES_AT_ONCE = 200
 # Of one transaction: a second or two of a slow Postgres, a small part of a statement's time-out.
 MAX_ROWS = 10_000
 
@@ -186,10 +186,10 @@ class PersistenceWorker:
         """Write the pieces in one transaction; return what is refused of them."""
         if not pieces:
             return []
-        rows = sum(piece.rows for piece in pieces)
         try:
             refused = await self._write_or_isolate(pieces)
         except TransientError:
+            rows = sum(piece.rows for piece in pieces)
             self._rows = max(1, min(self._rows, rows) // 2)
             entries = {piece.entry_id for piece in pieces}
             self._metrics.postgres_persistence.labels("failure").inc(len(entries))

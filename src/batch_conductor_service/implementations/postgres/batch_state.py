@@ -30,8 +30,8 @@ from service_libs.exceptions import RefusedUpdateError, StoreUnavailableError
 from service_libs.failpoints import failpoint
 from service_libs.postgres.errors import translated_errors
 
-# Merged, or written by one statement: a few milliseconds of a process that has others to answer.
-UPDATES_AT_ONCE, ROWS_PER_STATEMENT = 200, 500
+# Merged, or written by one statement: a millisecond of a process that has others to answer.
+UPDATES_AT_ONCE, ROWS_PER_STATEMENT = 100, 250
 BATCHES_PER_RECOUNT = 100  # so that no number of batches times out
 
 States = Mapping[BatchId, BatchState]

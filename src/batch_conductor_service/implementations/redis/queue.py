@@ -32,7 +32,7 @@ from service_libs.redis.connections import (
 
 ENTRIES_PER_LOOK = 20  # where nothing bounds their bytes
 LONGEST_CLAIM_SECONDS = 1.0  # between two looks for what another worker has left
-DECODED_AT_ONCE = 200  # before others in the process have their turn
+DECODED_AT_ONCE = 100  # before others in the process have their turn
 
 _QUEUE_KEYS = [
     keys.PERSISTENCE_QUEUE,

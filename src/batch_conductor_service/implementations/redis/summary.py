@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+import msgspec
 from redis.exceptions import ResponseError
 
 from batch_conductor_service.domain.pipelines import StepDependencies
@@ -42,7 +42,7 @@ class KeptSummary:
     dependencies: str
 
 
-_FORM = TypeAdapter(KeptSummary)
+_FORM = msgspec.json.Decoder(KeptSummary)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +71,14 @@ class CurrentData:
 
 def encode_summary(kept: KeptSummary) -> str:
     """Return the summary as it is kept."""
-    return _FORM.dump_json(kept).decode()
+    return msgspec.json.encode(kept).decode()
 
 
 def decode_summary(text: str | None) -> KeptSummary | None:
     """Return the summary, or None where there is none that this version can read."""
     try:
-        kept = _FORM.validate_json(text or "")
-    except ValidationError:
+        kept = _FORM.decode(text or "")
+    except msgspec.MsgspecError:
         return None
     # A field that is left out would be taken for its default, as that nothing has failed.
     return kept if encode_summary(kept) == text else None
