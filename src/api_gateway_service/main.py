@@ -30,7 +30,10 @@ from api_gateway_service.protocols import (
     TokenVerifierProtocol,
 )
 from api_gateway_service.routers import demo_routes, docs_routes, health_routes, pipeline_routes
+from api_gateway_service.routers.direct_routes import DirectRoutes
+from api_gateway_service.services.batch_access import BatchAccess
 from api_gateway_service.services.limits import RouteLimits
+from api_gateway_service.services.pipeline_requests import PipelineRequests
 from service_libs.exceptions import ServiceError
 from service_libs.health import HealthMonitor
 from service_libs.settings import Environment
@@ -67,7 +70,9 @@ async def create_app(settings: Settings, container: AsyncContainer) -> ASGIApp:
     limiter = await container.get(RateLimiterProtocol)
     limits = await container.get(RouteLimits)
     verifier = await container.get(TokenVerifierProtocol)
-    app: ASGIApp = RateLimitMiddleware(provided(routes, container), limiter, limits, metrics)
+    requests, access = await container.get(PipelineRequests), await container.get(BatchAccess)
+    app: ASGIApp = DirectRoutes(provided(routes, container), requests, access)
+    app = RateLimitMiddleware(app, limiter, limits, metrics)
     app = AuthMiddleware(app, verifier, limiter, limits.auth_failures, metrics)
     app = FaultMiddleware(app)
     app = BodyLimitMiddleware(app)

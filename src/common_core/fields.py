@@ -44,6 +44,7 @@ _USUAL_TIME = re.compile(
     r"(?:\.[0-9]{6})?(?:Z|\+00:00)",
     re.ASCII,
 )
+_FIRST_MOMENT, _LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _LAST_MINUTE = (23, 59)
 _MIDNIGHT_AS_24 = 24  # ISO 8601 names the end of a day so
 _LEAP_SECOND = 60
@@ -125,7 +126,9 @@ def _check_text(value: str) -> str:
 def _read_asked_moment(value: object) -> datetime:
     try:
         return parse_time(str(value))
-    except (ValueError, OverflowError) as exc:
+    except OverflowError:  # by its zone alone: nothing that could be meant is beyond
+        return _FIRST_MOMENT if str(value).startswith("0001") else _LAST_MOMENT
+    except ValueError as exc:
         raise ValueError("must be a date with a time, such as 2026-01-31T12:00:00Z") from exc
 
 

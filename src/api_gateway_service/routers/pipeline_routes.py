@@ -29,6 +29,7 @@ from api_gateway_service.services.status_feeds import StatusFeeds
 JSON = "application/json"
 PRIVATE = "private, no-cache"
 NOT_MODIFIED = 304  # status
+MAX_KEY_LENGTH = 255  # characters
 PRINTABLE_KEY = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
 
 router = APIRouter(prefix=BATCHES, tags=["batches"])
@@ -39,7 +40,7 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=255,
+        max_length=MAX_KEY_LENGTH,
         pattern=PRINTABLE_KEY,
         description=texts.IDEMPOTENCY_KEY,
     ),
@@ -48,8 +49,6 @@ IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", description=te
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description=texts.LAST_EVENT_ID)]
 
 
-@router.post("/{batch_id}/pipelines", status_code=202, response_model=PipelineAccepted)
-@inject
 async def request_pipeline(
     request: Request,
     batch_id: BatchId,
@@ -81,8 +80,6 @@ async def request_pipeline(
     return Response(accepted.model_dump_json(), 202, {"Location": location}, JSON)
 
 
-@router.get("/{batch_id}/status", response_model=BatchStatus)
-@inject
 async def show_status(
     request: Request,
     batch_id: BatchId,
@@ -96,6 +93,13 @@ async def show_status(
     if if_none_match is not None and _names(if_none_match, view.tag):
         return Response(status_code=NOT_MODIFIED, headers=headers)
     return Response(view.body, headers=headers, media_type=JSON)
+
+
+# Both are answered without the framework, too, which then has nothing to inject.
+router.post("/{batch_id}/pipelines", status_code=202, response_model=PipelineAccepted)(
+    inject(request_pipeline)
+)
+router.get("/{batch_id}/status", response_model=BatchStatus)(inject(show_status))
 
 
 @router.get("/{batch_id}/events", response_class=Response)

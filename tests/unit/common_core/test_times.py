@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
-from common_core.fields import parse_time
+from common_core.fields import AskedMoment, parse_time
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 NEXT_DAY = datetime(2026, 11, 27, tzinfo=UTC)
@@ -148,6 +149,20 @@ def test_what_no_calendar_and_no_clock_has_is_no_time(text: str) -> None:
 def test_what_is_out_of_range_in_utc_is_refused(text: str) -> None:
     with pytest.raises(OverflowError):
         parse_time(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("0001-01-01T00:00:00+01:00", datetime.min.replace(tzinfo=UTC)),
+        ("9999-12-31T23:59:59-01:00", datetime.max.replace(tzinfo=UTC)),
+        ("9999-12-31T24:00:00Z", datetime.max.replace(tzinfo=UTC)),
+    ],
+)
+def test_a_question_about_a_time_beyond_the_calendar_is_about_its_end(
+    text: str, end: datetime
+) -> None:
+    assert TypeAdapter(AskedMoment).validate_python(text) == end
 
 
 zones = st.integers(-1439, 1439).map(lambda count: timezone(timedelta(minutes=count)))
