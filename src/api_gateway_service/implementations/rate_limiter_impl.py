@@ -1,6 +1,5 @@
 """Limits over moving windows by `limits`: shared by all replicas in Redis, else per process."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -85,11 +84,9 @@ async def _hit(
         if refused_by is not None:
             states.append(await _state(window, limiter, key))
             continue
-        # Sent together, and in this order.
-        hit = limiter.hit(_item(window), key)
-        is_taken, state = await asyncio.gather(hit, _state(window, limiter, key))
-        states.append(state)
-        refused_by = None if is_taken else state
+        is_taken = await limiter.hit(_item(window), key)
+        states.append(await _state(window, limiter, key))
+        refused_by = None if is_taken else states[-1]
     return Standing(states=states, refused_by=refused_by)
 
 
