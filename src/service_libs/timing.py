@@ -2,10 +2,16 @@
 
 import asyncio
 import random
+import time
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
+from typing import TypeVar
 
 FIRST_DELAY_SECONDS = 0.1
 MAX_DRAINING_PAUSE_SECONDS = 0.5  # what is away may come back in the last moment
+TURN_SECONDS = 0.002  # of work for which others in the process wait
+
+Item = TypeVar("Item")
 
 
 class SystemClock:
@@ -45,6 +51,16 @@ async def until_set(event: asyncio.Event, seconds: float | None) -> None:
         await asyncio.wait({waiting}, timeout=seconds)
     finally:
         waiting.cancel()
+
+
+async def in_turns(items: Iterable[Item]) -> AsyncIterator[Item]:
+    """Yield the items; after each two milliseconds of work others in the process have a turn."""
+    turn_ends = time.perf_counter() + TURN_SECONDS
+    for item in items:
+        yield item
+        if time.perf_counter() >= turn_ends:
+            await asyncio.sleep(0)
+            turn_ends = time.perf_counter() + TURN_SECONDS
 
 
 class Wakeups:

@@ -1,6 +1,5 @@
 """What happens to the records of one poll: applied together, or dead-lettered one by one."""
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,13 +29,13 @@ from service_libs.exceptions import InvalidMessageError, RefusedUpdateError, Ser
 from service_libs.failpoints import failpoint
 from service_libs.kafka.records import Record, reason_of, to_dead_letter
 from service_libs.protocols import ClockProtocol, DlqProducerProtocol
+from service_libs.timing import in_turns
 
 logger = structlog.get_logger(__name__)
 
 # The last that can be a time: in a count of microseconds it is the year 50 000 already.
 _LATEST_MS = (datetime.max.replace(tzinfo=UTC) - timedelta(days=2)).timestamp() * 1000
 
-RECORDS_AT_ONCE = 100  # decoded before others in the process have their turn
 
 Result = TypeVar("Result")
 
@@ -114,7 +113,7 @@ class PollHandler:
         return [(position, poll.entry_ids.get(position)) for position in poll.records]
 
     async def _apply(self, poll: _SortedPoll, retry: UntilAvailable) -> None:
-        groups = group_by_batch(tuple(poll.updates.values()))
+        groups = [one async for one in in_turns(group_by_batch(poll.updates.values()))]
         if not groups:
             return
         try:
@@ -157,7 +156,7 @@ class PollHandler:
         poll = _SortedPoll(
             {RecordPosition(one.topic, one.partition, one.offset): one for one in records}
         )
-        for number, (position, record) in enumerate(poll.records.items(), start=1):
+        async for position, record in in_turns(poll.records.items()):
             try:
                 update = to_update(decode(record.topic, record.value, DATA_MODELS), position)
                 poll.updates[position] = self._bound(update, record)
@@ -165,8 +164,6 @@ class PollHandler:
                 poll.rejected[position] = exc
                 for update in self._unreadable_updates(record, position):
                     poll.updates[position] = update
-            if number % RECORDS_AT_ONCE == 0:
-                await asyncio.sleep(0)
         return poll
 
     def _unreadable_updates(self, record: Record, position: RecordPosition) -> list[BatchUpdate]:

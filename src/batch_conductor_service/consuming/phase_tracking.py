@@ -5,7 +5,7 @@ with a new event id and a new time.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -90,15 +90,15 @@ def to_unreadable_update(
     return replace(said, outcomes=outcomes)
 
 
-def group_by_batch(updates: Sequence[BatchUpdate]) -> list[BatchUpdate]:
-    """Return one merged update for each batch, in the order of first appearance.
+def group_by_batch(updates: Iterable[BatchUpdate]) -> Iterator[BatchUpdate]:
+    """Yield one merged update for each batch, in the order of first appearance.
 
     A statement that another of the same batch outdoes is gone; every position is kept.
     """
     groups: dict[BatchId, list[BatchUpdate]] = {}
     for update in updates:
         groups.setdefault(update.batch_id, []).append(update)
-    return [merge_updates(some) for some in groups.values()]
+    return map(merge_updates, groups.values())
 
 
 def _steps_of(subject: RecordSubject) -> tuple[StepName, ...]:

@@ -1,6 +1,5 @@
 """Batch state in Postgres: what every other store of it can be rebuilt from. Evidence as rows."""
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -29,9 +28,9 @@ from batch_conductor_service.models import (
 from service_libs.exceptions import RefusedUpdateError, StoreUnavailableError
 from service_libs.failpoints import failpoint
 from service_libs.postgres.errors import translated_errors
+from service_libs.timing import in_turns
 
-# Merged, or written by one statement: a millisecond of a process that has others to answer.
-UPDATES_AT_ONCE, ROWS_PER_STATEMENT = 100, 250
+ROWS_PER_STATEMENT = 250  # a millisecond of a process that has others to answer
 BATCHES_PER_RECOUNT = 100  # so that no number of batches times out
 
 States = Mapping[BatchId, BatchState]
@@ -55,10 +54,8 @@ class PostgresBatchStateRepository:
 
     async def apply(self, updates: Sequence[BatchUpdate]) -> Sequence[str | None]:
         states: dict[BatchId, BatchState] = {}
-        for number, update in enumerate(updates, start=1):
+        async for update in in_turns(updates):
             states.setdefault(update.batch_id, BatchState(update.batch_id)).merge(update)
-            if number % UPDATES_AT_ONCE == 0:
-                await asyncio.sleep(0)
         if states:
             with translated_errors():
                 async with self._engine.begin() as connection:

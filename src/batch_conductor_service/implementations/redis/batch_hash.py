@@ -36,6 +36,7 @@ from batch_conductor_service.persisting.codec import (
     registration_json,
 )
 from service_libs.redis.connections import RedisCommand, dict_of
+from service_libs.timing import in_turns
 
 _ESSAY, _OUTCOME, _REGISTRATION = "e:", "o:", "r:"
 
@@ -179,7 +180,7 @@ def all_commands(batch_ids: Iterable[BatchId]) -> list[RedisCommand]:
     return commands
 
 
-def parse_all(
+async def parse_all(
     batch_ids: Iterable[BatchId], replies: Iterator[Any]
 ) -> Mapping[BatchId, BatchReading]:
     """Take the replies to `all_commands` from the iterator."""
@@ -192,7 +193,7 @@ def parse_all(
             has_earlier=bool(next(replies)),
             is_waiting=bool(next(replies)) or not is_counted,
         )
-        for batch_id in batch_ids
+        async for batch_id in in_turns(batch_ids)
     }
 
 

@@ -32,7 +32,7 @@ class RedisBatchCache:
         beside: list[RedisCommand] = [("HGETALL", keys.pipeline_state(one)) for one in batch_ids]
         reading = await self._redis.read([*all_commands(batch_ids), *beside])
         replies = iter(reading.replies)
-        kept = parse_all(batch_ids, replies)
+        kept = await parse_all(batch_ids, replies)
         current = CurrentData(server_run=reading.server_run, dependencies=self._dependencies)
         found: dict[BatchId, CachedBatch] = {}
         for batch_id, one in kept.items():

@@ -44,6 +44,7 @@ from service_libs.failpoints import failpoint
 from service_libs.protocols import ClockProtocol
 from service_libs.redis.connections import GiveWayError, RedisCommand
 from service_libs.redis.transactions import RedisReaderProtocol
+from service_libs.timing import in_turns
 
 Archived = Mapping[BatchId, BatchState] | None  # None where the archive cannot be reached
 
@@ -115,22 +116,23 @@ class WritePlanner:
         """
         reading = await reader.read([c for one in updates for c in touched_commands(one)])
         replies = iter(reading.replies)
-        found = [parse_touched(update, replies) for update in updates]
+        found = [parse_touched(update, replies) async for update in in_turns(updates)]
         if gives_way and any(one.has_lane for one in found):
             raise GiveWayError
         current, now = self._current(reading.server_run), self._clock.now()
         changes: dict[BatchId, BatchChange] = {}
-        for update, one in zip(updates, found, strict=True):
+        async for update, one in in_turns(zip(updates, found, strict=True)):
             if change := self._change_essays(one, update, current, now):
                 changes[update.batch_id] = change
         others = [update for update in updates if update.batch_id not in changes]
         if others:
             merged = await self._merge_all(reader, others)
             changes |= {
-                k.summary.batch_id: change_all(b, k, queued, now) for b, k, queued in merged
+                k.summary.batch_id: change_all(b, k, queued, now)
+                async for b, k, queued in in_turns(merged)
             }
         plan = TransactionPlan(server_run=current.server_run)
-        for update in updates:
+        async for update in in_turns(updates):
             change = changes[update.batch_id]
             plan.commands.append(write_commands(change, self._ttl_seconds, now))
             plan.summaries[update.batch_id] = change.kept.summary
@@ -176,7 +178,7 @@ class WritePlanner:
         """Merge what Redis, earlier versions and the archive have of the batches with updates."""
         batch_ids = [update.batch_id for update in updates]
         reading = await reader.read(all_commands(batch_ids))
-        found = parse_all(batch_ids, iter(reading.replies))
+        found = await parse_all(batch_ids, iter(reading.replies))
         current = self._current(reading.server_run)
         del reading  # it is as large as the batches are
         imported = {
@@ -189,7 +191,7 @@ class WritePlanner:
         )
         return [
             _merge_known(update, one, imported.get(update.batch_id), archived, current)
-            for update, one in zip(updates, found.values(), strict=True)
+            async for update, one in in_turns(zip(updates, found.values(), strict=True))
         ]
 
     async def _load_archived(self, batch_ids: Sequence[BatchId]) -> Archived:

@@ -5,7 +5,6 @@ the watermark is in Postgres. That holds for one queue in the data of one run of
 generation names both.
 """
 
-import asyncio
 import secrets
 import time
 from collections.abc import Collection, Sequence
@@ -29,10 +28,10 @@ from service_libs.redis.connections import (
     script_text,
     translated,
 )
+from service_libs.timing import in_turns
 
 ENTRIES_PER_LOOK = 20  # where nothing bounds their bytes
 LONGEST_CLAIM_SECONDS = 1.0  # between two looks for what another worker has left
-DECODED_AT_ONCE = 100  # before others in the process have their turn
 
 _QUEUE_KEYS = [
     keys.PERSISTENCE_QUEUE,
@@ -120,13 +119,8 @@ class RedisPersistenceQueue:
         if not payloads and block_seconds:
             payloads = await self._await_new(min(count, ENTRIES_PER_LOOK), block_seconds)
         self._largest_bytes = max((len(payload) for _, payload in payloads), default=1) or 1
-        entries = []
-        for number, (entry_id, payload) in enumerate(payloads, start=1):
-            if entry := self._entry(entry_id, payload):
-                entries.append(entry)
-            if number % DECODED_AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return entries
+        entries = [self._entry(*one) async for one in in_turns(payloads)]
+        return [entry for entry in entries if entry]
 
     async def acknowledge(self, entry_ids: Sequence[str]) -> None:
         if not entry_ids:

@@ -132,7 +132,7 @@ def test_grouping_a_poll_changes_nothing(
     updates = [project(event) for event in history]
     cut = chance.randint(0, len(updates))
 
-    polls = group_by_batch(updates[:cut]) + group_by_batch(updates[cut:])
+    polls = list(group_by_batch(updates[:cut])) + list(group_by_batch(updates[cut:]))
 
     assert facts(state_of(polls)) == facts(state_of(updates))
 

@@ -28,7 +28,7 @@ class TestGrouping:
             update("b", registration(2), outcome(), position=("u", 1, 9)),
         ]
 
-        assert group_by_batch(updates) == [
+        assert list(group_by_batch(updates)) == [
             BatchUpdate(
                 batch_id=updates[0].batch_id,
                 evidence=updates[0].evidence,
@@ -42,17 +42,17 @@ class TestGrouping:
     def test_of_two_statements_about_one_essay_the_one_that_holds_is_kept(self) -> None:
         old, new = evidence("x", "failed", minutes(1)), evidence("x", "completed", minutes(2))
 
-        (grouped,) = group_by_batch([update("a", new), update("a", old)])
+        (grouped,) = list(group_by_batch([update("a", new), update("a", old)]))
 
         assert grouped.evidence == (new,)
 
     def test_a_repeated_record_keeps_both_positions(self) -> None:
         event = spellchecked("batch", "essay")
 
-        (grouped,) = group_by_batch([project(event), project(event)])
+        (grouped,) = list(group_by_batch([project(event), project(event)]))
 
         assert len(grouped.evidence) == 1
         assert len(grouped.positions) == 2
 
     def test_nothing_is_grouped_into_nothing(self) -> None:
-        assert group_by_batch([]) == []
+        assert list(group_by_batch([])) == []
