@@ -58,10 +58,10 @@ def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:
     copied = [asyncio.run(copy(servers, queued))]
     asyncio.run(fill(servers, queued))
     with servers.serving("bcs") as service, ThreadPoolExecutor(1) as beside:
-        asking = beside.submit(ask_define, service, 2.0 if is_quick else 10.0)
+        asking = beside.submit(ask_define, service, ASKED, 2.0 if is_quick else 10.0)
         drained = asyncio.run(drain(servers))
         meanwhile = asking.result()
-        quiet = ask_define(service, 2.0 if is_quick else 10.0)
+        quiet = ask_define(service, ASKED, 2.0 if is_quick else 10.0)
     held = asyncio.run(ask_postgres(servers.postgres, "SELECT count(*) FROM essay_step_evidence"))
     if held < len(queued):
         raise RuntimeError(f"Of {len(queued)} entries Postgres has {held}.")
@@ -134,9 +134,9 @@ async def drain(servers: Servers) -> float:
     return float(length) / (time.monotonic() - began_at)
 
 
-def ask_define(service: ServiceProcess, seconds: float) -> Answers:
-    """Ask for a pipeline at a steady rate."""
-    body = json.dumps({"batch_id": ASKED, "requested_pipeline": "cj_assessment"}).encode()
+def ask_define(service: ServiceProcess, batch: str, seconds: float) -> Answers:
+    """Ask for a pipeline of the batch at a steady rate."""
+    body = json.dumps({"batch_id": batch, "requested_pipeline": "cj_assessment"}).encode()
     question = request("POST", "/internal/v1/pipelines/define", body)
     port = int(service.client.url.rpartition(":")[2])
     load = Load(port=port, requests=[question], connections=10, seconds=seconds, rate=RATE)

@@ -6,16 +6,21 @@ the spellchecker sends them, so a poll has events of nearly all batches. Then th
 assessed, one event for all essays of a batch. The sender is a process of its own; broker, Redis,
 Postgres and sender share the machine with the service.
 
-Beside it: the same events by a consumer that applies and commits one at a time.
+Beside it: the same events by a consumer that applies and commits one at a time; and how long a
+question takes that is asked while they come.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 from redis.asyncio import Redis
 
 from batch_conductor_service.implementations.redis import keys
+from bench.drain import ask_define
 from bench.event_stream import Stream, committed, send
 from bench.figures import Figure, Goal, middle, rounds
 from bench.machine import cpu_seconds
@@ -26,6 +31,7 @@ from local_stack.service import ServiceProcess
 EVENTS_GOAL = 8_000  # a second
 CPU_GOAL = 90  # microseconds an event
 ESSAYS_GOAL = 20_000  # a second
+ASKING_SECONDS = 2.5  # less than the events of 600 batches take
 ONE_BY_ONE = "one at a time"
 
 
@@ -40,6 +46,7 @@ class Passed:
 def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:
     """Yield the figures of thin events and of assessments."""
     number, thin, assessments, naive = 0, list[Passed](), list[Passed](), list[float]()
+    waits = defaultdict[str, list[float]](list)
     for kind in rounds(1 if is_quick else 3, ONE_BY_ONE, "service"):
         number += 1
         if kind == ONE_BY_ONE:
@@ -55,6 +62,9 @@ def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:
                 thin.append(passes(servers, service, some))
             judged = Stream(kind="assessments", name=name, batches=parts * batches)
             assessments.append(passes(servers, service, judged))
+            if not is_quick:
+                for work, wait in ask_meanwhile(servers, service, f"asked-{number}").items():
+                    waits[work].append(wait)
     one_by_one = (ONE_BY_ONE, middle(naive))
     yield Figure(
         work="events of one essay",
@@ -86,6 +96,26 @@ def measure(servers: Servers, is_quick: bool) -> Iterator[Figure]:
         measured=middle([one.cpu_microseconds for one in assessments]),
         unit="us",
     )
+
+    for work, each in waits.items():
+        yield Figure(
+            work=f"define while {work} come, 99 of 100 within", measured=middle(each), unit="ms"
+        )
+
+
+def ask_meanwhile(servers: Servers, service: ServiceProcess, name: str) -> Mapping[str, float]:
+    """Return within how many milliseconds `define` is answered while events of each kind come."""
+    kinds: Mapping[str, Literal["thin", "assessments"]] = {
+        "events of one essay": "thin",
+        "assessments": "assessments",
+    }
+    waits = {}
+    with ThreadPoolExecutor(1) as beside:
+        for work, kind in kinds.items():
+            asking = beside.submit(ask_define, service, f"{name}-0", ASKING_SECONDS)
+            passes(servers, service, Stream(kind=kind, name=name, batches=600))
+            waits[work] = asking.result().within(0.99)
+    return waits
 
 
 def passes(servers: Servers, service: ServiceProcess, stream: Stream) -> Passed:

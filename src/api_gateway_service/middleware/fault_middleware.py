@@ -1,5 +1,6 @@
 """Answers what the layers below raise, and what the framework raised after it had answered."""
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_gateway_service.middleware.context import context_of
@@ -23,6 +24,8 @@ class FaultMiddleware:
 
         try:
             await self._app(scope, receive, send_watched)
+        except ClientDisconnect:
+            return  # nobody hears an answer, and nothing is wrong here
         except Exception as exc:  # the last handler, for whatever nobody foresaw
             if has_ended:
                 return  # the framework has answered and logged it, and raises it again

@@ -4,10 +4,13 @@ import asyncio
 import json
 import uuid
 from collections.abc import Iterator
+from itertools import chain, repeat
 
 import httpx
 import pytest
 import structlog
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from api_gateway_service.main import make_routes
 from api_gateway_service.routing import match_route
@@ -214,6 +217,35 @@ async def test_a_request_whose_caller_hangs_up_leaves_its_line_too(
 
     line = json.loads(gateway.audited.getvalue())
     assert (line["decision"], line["status"]) == ("aborted", None)
+
+
+async def test_who_hangs_up_within_his_body_is_no_fault_of_ours(
+    gateway: Gateway, batch_id: str
+) -> None:
+    answers: list[Message] = []
+    begun: Message = {"type": "http.request", "body": b"{", "more_body": True}
+
+    async def hang_up(scope: Scope, _receive: Receive, send: Send) -> None:
+        messages = chain([begun], repeat({"type": "http.disconnect"}))
+
+        async def hear() -> Message:
+            return next(messages)
+
+        async def answer(message: Message) -> None:
+            answers.append(message)
+
+        await gateway.app(scope, hear, answer)
+        await Response("nobody is there")(scope, hear, send)
+
+    with structlog.testing.capture_logs() as logged:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(hang_up)) as client:
+            url = f"http://gateway{pipelines_path(batch_id)}"
+            await client.post(url, json={}, headers=bearer("teacher"))
+
+    line = json.loads(gateway.audited.getvalue())
+    assert (line["decision"], line["status"]) == ("aborted", None)
+    assert not answers
+    assert not logged
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])

@@ -12,6 +12,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer
 from dishka import AsyncContainer, Provider, Scope
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from api_gateway_service.config import Settings
 from api_gateway_service.implementations.audit_log_impl import StreamAuditLog
@@ -30,6 +31,7 @@ GENEROUS = 100_000  # requests; what is not about limits is not limited
 class Gateway:
     """The application, without a server around it."""
 
+    app: ASGIApp
     client: httpx.AsyncClient
     container: AsyncContainer
     registry: CollectorRegistry
@@ -85,6 +87,7 @@ async def gateway_app(**changes: object) -> AsyncIterator[Gateway]:
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 4711))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         yield Gateway(
+            app=app,
             client=client,
             container=container,
             registry=await container.get(CollectorRegistry),
