@@ -68,7 +68,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start it and return when it answers; the first start makes the database."""
         self._initialize()
-        self._process.start()
+        self._process.start(has_data=True)
         self._process.wait_ready(self._answers)
         self._create_database()
 

@@ -53,6 +53,7 @@ class ServerProcess:
         self._stop_signal = stop_signal
         self._user = user
         self._environment = environment
+        self._pid_path = log_path.with_suffix(".pid")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -65,10 +66,16 @@ class ServerProcess:
         """The process's id while it is alive."""
         return self._process.pid if self._process is not None and self.is_running else None
 
-    def start(self) -> None:
-        """Start the process; whether it is ready says `wait_ready`."""
+    def start(self, *, has_data: bool = False) -> None:
+        """Start the process; whether it is ready says `wait_ready`.
+
+        Data beside its log only one process may use: that of a run that was killed is waited for,
+        for it ends with its parent, but in its own time.
+        """
         if self.is_running:
             return
+        if has_data:
+            self._await_predecessor()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -82,6 +89,8 @@ class ServerProcess:
                 extra_groups=[] if self._user else None,
                 preexec_fn=_end_with_parent(self._stop_signal),  # noqa: PLW1509 - one system call
             )
+        if has_data:
+            self._pid_path.write_text(str(self._process.pid))
 
     def wait_ready(
         self, is_ready: Callable[[], bool], *, timeout: float = START_TIMEOUT_SECONDS
@@ -127,6 +136,19 @@ class ServerProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         self._process.wait()
+
+    def _await_predecessor(self) -> None:
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while self._has_predecessor() and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+
+    def _has_predecessor(self) -> bool:
+        try:
+            pid = int(self._pid_path.read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return False
+        return command.startswith(self._command[0].encode())  # the id may be another's by now
 
     def _last_words(self) -> str:
         lines = self.log_path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]

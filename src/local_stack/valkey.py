@@ -45,7 +45,7 @@ class ValkeyServer:
 
     def start(self) -> None:
         """Start it and return when it answers."""
-        self._process.start()
+        self._process.start(has_data=True)
         self._process.wait_ready(self._answers)
 
     def stop(self) -> None:

@@ -1,7 +1,7 @@
 """What aiokafka has no public way for: the only module that reaches into its consumer.
 
-Bounded here: how long closing takes, and how many bytes a poll brings. Seen here: what the broker
-answered to each fetch, and which topics there are without creating those asked for.
+Bounded here: how long closing takes, how many bytes a poll brings, and who may commit. Seen here:
+what the broker answered to each fetch, and which topics there are without creating those asked for.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import UnknownMemberIdError
+from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.fetch import FetchRequest
 
 from service_libs.kafka.predecessors import UNANSWERED, leave_group
@@ -117,6 +119,23 @@ def watch_fetches(
         return response
 
     client.send = watched
+
+
+def commit_as_member_only(consumer: AIOKafkaConsumer) -> None:
+    """Have a consumer commit no offset once the group has forgotten it, until it is in it again.
+
+    The library would commit without a membership, and a group without members takes that from
+    anybody: past what a replay wants read again, and even for another log at the same address.
+    """
+    coordinator = _coordinator_of(consumer)
+    commit = coordinator._do_commit_offsets  # noqa: SLF001 - no public way
+
+    async def commit_as_member(assignment: object, offsets: object) -> None:
+        if coordinator.generation == OffsetCommitRequest.DEFAULT_GENERATION_ID:
+            raise UnknownMemberIdError(coordinator.group_id)
+        await commit(assignment, offsets)
+
+    coordinator._do_commit_offsets = commit_as_member  # noqa: SLF001 - no public way
 
 
 async def _take_joins_back(consumer: AIOKafkaConsumer) -> None:

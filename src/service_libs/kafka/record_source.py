@@ -24,6 +24,7 @@ from service_libs.kafka.aiokafka_gaps import (
     close_in_order,
     close_in_parts,
     collect,
+    commit_as_member_only,
     watch_fetches,
 )
 from service_libs.kafka.patience import UnreadablePollError
@@ -80,6 +81,7 @@ class KafkaRecordSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiok
             BrokerUnavailableError: no broker answers.
         """
         await self._bounded(self._consumer.start())
+        commit_as_member_only(self._consumer)
         watch_fetches(self._consumer, self._clock, self._note_answer)
         policy, client = self._policy, client_of(self._consumer)
         predecessors = Predecessors(client, policy.group_id, policy.member_client_id)

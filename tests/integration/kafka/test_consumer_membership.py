@@ -4,12 +4,19 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.protocol.admin import DescribeGroupsRequest
 from structlog.testing import capture_logs
 
 from common_core.topics import EventName, topic_name
 from local_stack.kafka import KafkaBroker
 from local_stack.ports import find_free_port
 from service_libs.kafka.condition import ConsumerState
+from service_libs.kafka.predecessors import leave_group
+from service_libs.kafka.record_source import KafkaRecordSource
+from service_libs.kafka.records import PartitionsLostError
+from service_libs.protocols import RecordSourceProtocol
+from service_libs.timing import SystemClock
 from tests.support.builders import spellchecked
 from tests.support.consuming import ControlledRepository
 from tests.support.kafka import (
@@ -125,6 +132,48 @@ async def test_a_consumer_whose_broker_died_starts_afresh_with_the_next(tmp_path
             await until(is_known)
         finally:
             successor.kill()
+
+
+async def test_who_the_group_has_forgotten_commits_nothing(own_kafka: KafkaBroker) -> None:
+    """An empty group takes a commit from anybody, past what was moved back meanwhile."""
+    servers, place = own_kafka.bootstrap_servers, (SPELLCHECK, 0)
+    await create_topics(servers, SPELLCHECK)
+    await produce(servers, [spellchecked("b1", "e1")])
+    policy = policy_for(servers)
+    outcomes: list[str] = []
+
+    async def commit_once_more(source: RecordSourceProtocol) -> None:
+        try:
+            await source.commit({place: 1})
+            outcomes.append("committed")
+        except PartitionsLostError:
+            outcomes.append("refused")
+
+    source = KafkaRecordSource(policy, [SPELLCHECK], commit_once_more, SystemClock())
+    try:
+        await source.open()
+        while not (await source.poll()).records:
+            continue
+        await dismiss_all(servers, policy.group_id)
+        while not outcomes:
+            await source.poll()
+
+        assert outcomes == ["refused"]
+        assert await source.get_committed(place) is None
+    finally:
+        await source.close()
+
+
+async def dismiss_all(servers: str, group_id: str) -> None:
+    """Have every member leave the group, without a word to it."""
+    client = AIOKafkaClient(bootstrap_servers=servers)
+    await client.bootstrap()
+    node = await client.coordinator_lookup(CoordinationType.GROUP, group_id)
+    response = await client.send(node, DescribeGroupsRequest([group_id]))
+    [(*_, members)] = response.groups
+    for member_id, *_ in members:
+        await leave_group(client, group_id, member_id)
+    await client.close()
 
 
 async def test_a_cancelled_consumer_leaves_nothing_behind(own_kafka: KafkaBroker) -> None:

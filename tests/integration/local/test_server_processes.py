@@ -15,6 +15,11 @@ from local_stack.processes import LocalServerError, ServerProcess
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
+SLOW_TO_END = f"""
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), sys.exit()))
+{SLEEP}
+"""
 PARENT = """
 import sys, time
 from pathlib import Path
@@ -103,6 +108,20 @@ def test_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     while is_alive(child) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not is_alive(child)
+
+
+def test_who_still_has_the_data_is_waited_for(tmp_path: Path) -> None:
+    first, second = python(SLOW_TO_END, tmp_path), python(SLEEP, tmp_path)
+    first.start(has_data=True)
+    first.wait_ready(lambda: is_up(tmp_path))
+    first.terminate()
+    assert first.is_running
+
+    second.start(has_data=True)
+
+    assert not first.is_running
+    assert second.is_running
+    second.kill()
 
 
 def test_port_in_use_is_not_free() -> None:
