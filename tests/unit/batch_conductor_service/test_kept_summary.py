@@ -42,3 +42,7 @@ def test_a_summary_of_another_version_is_made_again() -> None:
     text = encode_summary(kept()).replace('"version":2', '"version":3')
 
     assert decode_summary(text) is None
+
+
+def test_what_is_nested_without_end_is_made_again() -> None:
+    assert decode_summary('{"unknown": ' + "[" * 100_000 + "]" * 100_000 + "}") is None

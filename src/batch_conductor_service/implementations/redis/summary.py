@@ -78,7 +78,7 @@ def decode_summary(text: str | None) -> KeptSummary | None:
     """Return the summary, or None where there is none that this version can read."""
     try:
         kept = _FORM.decode(text or "")
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
     # A field that is left out would be taken for its default, as that nothing has failed.
     return kept if encode_summary(kept) == text else None
