@@ -10,9 +10,9 @@ Of an entry's time the service's process takes some 14 us, most of it to decode 
 to bind its row; Redis delivers and forgets it in 10 us, Postgres merges and counts it in 6. A COPY
 of a row that nobody has to read, to compare or to forget takes 2 us.
 
-A question meets the work in parts of a millisecond, in the process and in Redis, which is why it
-takes 6 ms instead of 2. Beyond that it waits for Redis alone: while the queue empties, Redis makes
-its append-only file new every few seconds, and stops for each of these forks for 10 to 20 ms.
+A question meets the work in parts of a millisecond or two, in the process and in Redis. Beyond
+that it waits for Redis alone: while the queue empties, Redis makes its append-only file new every
+few seconds, and stops for each of these forks for 10 to 20 ms.
 """
 
 import asyncio

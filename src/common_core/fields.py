@@ -126,7 +126,7 @@ def _check_text(value: str) -> str:
 def _read_asked_moment(value: object) -> datetime:
     try:
         return parse_time(str(value))
-    except OverflowError:  # by its zone alone: nothing that could be meant is beyond
+    except OverflowError:  # just beyond the calendar, where nothing can have happened
         return _FIRST_MOMENT if str(value).startswith("0001") else _LAST_MOMENT
     except ValueError as exc:
         raise ValueError("must be a date with a time, such as 2026-01-31T12:00:00Z") from exc

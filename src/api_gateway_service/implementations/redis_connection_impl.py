@@ -118,7 +118,7 @@ class BatchingRedis(Redis):
         finally:
             await self.connection_pool.release(connection)
 
-    def _hand_out(self, asked: _Asked, reply: Any) -> None:  # noqa: ANN401 - whatever Redis replies
+    def _hand_out(self, asked: _Asked, reply: object) -> None:
         if asked.reply.done():  # who asked has gone
             return
         if isinstance(reply, Exception):
