@@ -52,8 +52,8 @@ class RedisProvider(Provider):
         self, settings: Settings, metrics: Metrics
     ) -> AsyncIterator[AnyOf[GatewayRedis, HealthProbeProtocol]]:
         redis = GatewayRedis(settings.redis_url.get_secret_value(), metrics.limiter_fallback)
-        async with redis.client:
-            yield redis
+        yield redis
+        await redis.close()
 
     limiter = provide(RedisRateLimiter, provides=RateLimiterProtocol)
 

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
 
 from api_gateway_service.implementations import rate_limiter_impl
 from api_gateway_service.implementations.idempotency_impl import (
@@ -41,8 +42,8 @@ async def redis(
     registry = CollectorRegistry()
     url = redis_url if request.param == "redis" else "redis://127.0.0.1:1"
     redis = GatewayRedis(url, Metrics(registry).limiter_fallback)
-    async with redis.client:
-        yield None if request.param == "process" else redis
+    yield None if request.param == "process" else redis
+    await redis.close()
     is_away = registry.get_sample_value("gateway_limits_per_process")
     assert is_away == (request.param == "redis-is-away")
 
@@ -144,14 +145,29 @@ async def test_what_is_kept_in_redis_is_the_gateway_s_and_ends_with_its_window(
     redis_url: str,
 ) -> None:
     redis = GatewayRedis(redis_url, Metrics(CollectorRegistry()).limiter_fallback)
-    async with redis.client as client:
-        await RedisRateLimiter(redis, ProcessRateLimiter()).hit([BURST, MINUTE], "me")
+    await RedisRateLimiter(redis, ProcessRateLimiter()).hit([BURST, MINUTE], "me")
+    await redis.close()
 
+    async with Redis.from_url(redis_url, decode_responses=True) as client:
         keys = sorted(await client.keys())
         ends = [await client.ttl(key) for key in keys]
 
     assert all(str(key).startswith("gateway:limits:") for key in keys)
     assert ends == [10, 60]
+
+
+async def test_a_hit_counts_once_where_redis_has_forgotten_how_to_count(redis_url: str) -> None:
+    """As a server that was started anew has."""
+    redis = GatewayRedis(redis_url, Metrics(CollectorRegistry()).limiter_fallback)
+    limiter = RedisRateLimiter(redis, ProcessRateLimiter())
+    async with Redis.from_url(redis_url) as client:
+        for remaining in (4, 3, 2):
+            await client.script_flush()
+
+            [state] = (await limiter.hit([BURST], "me")).states
+
+            assert state.remaining == remaining
+    await redis.close()
 
 
 async def test_a_request_is_begun_once_at_a_time(store: IdempotencyStoreProtocol) -> None:

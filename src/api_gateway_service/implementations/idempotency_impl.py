@@ -12,13 +12,16 @@ from uuid import UUID
 
 from cachetools import TTLCache
 
-from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
+from api_gateway_service.implementations.redis_connection_impl import GatewayRedis, Script
 from api_gateway_service.models.values import Claim, ClaimOutcome, RequestRecord
 from service_libs.exceptions import StoreUnavailableError
 from service_libs.redis.connections import script_text
 
 KEPT_SECONDS = 24 * 3600
 MAX_KEPT = 50_000  # by a process; those that were not asked for longest go first
+
+_CLAIM = Script(script_text(__package__, "claim"))
+_CHANGE = Script(script_text(__package__, "change"))
 
 
 @dataclass(slots=True)
@@ -76,8 +79,6 @@ class RedisIdempotencyStore:
         self._redis = redis
         self._own = own
         self._in_flight_ms = int(in_flight_seconds * 1000)
-        self._claim = redis.client.register_script(script_text(__package__, "claim"))
-        self._change = redis.client.register_script(script_text(__package__, "change"))
 
     async def claim(self, request_id: UUID, record: RequestRecord) -> Claim:
         try:
@@ -96,16 +97,14 @@ class RedisIdempotencyStore:
         await self._set(request_id, "until", "0")
 
     async def _claim_shared(self, request_id: UUID, record: RequestRecord) -> Claim:
-        keys = [_key(request_id)]
-        args: list[str | int] = [
+        outcome, correlation_id, accepted_at = await self._redis.run(
+            _CLAIM,
+            [_key(request_id)],
             record.fingerprint,
             str(record.correlation_id),
             record.accepted_at.isoformat(),
             self._in_flight_ms,
             KEPT_SECONDS,
-        ]
-        outcome, correlation_id, accepted_at = await self._redis.ask(
-            lambda: self._claim(keys=keys, args=args)
         )
         return Claim(
             outcome=ClaimOutcome(outcome),
@@ -117,9 +116,8 @@ class RedisIdempotencyStore:
         )
 
     async def _set(self, request_id: UUID, field: str, value: str) -> None:
-        keys, args = [_key(request_id)], [field, value]
         with suppress(StoreUnavailableError):
-            await self._redis.ask(lambda: self._change(keys=keys, args=args))
+            await self._redis.run(_CHANGE, [_key(request_id)], field, value)
 
 
 def _key(request_id: UUID) -> str:

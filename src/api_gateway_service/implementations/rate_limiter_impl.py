@@ -3,21 +3,30 @@
 import time
 from collections.abc import Sequence
 from functools import cache
-from typing import cast
 
 from limits import RateLimitItemPerSecond
-from limits.aio.storage import MemoryStorage, RedisStorage
-from limits.aio.storage.redis.redispy import RedispyBridge
+from limits.aio.storage import MemoryStorage
+from limits.aio.storage.redis.bridge import RedisBridge
 from limits.aio.strategies import MovingWindowRateLimiter
-from limits.typing import AsyncRedisClient
-from redis.asyncio import Redis
 
-from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
+from api_gateway_service.implementations.redis_connection_impl import GatewayRedis, Script
 from api_gateway_service.models.values import Standing, Window, WindowState
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.redis.connections import script_text
 
 MAX_KEYS = 20_000  # of a window, in the memory of a process
 KEY_PREFIX = "gateway:limits"
+
+
+def _as_function(name: str, script: bytes) -> str:
+    return f"local function {name}(KEYS, ARGV)\n{script.decode()}\nend\n"
+
+
+_HIT = Script(
+    _as_function("acquire", RedisBridge.SCRIPT_ACQUIRE_MOVING_WINDOW)
+    + _as_function("read", RedisBridge.SCRIPT_MOVING_WINDOW)
+    + script_text(__package__, "hit")
+)
 
 
 class ProcessRateLimiter:
@@ -31,8 +40,16 @@ class ProcessRateLimiter:
         self._stores: dict[str, MemoryStorage] = {}
 
     async def hit(self, windows: Sequence[Window], key: str) -> Standing:
-        limiters = [MovingWindowRateLimiter(self._store_of(window)) for window in windows]
-        return await _hit(windows, limiters, key)
+        states: list[WindowState] = []
+        refused_by = None
+        for window in windows:
+            limiter = MovingWindowRateLimiter(self._store_of(window))
+            is_taken = refused_by is None and await limiter.hit(_item(window), key)
+            stats = await limiter.get_window_stats(_item(window), key)
+            states.append(_state(window, stats.remaining, stats.reset_time - time.time()))
+            if not is_taken and refused_by is None:
+                refused_by = states[-1]
+        return Standing(states=states, refused_by=refused_by)
 
     def _store_of(self, window: Window) -> MemoryStorage:
         store = self._stores.get(window.name)
@@ -41,61 +58,38 @@ class ProcessRateLimiter:
         return store
 
 
-class _GatewayStorage(RedisStorage):
-    """The library's own, on the gateway's client: its scripts go with all else that is asked."""
-
-    def __init__(self, client: Redis) -> None:
-        self._client = client
-        super().__init__("async+redis://", implementation="redispy", key_prefix=KEY_PREFIX)
-
-    def configure_bridge(self) -> None:
-        # The library's type of a client is narrower than redis-py's own.
-        client = cast("AsyncRedisClient", self._client)
-        cast("RedispyBridge", self.bridge).connection_getter = lambda _: client
-
-
 class RedisRateLimiter:
     """`RateLimiterProtocol` in Redis; this process's own limiter counts while Redis is away.
 
-    A script judges and counts each hit at once, so the windows are exact. The times are those of
-    the replicas, and a window is as exact as their clocks agree.
+    One script judges and counts each hit in all windows, so they are exact. The times are those of
+    the replicas, and a window is as exact as their clocks agree. How a window slides is the
+    library's: its strategy would send four commands for two windows, one after the other.
     """
 
     def __init__(self, redis: GatewayRedis, own: ProcessRateLimiter) -> None:
         self._redis = redis
         self._own = own
-        self._limiter = MovingWindowRateLimiter(_GatewayStorage(redis.client))
 
     async def hit(self, windows: Sequence[Window], key: str) -> Standing:
-        limiters = [self._limiter] * len(windows)
+        now = time.time()
+        keys = [f"{KEY_PREFIX}:{window.name}:{key}" for window in windows]
+        amounts = [part for window in windows for part in (window.amount, window.seconds)]
         try:
-            return await self._redis.ask(lambda: _hit(windows, limiters, key))
+            full, found = await self._redis.run(_HIT, keys, repr(now), *amounts)
         except StoreUnavailableError:
             return await self._own.hit(windows, key)
+        states = [
+            _state(window, window.amount - taken, float(oldest) + window.seconds - now)
+            for window, (oldest, taken) in zip(windows, found, strict=True)
+        ]
+        return Standing(states=states, refused_by=states[full - 1] if full else None)
 
 
-async def _hit(
-    windows: Sequence[Window], limiters: Sequence[MovingWindowRateLimiter], key: str
-) -> Standing:
-    """Count one after the other, for a full window ends it; each is read as it is counted."""
-    states: list[WindowState] = []
-    refused_by = None
-    for window, limiter in zip(windows, limiters, strict=True):
-        if refused_by is not None:
-            states.append(await _state(window, limiter, key))
-            continue
-        is_taken = await limiter.hit(_item(window), key)
-        states.append(await _state(window, limiter, key))
-        refused_by = None if is_taken else states[-1]
-    return Standing(states=states, refused_by=refused_by)
-
-
-async def _state(window: Window, limiter: MovingWindowRateLimiter, key: str) -> WindowState:
-    stats = await limiter.get_window_stats(_item(window), key)
+def _state(window: Window, remaining: int, reset_seconds: float) -> WindowState:
     return WindowState(
         window=window,
-        remaining=max(0, stats.remaining),
-        reset_seconds=min(window.seconds, max(0.0, stats.reset_time - time.time())),
+        remaining=max(0, remaining),
+        reset_seconds=min(window.seconds, max(0.0, reset_seconds)),
     )
 
 

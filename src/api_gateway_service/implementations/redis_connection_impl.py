@@ -5,15 +5,16 @@ here may make a request wait for long.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha1
+from typing import Any, cast
 
 import structlog
 from prometheus_client import Gauge
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from service_libs.breakers import Breaker
 from service_libs.exceptions import StoreUnavailableError
@@ -25,7 +26,7 @@ from service_libs.redis.connections import (
     connect,
     translated,
 )
-from service_libs.redis.refusals import RedisNames
+from service_libs.redis.refusals import RedisNames, describe
 
 TIMEOUT_SECONDS = 0.5  # for all replies to a batch, however slowly they drip
 OPEN_SECONDS = 2.0  # of the breaker
@@ -38,9 +39,19 @@ NAMES = RedisNames(
     server_run="gateway:server_run",
 )
 
-Answer = TypeVar("Answer")
-
 logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script, and the name by which a server that has it knows it."""
+
+    text: str
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        object.__setattr__(self, "digest", digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,36 +59,42 @@ class _Asked:
     """A command that waits for its reply."""
 
     command: RedisCommand
-    options: dict[str, Any]
     reply: asyncio.Future[Any]
 
 
-class BatchingRedis(Redis):
-    """redis-py's client, which sends together what is asked at the same time.
+class RedisBatches:
+    """Sends together what is asked at the same time.
 
-    Of its own it lends each command a connection, and sends it alone: that is most of what a
-    command costs. Here the commands that come while others are on their way go next, together.
-    Each has a reply or a refusal of its own; where there is none, all have that error.
+    redis-py lends each command a connection, and sends it alone: that is most of what a command
+    costs. Here the commands that come while others are on their way go next, together. Each has a
+    reply or a refusal of its own; where there is none, all have that error.
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
-        super().__init__(connection_pool=pool)
-        self.auto_close_connection_pool = True
+        self._pool = pool
         self._waiting: list[_Asked] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as in redis-py
-        asked = _Asked(args, options, asyncio.get_running_loop().create_future())
+    async def ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401 - whatever Redis answers
+        """Return the reply.
+
+        Raises:
+            RedisError: it is a refusal, or there is none.
+            OSError: there is none.
+            TimeoutError: it did not come in time.
+        """
+        asked = _Asked(command, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_all(), name="ask redis")
         return await asked.reply
 
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - as in redis-py
+    async def close(self) -> None:
+        """Tell whoever still waits, and close the connections."""
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait({self._sending})
-        await super().aclose(close_connection_pool)
+        await self._pool.disconnect()
 
     async def _send_all(self) -> None:
         try:
@@ -88,22 +105,20 @@ class BatchingRedis(Redis):
         finally:
             self._sending = None
             for asked in self._waiting:  # none, but where this was cancelled or has failed
-                self._hand_out(asked, RedisConnectionError(CLOSED))
+                _hand_out(asked, RedisConnectionError(CLOSED))
             self._waiting = []
 
     async def _send(self, batch: list[_Asked]) -> None:
-        # A name of two words is two to Redis.
-        commands = [(*str(name).split(), *rest) for name, *rest in (one.command for one in batch)]
         replies: list[Any] = []
         error: Exception = RedisConnectionError(CLOSED)
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                replies = await self._exchange(commands)
+                replies = await self._exchange([asked.command for asked in batch])
         except (RedisError, OSError, TimeoutError) as exc:
             error = exc
         finally:
             for asked, reply in zip(batch, replies or [error] * len(batch), strict=True):
-                self._hand_out(asked, reply)
+                _hand_out(asked, reply)
 
     async def _exchange(self, commands: list[RedisCommand]) -> list[Any]:
         try:
@@ -112,26 +127,27 @@ class BatchingRedis(Redis):
             return await self._exchange_once(commands)  # the server may have closed it meanwhile
 
     async def _exchange_once(self, commands: list[RedisCommand]) -> list[Any]:
-        connection = await self.connection_pool.get_connection()
+        connection = await self._pool.get_connection()
         try:
             return await ask_each(cast("KnownConnection", connection), commands)
         finally:
-            await self.connection_pool.release(connection)
+            await self._pool.release(connection)
 
-    def _hand_out(self, asked: _Asked, reply: object) -> None:
-        if asked.reply.done():  # who asked has gone
-            return
-        if isinstance(reply, Exception):
-            asked.reply.set_exception(reply)
-            return
-        read = self.response_callbacks.get(str(asked.command[0]))
-        asked.reply.set_result(read(reply, **asked.options) if read else reply)
+
+def _hand_out(asked: _Asked, reply: object) -> None:
+    if asked.reply.done():  # who asked has gone
+        return
+    if isinstance(reply, Exception):
+        asked.reply.set_exception(reply)
+    else:
+        asked.reply.set_result(reply)
 
 
 class GatewayRedis:
-    """A client behind a breaker, and its probe. A metric and the log show whether it is in use.
+    """The gateway's Redis behind a breaker, and its probe.
 
-    The gateway serves without it: the name is not among those that make a service unready.
+    A metric and the log show whether it is in use. The gateway serves without it: the name is not
+    among those that make a service unready.
     """
 
     name = "redis_gateway"
@@ -140,30 +156,42 @@ class GatewayRedis:
         policy = RedisPolicy(timeout_seconds=TIMEOUT_SECONDS, max_connections=MAX_CONNECTIONS)
         pool = connect(url, policy, NAMES).connection_pool
         pool.connection_kwargs["socket_timeout"] = None  # a batch is timed, not each reply in it
-        self.client = BatchingRedis(pool)
+        self.batches = RedisBatches(pool)
         self._breaker = Breaker("redis", TIMEOUT_SECONDS, open_seconds=OPEN_SECONDS)
         self._fallback = fallback
         self._is_away = False
 
-    async def ask(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Return what Redis answers.
+    async def run(self, script: Script, keys: Sequence[str], *args: str | int) -> Any:  # noqa: ANN401 - whatever the script returns
+        """Return what the script does.
 
         Raises:
-            StoreUnavailableError: it gives no answer, or has failed too often to be asked now.
+            StoreUnavailableError: Redis gives no answer, or has failed too often to be asked now.
         """
         try:
             with self._breaker.asking():
-                async with translated(NAMES):
-                    answer = await ask()
+                reply = await self._run(script, len(keys), *keys, *args)
         except StoreUnavailableError as exc:
             self._show(is_away=True, reason=str(exc))
             raise
         self._show(is_away=False)
-        return answer
+        return reply
+
+    async def close(self) -> None:
+        """Tell whoever still waits, and close the connections."""
+        await self.batches.close()
 
     async def ping(self) -> None:
         async with translated(NAMES):
-            await self.client.ping()
+            await self.batches.ask("PING")
+
+    async def _run(self, script: Script, *args: str | int) -> Any:  # noqa: ANN401 - as above
+        try:
+            try:
+                return await self.batches.ask("EVALSHA", script.digest, *args)
+            except NoScriptError:  # a server that has forgotten it, and keeps it from now on
+                return await self.batches.ask("EVAL", script.text, *args)
+        except (RedisError, OSError, TimeoutError) as exc:
+            raise StoreUnavailableError(describe(exc, NAMES)) from exc
 
     def _show(self, *, is_away: bool, reason: str | None = None) -> None:
         if is_away is not self._is_away:

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from api_gateway_service.implementations.redis_connection_impl import GatewayRedis
+from api_gateway_service.implementations.redis_connection_impl import GatewayRedis, RedisBatches
 from api_gateway_service.metrics import Metrics
 from tests.support.waiting import eventually
 
@@ -63,8 +63,8 @@ async def wire() -> Wire:
 
 
 @pytest.fixture
-async def redis(redis_url: str, wire: Wire) -> AsyncIterator[Redis]:
-    """The gateway's client, whose connection is made already."""
+async def redis(redis_url: str, wire: Wire) -> AsyncIterator[RedisBatches]:
+    """The gateway's Redis, whose connection is made already."""
     place = urlsplit(redis_url)
     carrying: set[asyncio.Task[None]] = set()
 
@@ -76,26 +76,26 @@ async def redis(redis_url: str, wire: Wire) -> AsyncIterator[Redis]:
     server = await asyncio.start_server(connect, "127.0.0.1", 0)
     url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     gateway = GatewayRedis(url, Metrics(CollectorRegistry()).limiter_fallback)
-    async with gateway.client as client:
-        await client.ping()
-        wire.writes.clear()
-        yield client
+    await gateway.ping()
+    wire.writes.clear()
+    yield gateway.batches
+    await gateway.close()
     server.close()
     await asyncio.wait(carrying)
 
 
-async def test_what_is_asked_at_once_is_one_write(redis: Redis, wire: Wire) -> None:
-    counts = await asyncio.gather(*(redis.incr("count") for _ in range(AT_ONCE)))
+async def test_what_is_asked_at_once_is_one_write(redis: RedisBatches, wire: Wire) -> None:
+    counts = await asyncio.gather(*(redis.ask("INCR", "count") for _ in range(AT_ONCE)))
 
     assert counts == [*range(1, AT_ONCE + 1)]  # each has its own reply, in the order of asking
     assert len(wire.writes) == 1
 
 
-async def test_what_comes_meanwhile_goes_next_together(redis: Redis, wire: Wire) -> None:
+async def test_what_comes_meanwhile_goes_next_together(redis: RedisBatches, wire: Wire) -> None:
     wire.is_open.clear()
-    first = asyncio.ensure_future(redis.incr("count"))
+    first = asyncio.ensure_future(redis.ask("INCR", "count"))
     await eventually(lambda: len(wire.writes) == 1)
-    others = [asyncio.ensure_future(redis.incr("count")) for _ in range(AT_ONCE)]
+    others = [asyncio.ensure_future(redis.ask("INCR", "count")) for _ in range(AT_ONCE)]
     await asyncio.sleep(0)
     wire.is_open.set()
 
@@ -104,42 +104,45 @@ async def test_what_comes_meanwhile_goes_next_together(redis: Redis, wire: Wire)
     assert len(wire.writes) == 2
 
 
-async def test_a_refusal_is_that_of_one_command_only(redis: Redis) -> None:
-    counted, refused, found = await asyncio.gather(
-        redis.incr("count"), redis.lpush("count", "x"), redis.get("count"), return_exceptions=True
+async def test_a_refusal_is_that_of_one_command_only(redis: RedisBatches) -> None:
+    replies = await asyncio.gather(
+        redis.ask("INCR", "count"),
+        redis.ask("LPUSH", "count", "x"),
+        redis.ask("GET", "count"),
+        return_exceptions=True,
     )
 
-    assert (counted, found) == (1, "1")
-    assert isinstance(refused, ResponseError)
-    assert await redis.incr("count") == 2
+    assert (replies[0], replies[2]) == (1, "1")
+    assert isinstance(replies[1], ResponseError)
+    assert await redis.ask("INCR", "count") == 2
 
 
 async def test_what_nobody_waits_for_any_more_is_not_sent(
-    redis: Redis, wire: Wire, plain: Redis
+    redis: RedisBatches, wire: Wire, plain: Redis
 ) -> None:
     """A request that counted for itself meanwhile is not counted again."""
     wire.is_open.clear()
-    first = asyncio.ensure_future(redis.incr("count"))
+    first = asyncio.ensure_future(redis.ask("INCR", "count"))
     await eventually(lambda: len(wire.writes) == 1)
-    gone = asyncio.ensure_future(redis.incr("count"))
+    gone = asyncio.ensure_future(redis.ask("INCR", "count"))
     await asyncio.sleep(0)
     gone.cancel()
     await asyncio.wait({gone})
     wire.is_open.set()
 
     assert await first == 1
-    assert await redis.get("count") == "1"
+    assert await redis.ask("GET", "count") == "1"
     assert await plain.get("count") == "1"
 
 
-async def test_who_still_waits_at_the_end_is_told(redis: Redis, wire: Wire) -> None:
+async def test_who_still_waits_at_the_end_is_told(redis: RedisBatches, wire: Wire) -> None:
     wire.is_open.clear()
-    first = asyncio.ensure_future(redis.incr("count"))
+    first = asyncio.ensure_future(redis.ask("INCR", "count"))
     await eventually(lambda: len(wire.writes) == 1)
-    second = asyncio.ensure_future(redis.incr("count"))
+    second = asyncio.ensure_future(redis.ask("INCR", "count"))
     await asyncio.sleep(0)
 
-    await redis.aclose()
+    await redis.close()
     wire.is_open.set()
 
     for waiting in (first, second):
@@ -148,32 +151,38 @@ async def test_who_still_waits_at_the_end_is_told(redis: Redis, wire: Wire) -> N
 
 
 async def test_a_connection_that_was_closed_meanwhile_is_made_again(
-    redis: Redis, plain: Redis
+    redis: RedisBatches, plain: Redis
 ) -> None:
-    await redis.set("kept", "x")
+    await redis.ask("SET", "kept", "x")
 
     await plain.client_kill_filter(_type="normal", skipme=True)
 
-    assert await asyncio.gather(*(redis.get("kept") for _ in range(AT_ONCE))) == ["x"] * AT_ONCE
+    assert (
+        await asyncio.gather(*(redis.ask("GET", "kept") for _ in range(AT_ONCE))) == ["x"] * AT_ONCE
+    )
 
 
-async def test_replies_that_do_not_come_in_time_are_nobody_s(redis: Redis, wire: Wire) -> None:
+async def test_replies_that_do_not_come_in_time_are_nobody_s(
+    redis: RedisBatches, wire: Wire
+) -> None:
     """They come to no one who asks later, either."""
     wire.is_open.clear()
-    asked = [redis.set("a", "late"), redis.get("a")]
+    asked = [redis.ask("SET", "a", "late"), redis.ask("GET", "a")]
     lost = await asyncio.gather(*asked, return_exceptions=True)
     wire.is_open.set()
 
     assert {type(one) for one in lost} == {TimeoutError}
-    assert await redis.echo("mine") == "mine"
+    assert await redis.ask("ECHO", "mine") == "mine"
 
 
-async def test_whoever_waits_when_the_client_is_closed_is_told(redis: Redis, wire: Wire) -> None:
+async def test_whoever_waits_when_the_client_is_closed_is_told(
+    redis: RedisBatches, wire: Wire
+) -> None:
     wire.is_open.clear()
-    waiting = asyncio.ensure_future(redis.get("a"))
+    waiting = asyncio.ensure_future(redis.ask("GET", "a"))
     await eventually(lambda: len(wire.writes) == 1)
 
-    await redis.aclose()
+    await redis.close()
 
     with pytest.raises(RedisConnectionError):
         await waiting
