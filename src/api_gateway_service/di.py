@@ -114,6 +114,7 @@ class DownstreamProvider(Provider):
             enable_idempotence=settings.kafka_enable_idempotence,
             request_timeout_seconds=settings.kafka_send_timeout_seconds - GRACE_SECONDS,
             linger_ms=LINGER_MS,
+            compression=None,
         )
         yield producer
         await producer.stop()

@@ -1,10 +1,12 @@
 """Commands to BOS over Kafka: acknowledged by all in-sync replicas, within a bounded time."""
 
 import asyncio
+from functools import cache
 from time import perf_counter
 from uuid import uuid4
 
 import orjson
+from prometheus_client import Counter, Histogram
 
 from api_gateway_service.exceptions import NotAcknowledgedError
 from api_gateway_service.metrics import Metrics
@@ -27,6 +29,7 @@ class KafkaPublisherImpl:
         self._producer = producer
         self._metrics = metrics
         self._timeout_seconds = timeout_seconds
+        self._series_of = cache(self._find_series)  # as many as there are outcomes
 
     async def publish(self, command: PipelineCommand) -> None:
         started = perf_counter()
@@ -41,9 +44,14 @@ class KafkaPublisherImpl:
             raise NotAcknowledgedError from exc
         finally:
             duration = perf_counter() - started
-            self._metrics.commands_published.labels(outcome).inc()
-            self._metrics.downstream_duration.labels("kafka", outcome).observe(duration)
+            published, durations = self._series_of(outcome)
+            published.inc()
+            durations.observe(duration)
         failpoint("gateway.acknowledged")
+
+    def _find_series(self, outcome: str) -> tuple[Counter, Histogram]:
+        published = self._metrics.commands_published.labels(outcome)
+        return published, self._metrics.downstream_duration.labels("kafka", outcome)
 
 
 def to_record(command: PipelineCommand) -> bytes:

@@ -3,6 +3,7 @@
 Every answer bears the id, and what else a layer below has put among the request's headers.
 """
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from uuid import UUID, uuid4
 
@@ -16,6 +17,7 @@ from service_libs.health import HealthMonitor
 CORRELATION_HEADER = b"x-correlation-id"
 SITE_PREFIX = 64  # of IPv6: one subscriber has as many addresses as he likes below it
 UNKNOWN_ADDRESS = "unknown"
+MAX_REMEMBERED = 10_000  # addresses
 
 
 class CorrelationMiddleware:
@@ -56,8 +58,13 @@ def client_address(scope: Scope) -> str:
     A proxy may have passed on what a caller made up: that is one address for all of them.
     """
     client = scope.get("client")
+    return _address_of(client[0] if client else "")
+
+
+@lru_cache(MAX_REMEMBERED)
+def _address_of(host: str) -> str:
     try:
-        address = ip_address(client[0] if client else "")
+        address = ip_address(host)
     except ValueError:
         return UNKNOWN_ADDRESS
     if isinstance(address, IPv6Address):

@@ -45,6 +45,8 @@ class KafkaProducerClient:
 
     Args:
         linger_ms: for which a message waits for others to be sent with.
+        compression: of batches, as aiokafka names it; None is right for small messages that are
+            rarely sent together.
     """
 
     def __init__(
@@ -55,12 +57,14 @@ class KafkaProducerClient:
         enable_idempotence: bool,
         request_timeout_seconds: float,
         linger_ms: int = 0,
+        compression: str | None = "gzip",
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._client_id = client_id
         self._enable_idempotence = enable_idempotence
         self._timeout_seconds = request_timeout_seconds
         self._linger_ms = linger_ms
+        self._compression = compression
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
@@ -134,7 +138,7 @@ class KafkaProducerClient:
             client_id=self._client_id,
             acks="all",
             enable_idempotence=self._enable_idempotence,
-            compression_type="gzip",
+            compression_type=self._compression,
             max_batch_size=MAX_BATCH_BYTES,
             max_request_size=MAX_REQUEST_BYTES,
             request_timeout_ms=int(self._timeout_seconds * 1000),
