@@ -6,13 +6,10 @@ is a FastAPI route of the same models with nothing behind it, on the same uvicor
 Clicks are of 6,000 teachers in turn, questions of 1,500 who look again and again, with the limits
 of production; BOS is played by a process that only answers.
 
-Both are answered past the framework, which alone took 0.08 ms of each. What keeps them from their
-goals, by a profile (py-spy): a click takes 0.30 ms of processor time, a status 0.21, the bare
-routes 0.08 and 0.07. Of a click's a third passes in the event loop and in what it writes, a sixth
-in the layers around the route; the limits, the key and Kafka are a tenth each. Commands to Redis go
-out thirty at a time, so fewer of them would change little: without any Redis a click is an eighth
-faster. Of a status's a fifth is the question to BOS. What is asked of the gateway on top of a route
-is more than the route.
+Where the time went, by a profile of each call (cProfile): the framework took 0.08 ms of each, so
+both are answered past it; the limits' library 0.04 ms a window, so one script counts in all of
+them; the client that asked BOS 0.07 ms, so it is one that does no more than that. A click takes
+0.17 ms of processor time now, a status 0.11, the bare routes 0.08 and 0.07.
 """
 
 import asyncio

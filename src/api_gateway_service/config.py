@@ -14,7 +14,16 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service_libs import settings as reading
-from service_libs.settings import Brokers, Count, Environment, Port, Seconds, Token, setting
+from service_libs.settings import (
+    MAX_PORT,
+    Brokers,
+    Count,
+    Environment,
+    Port,
+    Seconds,
+    Token,
+    setting,
+)
 
 # Read by docker-compose.yml, whose `.env` may be this process's environment, too.
 COMPOSITION_NAMES = frozenset({"API_GATEWAY_PORT"})
@@ -31,6 +40,9 @@ ASYMMETRIC = (
     *("ES256", "ES384", "ES512"),
 )
 _ORIGIN = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
+_URL = re.compile(
+    r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[!\"$->@-~]*)?"
+)
 MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: no shorter than the digest of HS256
 
 
@@ -47,6 +59,19 @@ def _check_origin(value: str) -> str:
             "origin", "not an origin: scheme://host[:port], and no * beside credentials"
         )
     return value
+
+
+def _check_url(value: str) -> str:
+    match = _URL.fullmatch(value)
+    if match is None or not 1 <= int(match["port"] or 1) <= MAX_PORT:
+        raise PydanticCustomError(
+            "url", "not http[s]://host[:port][/path] in ASCII, port 1 to 65535"
+        )
+    return value
+
+
+def _check_url_or_none(value: str) -> str:
+    return value and _check_url(value)
 
 
 def _check_algorithm(value: str) -> str:
@@ -67,7 +92,7 @@ def _check_network(value: str) -> str:
 Origin = Annotated[str, AfterValidator(_check_origin)]
 Algorithm = Annotated[str, AfterValidator(_check_algorithm)]
 Network = Annotated[str, AfterValidator(_check_network)]
-HttpUrl = r"^https?://[^\s/@?#]+(/[^\s?#]*)?$"
+HttpUrl = Annotated[str, AfterValidator(_check_url)]
 
 
 class Settings(BaseSettings):
@@ -102,15 +127,15 @@ class Settings(BaseSettings):
     jwt_algorithms: tuple[Algorithm, ...] = setting(
         ("HS256",), "Algorithms by which a token may be signed: a JSON list.", min_length=1
     )
-    jwt_jwks_url: str = setting("", "Where the keys are published.", pattern=f"^$|{HttpUrl}")
+    jwt_jwks_url: Annotated[str, AfterValidator(_check_url_or_none)] = setting(
+        "", "Where the keys are published."
+    )
     jwt_public_key_file: Path | None = setting(None, "A public key in PEM, where no URL has it.")
     jwt_secret: SecretStr | None = setting(None, "The secret of HS256, HS384 and HS512.")
     jwt_issuer: str = setting("huleedu-identity-service", "Who must have issued a token.")
     jwt_audience: str = setting("huleedu-platform", "Whom a token must be for.")
 
-    bos_url: str = setting(
-        "http://batch_orchestrator_service:5000", "Where BOS is.", pattern=HttpUrl
-    )
+    bos_url: HttpUrl = setting("http://batch_orchestrator_service:5000", "Where BOS is.")
     bos_service_token: Token | None = setting(None, "Bearer token that BOS asks for.")
 
     kafka_bootstrap_servers: Brokers = setting("kafka:9092", "Brokers, comma separated.")

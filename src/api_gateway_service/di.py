@@ -1,10 +1,8 @@
 """Which implementation serves which port. Everything lives as long as the application."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 
-import aiohttp
 from dishka import AnyOf, Provider, Scope, alias, from_context, provide
 from prometheus_client import CollectorRegistry
 
@@ -38,6 +36,7 @@ from api_gateway_service.services.pipeline_requests import PipelineNames, Pipeli
 from api_gateway_service.services.status_feeds import StatusFeeds
 from service_libs.container import OversightProvider
 from service_libs.health_report import AboutService
+from service_libs.http.origin import HttpOrigin
 from service_libs.kafka.producer import GRACE_SECONDS, KafkaProbe, KafkaProducerClient
 from service_libs.metrics import ServiceMetrics
 from service_libs.pipeline_file.reading import read_pipelines
@@ -48,6 +47,7 @@ from service_libs.protocols import (
 
 CLIENT_ID = "api-gateway-service"
 MAX_BOS_CONNECTIONS = 100
+MAX_BOS_ANSWER_BYTES = 4 * 1024 * 1024
 LINGER_MS = 2  # a request to the broker costs more than all the rest of a click's way to it
 
 
@@ -124,18 +124,17 @@ class DownstreamProvider(Provider):
         self, settings: Settings, metrics: Metrics
     ) -> AsyncIterator[AnyOf[BosClient, BatchStatesProtocol, HealthProbeProtocol]]:
         token = settings.bos_service_token
-        headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
-        connector = aiohttp.TCPConnector(limit=MAX_BOS_CONNECTIONS, ssl=trusted_authorities())
-        async with aiohttp.ClientSession(
-            connector=connector,
-            headers=headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(),  # the client bounds its questions itself
-        ) as http:
-            bos = BosClient(http, settings.bos_url, metrics)
-            yield bos
-            await bos.stop()
-        await asyncio.sleep(0)  # the session only begins to close its connections
+        origin = HttpOrigin(
+            settings.bos_url,
+            headers={"Authorization": f"Bearer {token.get_secret_value()}"} if token else {},
+            ssl=trusted_authorities(),
+            max_connections=MAX_BOS_CONNECTIONS,
+            max_body_bytes=MAX_BOS_ANSWER_BYTES,
+        )
+        bos = BosClient(origin, metrics)
+        yield bos
+        await bos.stop()
+        await origin.close()
 
 
 class ServicesProvider(Provider):

@@ -24,6 +24,7 @@ CALLERS_MARGIN_SECONDS = 5  # before callers give up, they have an answer
 DEFAULT_SECRETS_DIR = Path("/run/secrets")
 
 _BROKER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
+_TOKEN = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 Default = TypeVar("Default")
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
@@ -57,9 +58,14 @@ def _check_brokers(value: str) -> str:
     return value
 
 
-def _check_not_blank(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().strip():
+def _check_token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.strip():
         raise PydanticCustomError("blank", "empty: give a token, or unset it to ask for none")
+    if not _TOKEN.fullmatch(text):
+        raise PydanticCustomError(
+            "token", "no header can hold it: printable ASCII, without spaces at its ends"
+        )
     return value
 
 
@@ -67,7 +73,7 @@ Count = Annotated[int, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=MAX_PORT)]
 Seconds = Annotated[float, Field(gt=0)]
 Brokers = Annotated[str, AfterValidator(_check_brokers)]
-Token = Annotated[SecretStr, AfterValidator(_check_not_blank)]
+Token = Annotated[SecretStr, AfterValidator(_check_token)]
 
 
 def setting(default: Default, text: str, **bounds: Any) -> Default:

@@ -5,15 +5,16 @@ as it was is neither sent again nor read again.
 """
 
 import asyncio
+from collections.abc import Callable
+from functools import cache
 from http import HTTPStatus
 from time import perf_counter
 from urllib.parse import quote
 
-import aiohttp
 import structlog
 from cachetools import LRUCache
+from prometheus_client import Histogram
 from pydantic import ValidationError
-from yarl import URL
 
 from api_gateway_service.exceptions import OrchestratorUnavailableError
 from api_gateway_service.metrics import Metrics
@@ -23,10 +24,10 @@ from common_core.pipeline_state import PipelineState
 from common_core.problem import Problem
 from service_libs.breakers import Breaker
 from service_libs.exceptions import StoreUnavailableError
+from service_libs.http.origin import HttpOrigin
 
 TRY_SECONDS = 2.0  # of a question, however many wait for it
 OPEN_SECONDS = 1.0  # of the breaker
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_KEPT = 2_000  # batches, of which the last answer is kept
 UNKNOWN_BATCH = "unknown_batch"
 DOTS = frozenset({".", ".."})  # as part of a path they lead elsewhere; no batch has such an id
@@ -36,17 +37,19 @@ logger = structlog.get_logger(__name__)
 
 
 class BosClient:
-    """`BatchStatesProtocol` over HTTP, and the probe of BOS; whoever made the session closes it.
+    """`BatchStatesProtocol` over HTTP, and the probe of BOS; whoever made the origin closes it.
 
     Requests for a batch that is being asked for already wait for the same answer.
     """
 
     name = "bos"
 
-    def __init__(self, http: aiohttp.ClientSession, url: str, metrics: Metrics) -> None:
-        self._http = http
-        self._base = url.rstrip("/")
-        self._metrics = metrics
+    def __init__(self, origin: HttpOrigin, metrics: Metrics) -> None:
+        self._origin = origin
+        self._breaker_state = metrics.circuit_breaker_state.labels("bos")
+        self._durations: Callable[[str], Histogram] = cache(
+            lambda outcome: metrics.downstream_duration.labels("bos", outcome)
+        )
         self._breaker = Breaker("bos", TRY_SECONDS, open_seconds=OPEN_SECONDS)
         self._asking: dict[str, asyncio.Task[KnownBatch | None]] = {}
         self._kept: LRUCache[str, tuple[str, KnownBatch]] = LRUCache(MAX_KEPT)  # with its ETag
@@ -72,11 +75,11 @@ class BosClient:
             OrchestratorUnavailableError: it does not answer.
         """
         try:
-            async with asyncio.timeout(TRY_SECONDS), self._http.get(self._url("/livez")) as answer:
-                status = answer.status
-        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            async with asyncio.timeout(TRY_SECONDS):
+                answer = await self._origin.get("/livez")
+        except (OSError, TimeoutError) as exc:
             raise OrchestratorUnavailableError("BOS cannot be reached.") from exc
-        if status != HTTPStatus.OK:
+        if answer.status != HTTPStatus.OK:
             raise OrchestratorUnavailableError("BOS is not alive.")
 
     async def stop(self) -> None:
@@ -103,46 +106,26 @@ class BosClient:
                 return batch
         except StoreUnavailableError as exc:
             raise OrchestratorUnavailableError from exc
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
+        except (OSError, TimeoutError, ValueError) as exc:
             logger.warning("bos_gave_no_answer", error=type(exc).__name__, reason=str(exc)[:100])
             raise OrchestratorUnavailableError from exc
         finally:
-            self._metrics.circuit_breaker_state.labels("bos").set(self._breaker.state)
-            duration = perf_counter() - started
-            self._metrics.downstream_duration.labels("bos", outcome).observe(duration)
+            self._breaker_state.set(self._breaker.state)
+            self._durations(outcome).observe(perf_counter() - started)
 
     async def _get(self, batch_id: str) -> KnownBatch | None:
         tag, kept = self._kept.get(batch_id, (None, None))
-        url = self._url(PATH.format(batch_id=quote(batch_id, safe="")))
-        headers = {"If-None-Match": tag} if tag else {}
-        async with self._http.get(url, headers=headers, allow_redirects=False) as answer:
-            if answer.status == HTTPStatus.NOT_MODIFIED and kept is not None:
-                return kept
-            content = await _read_body(answer)
-        state = _read(batch_id, answer.status, content)
+        path = PATH.format(batch_id=quote(batch_id, safe=""))
+        answer = await self._origin.get(path, {"If-None-Match": tag} if tag else None)
+        if answer.status == HTTPStatus.NOT_MODIFIED and kept is not None:
+            return kept
+        state = _read(batch_id, answer.status, answer.body)
         if state is None:
             return None
         batch = to_batch(state)
-        if new_tag := answer.headers.get("ETag"):
-            self._kept[batch_id] = (new_tag, batch)
+        if new_tag := answer.headers.get(b"etag"):
+            self._kept[batch_id] = (new_tag.decode("latin-1"), batch)
         return batch
-
-    def _url(self, path: str) -> URL:
-        return URL(self._base + path, encoded=True)
-
-
-async def _read_body(answer: aiohttp.ClientResponse) -> bytes:
-    """Return the body.
-
-    Raises:
-        ValueError: it is larger than what is known of any batch.
-    """
-    content = bytearray()
-    async for chunk in answer.content.iter_any():
-        content += chunk
-        if len(content) > MAX_ANSWER_BYTES:
-            raise ValueError("too_large")
-    return bytes(content)
 
 
 def _read(batch_id: str, status: int, content: bytes) -> PipelineState | None:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from typing import cast
 from uuid import UUID
 
-import aiohttp
 import httpx
 import pytest
 from dishka import Provider, Scope
@@ -17,12 +16,14 @@ from api_gateway_service.implementations import bos_client_impl
 from api_gateway_service.implementations.bos_client_impl import BosClient
 from api_gateway_service.metrics import Metrics
 from api_gateway_service.models.responses import BatchStatus
+from api_gateway_service.providers import trusted_authorities
 from api_gateway_service.services.status_views import STATUS_BY_BATCH_STATUS, to_status
 from batch_orchestrator_service.app import create_app as create_bos
 from batch_orchestrator_service.config import Settings as BosSettings
 from batch_orchestrator_service.implementations.memory.runs import MemoryRuns, MemoryRunStore
 from batch_orchestrator_service.protocols import RunStoreProtocol
 from batch_orchestrator_service.startup_setup import build_container as build_bos
+from service_libs.http.origin import HttpOrigin
 from tests.support.gateway.app import Gateway, gateway_app, status_path
 from tests.support.gateway.server import served
 from tests.support.gateway.tokens import bearer
@@ -220,9 +221,16 @@ class TestAgainstBosItself:
         settings = BosSettings.model_validate({"pipeline_config_path": PIPELINES_FILE})
         app = create_bos(settings, build_bos(settings, replaced))
         asgi = cast("ASGIApp", app)  # Quart has own types of ASGI
-        async with served(asgi) as port, aiohttp.ClientSession() as http:
-            url = f"http://127.0.0.1:{port}"
-            yield BosClient(http, url, Metrics(CollectorRegistry()))
+        async with served(asgi) as port:
+            origin = HttpOrigin(
+                f"http://127.0.0.1:{port}",
+                headers={},
+                ssl=trusted_authorities(),
+                max_connections=1,
+                max_body_bytes=1024 * 1024,
+            )
+            yield BosClient(origin, Metrics(CollectorRegistry()))
+            await origin.close()
 
     async def test_what_it_shows_is_understood(self, bos: BosClient) -> None:
         batch = await bos.find_batch("batch-1", deadline_seconds=5)

@@ -59,6 +59,18 @@ def test_an_empty_token_is_not_taken_for_none(token: str, monkeypatch: pytest.Mo
     assert refusal().startswith("BCS_SERVICE_TOKEN: empty")
 
 
+@pytest.mark.parametrize("token", ["s3cret\n", " s3cret", "s3\r\nX-Forged: 1", "s\u00e9cret"])
+def test_a_token_that_no_header_can_hold_is_refused(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BCS_SERVICE_TOKEN", token)
+
+    text = refusal()
+
+    assert text.startswith("BCS_SERVICE_TOKEN: no header can hold it")
+    assert "s3" not in text
+
+
 def test_an_empty_file_is_not_taken_for_no_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
