@@ -8,6 +8,7 @@ import time
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from bench.event_stream import Sent, Stream
+from bench.parent import answer_parent
 
 
 async def send_all(kafka: str, stream: Stream) -> Sent:
@@ -36,4 +37,4 @@ async def send_all(kafka: str, stream: Stream) -> Sent:
 
 if __name__ == "__main__":
     asked = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
-    sys.stdout.buffer.write(pickle.dumps(asyncio.run(send_all(*asked))))
+    answer_parent(asyncio.run(send_all(*asked)))

@@ -24,6 +24,7 @@ from batch_conductor_service.protocols import BatchStateRepositoryProtocol
 from batch_conductor_service.startup_setup import build_container
 from bench.figures import Figure, Goal, middle, quantile, rounds
 from bench.servers import Servers, bcs_settings
+from service_libs import event_loop
 from service_libs.logging import configure_logging
 from tests.support.builders import evidence, update
 
@@ -183,7 +184,7 @@ def main() -> None:
     """Write what the parent asks for, when it says so."""
     configure_logging("WARNING")
     asked = json.loads(sys.stdin.readline())
-    asyncio.run(_run(asked["environment"], Task(**asked["task"])))
+    event_loop.run(_run(asked["environment"], Task(**asked["task"])))
 
 
 if __name__ == "__main__":

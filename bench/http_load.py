@@ -16,6 +16,7 @@ from typing import cast
 import uvloop
 
 from bench.figures import quantile
+from bench.parent import answer_parent
 
 LOCALHOST = "127.0.0.1"
 PATIENCE_SECONDS = 30.0  # for the last answers
@@ -185,4 +186,4 @@ async def _call(load: Load) -> Answers:
 def answer() -> None:
     """Do what the standard input asks for, and write what was heard to the standard output."""
     load = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
-    sys.stdout.buffer.write(pickle.dumps(uvloop.run(_call(load))))
+    answer_parent(uvloop.run(_call(load)))

@@ -7,9 +7,10 @@ A batch is counted by adding up its essays; after essays' own events, the differ
 essays make is enough. Both use the same functions, so they cannot disagree. Pure.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import reduce
 from typing import NamedTuple
 
 from batch_conductor_service.domain.pipelines import StepDependencies
@@ -123,8 +124,8 @@ class Tally:
         self.unreadable += times * other.unreadable
         self.covered += times * other.covered
         if times > 0:
-            self.last_observed_at = latest(self.last_observed_at, other.last_observed_at)
-            self.last_completed_at = latest(self.last_completed_at, other.last_completed_at)
+            self.last_observed_at = later(self.last_observed_at, other.last_observed_at)
+            self.last_completed_at = later(self.last_completed_at, other.last_completed_at)
 
 
 _FIELDS = tuple(field.name for field in fields(Tally))
@@ -133,34 +134,60 @@ _NO_TALLY = Tally()
 
 def latest(*times: datetime | None) -> datetime | None:
     """Return the latest of the times that there are."""
-    return max(filter(None, times), default=None)
+    return reduce(later, times)
+
+
+def later(one: datetime | None, other: datetime | None) -> datetime | None:
+    """Return the later of two times, of which there may be none."""
+    if one is None or (other is not None and other > one):
+        return other
+    return one
 
 
 def lost_at(summary: BatchCompletionSummary, step: StepName) -> datetime | None:
     """Return the time up to which every completion of the step was taken away."""
     known = summary.steps.get(step, _NOTHING)
-    times = (known.refuted_at, known.unreadable_at, summary.unreadable_at)
-    return latest(*times) if any(times) else None  # for each essay, and nearly always there is none
+    return latest(known.refuted_at, known.unreadable_at, summary.unreadable_at)
 
 
-def tally_essay(
-    summary: BatchCompletionSummary, dependencies: StepDependencies, essay: EssaySteps
-) -> dict[StepName, Tally]:
-    """Return what an essay that counts adds to each of its steps.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StepRules:
+    lost_at: datetime | None
+    needs_own: bool
+    completions: Sequence[PhaseOutcome]
+    depends_on: Iterable[StepName]
+
+
+class CountingRules(dict[StepName, _StepRules]):
+    """What a summary says of all essays alike, by step; looked up once, not for each essay.
 
     Of the summary only what outcomes and registrations say is used, never a count.
     """
-    standings = {
-        name: judge_essay(
-            name,
-            step.sources,
-            lost_at(summary, name),
-            needs_own=name not in WHOLE_BATCH_STEPS and summary.steps.get(name, _NOTHING).needs_own,
+
+    def __init__(self, summary: BatchCompletionSummary, dependencies: StepDependencies) -> None:
+        super().__init__()
+        self._summary = summary
+        self._dependencies = dependencies
+
+    def __missing__(self, step: StepName) -> _StepRules:
+        known = self._summary.steps.get(step, _NOTHING)
+        rules = self[step] = _StepRules(
+            lost_at=lost_at(self._summary, step),
+            needs_own=known.needs_own and step not in WHOLE_BATCH_STEPS,
+            completions=known.completions,
+            depends_on=self._dependencies.depends_on.get(step, ()),
         )
+        return rules
+
+
+def tally_essay(rules: CountingRules, essay: EssaySteps) -> dict[StepName, Tally]:
+    """Return what an essay that counts adds to each of its steps."""
+    standings = {
+        name: judge_essay(name, step.sources, rules[name].lost_at, needs_own=rules[name].needs_own)
         for name, step in essay.items()
     }
     return {
-        name: _tally_step(summary, name, step.sources, standings, dependencies)
+        name: _tally_step(name, step.sources, rules[name], standings)
         for name, step in essay.items()
     }
 
@@ -170,8 +197,9 @@ def tally_all(
 ) -> dict[StepName, Tally]:
     """Return what all essays that count add together."""
     sums: dict[StepName, Tally] = {}
+    rules = CountingRules(summary, dependencies)
     for essay in essays:
-        for name, tally in tally_essay(summary, dependencies, essay).items():
+        for name, tally in tally_essay(rules, essay).items():
             sums.setdefault(name, Tally()).add(tally)
     return sums
 
@@ -220,21 +248,16 @@ def with_differences(
 
 
 def _tally_step(
-    summary: BatchCompletionSummary,
-    name: StepName,
-    sources: Sources,
-    standings: Mapping[StepName, Standing],
-    dependencies: StepDependencies,
+    name: StepName, sources: Sources, rules: _StepRules, standings: Mapping[StepName, Standing]
 ) -> Tally:
     holds, own = standings[name], own_word(name, sources)
-    completions = summary.steps.get(name, _NOTHING).completions
+    completions, lost_at = rules.completions, rules.lost_at
     return Tally(
         completed=holds.status is ProcessingStepStatus.COMPLETED,
         failed=holds.status is ProcessingStepStatus.FAILED,
-        outdated=_is_outdated(holds, standings, dependencies.depends_on.get(name, ())),
+        outdated=_is_outdated(holds, standings, rules.depends_on),
         unreadable=holds.is_unreadable,
-        covered=bool(completions)
-        and all(is_part_of(sources, one, lost_at(summary, name)) for one in completions),
+        covered=bool(completions) and all(is_part_of(sources, one, lost_at) for one in completions),
         last_observed_at=own.occurred_at if own else None,
         last_completed_at=holds.completed_at,
     )

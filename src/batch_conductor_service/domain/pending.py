@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from batch_conductor_service.domain.batch_state import BatchState
-from batch_conductor_service.domain.counting import tally_essay
+from batch_conductor_service.domain.counting import CountingRules, tally_essay
 from batch_conductor_service.domain.pipelines import StepDependencies
 from batch_conductor_service.domain.resolution import PhaseDecision
 from batch_conductor_service.models import (
@@ -74,8 +74,9 @@ def _find_needing(
     state: BatchState,
     dependencies: StepDependencies,
 ) -> Callable[[StepName], frozenset[EssayId]]:
+    rules = CountingRules(summary, dependencies)
     tallies = {
-        essay.essay_id: tally_essay(summary, dependencies, essay.steps)
+        essay.essay_id: tally_essay(rules, essay.steps)
         for essay in state.each_essay()
         if essay.essay_id in members
     }

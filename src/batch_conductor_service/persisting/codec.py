@@ -49,7 +49,7 @@ def time_from(text: str) -> datetime:
 
 def evidence_json(evidence: StepEvidence) -> Json:
     """Return a statement as JSON; an absent storage id is left out."""
-    json: Json = {"status": evidence.status.value, "at": time_text(evidence.occurred_at)}
+    json: Json = {"status": str(evidence.status), "at": time_text(evidence.occurred_at)}
     return json if evidence.storage_id is None else {**json, "storage_id": evidence.storage_id}
 
 

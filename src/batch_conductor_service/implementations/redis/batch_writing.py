@@ -11,6 +11,7 @@ from datetime import datetime
 import orjson
 
 from batch_conductor_service.domain.counting import (
+    CountingRules,
     Difference,
     Tally,
     judge_essay,
@@ -90,10 +91,11 @@ def change_essays(
         if state.steps != known.state.steps:
             essay = _keep(known, state, created_at, is_member=known.is_member)
             changed[state.essay_id] = essay
+    rules = CountingRules(kept.summary, dependencies)
     summary = with_differences(
         kept.summary,
         (
-            _difference(kept.summary, batch.essays[essay_id], essay, dependencies)
+            _difference(kept.summary, rules, batch.essays[essay_id], essay)
             for essay_id, essay in changed.items()
         ),
     )
@@ -174,17 +176,14 @@ def _keep(
 
 
 def _difference(
-    summary: BatchCompletionSummary,
-    known: KeptEssay,
-    essay: KeptEssay,
-    dependencies: StepDependencies,
+    summary: BatchCompletionSummary, rules: CountingRules, known: KeptEssay, essay: KeptEssay
 ) -> Difference:
     if summary.names_essays and not known.is_member:
         unchanged = {name: Tally() for name in essay.state.steps}
         return Difference({}, unchanged, is_new=False)
     return Difference(
-        tally_essay(summary, dependencies, known.state.steps),
-        tally_essay(summary, dependencies, essay.state.steps),
+        tally_essay(rules, known.state.steps),
+        tally_essay(rules, essay.state.steps),
         is_new=not known.state.steps,
     )
 
@@ -232,7 +231,7 @@ def _encode_document(essay: KeptEssay, said: Mapping[StepName, Json], updated_at
             "completed_steps": sorted(s for s, e in holds.items() if e.status is completed),
             "step_metadata": {
                 step: {
-                    "status": holds[step].status.value,
+                    "status": str(holds[step].status),
                     "timestamp": max(one["at"] for one in sources.values()),
                     "storage_id": holds[step].storage_id,
                     "sources": sources,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from batch_conductor_service.domain.batch_state import BatchState
 from batch_conductor_service.domain.counting import (
+    CountingRules,
     Difference,
     EssaySteps,
     lost_at,
@@ -186,9 +187,8 @@ class TestDifference:
 
     def test_where_the_latest_observation_is_gone_all_are_counted_again(self) -> None:
         summary = state_of(evidence("a", "failed")).summarise(DEPENDENCIES)
-        before = tally_essay(
-            summary, DEPENDENCIES, essay_in(state_of(evidence("a", "failed")), "a")
-        )
+        rules = CountingRules(summary, DEPENDENCIES)
+        before = tally_essay(rules, essay_in(state_of(evidence("a", "failed")), "a"))
 
         assert with_differences(summary, [Difference(before, {}, is_new=False)]) is None
 
@@ -208,9 +208,10 @@ def counted_by_difference(
 def difference_of(
     summary: BatchCompletionSummary, known: EssaySteps, changed: EssaySteps
 ) -> Difference:
+    rules = CountingRules(summary, DEPENDENCIES)
     return Difference(
-        tally_essay(summary, DEPENDENCIES, known),
-        tally_essay(summary, DEPENDENCIES, changed),
+        tally_essay(rules, known),
+        tally_essay(rules, changed),
         is_new=not known,
     )
 
