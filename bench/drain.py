@@ -10,9 +10,12 @@ Of an entry's time the service's process takes some 14 us, most of it to decode 
 to bind its row; Redis delivers and forgets it in 10 us, Postgres merges and counts it in 6. A COPY
 of a row that nobody has to read, to compare or to forget takes 2 us.
 
-A question meets the work in parts of a millisecond or two, in the process and in Redis. Beyond
-that it waits for Redis alone: while the queue empties, Redis makes its append-only file new every
-few seconds, and stops for each of these forks for 10 to 20 ms.
+A question meets the work in parts, at each of the few steps that it takes: two milliseconds in the
+process, and in Redis scripts that deliver and forget 200 entries, of one millisecond mostly and of
+seven at most. Smaller parts would make the drain slower. The longest waits are forks of Redis,
+which makes its append-only file new every few seconds while the queue empties; with a quarter of
+them 99 of 100 waited 9 ms instead of 11. Nobody waits for a core (0.03 ms at a time, by
+`schedstat`).
 """
 
 import asyncio

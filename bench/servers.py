@@ -83,10 +83,14 @@ class Servers:
         connection = await asyncpg.connect(plain_url(self.postgres))
         try:
             postgres = await connection.fetchval("SHOW server_version")
+            fsync = await connection.fetchval("SHOW fsync")
         finally:
             await connection.close()
         redis = f"Valkey {info['valkey_version']}" if "valkey_version" in info else "Redis"
-        return {"Redis": f"{redis} ({info['redis_version']})", "Postgres": str(postgres)}
+        return {
+            "Redis": f"{redis} ({info['redis_version']})",
+            "Postgres": f"{postgres}, fsync {fsync}",
+        }
 
 
 def bcs_settings(environment: Mapping[str, str]) -> Settings:
