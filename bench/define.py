@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -80,13 +81,22 @@ def _in_a_full_redis(
     servers: Servers, service: ServiceProcess, seconds: float, count: int, *, is_quick: bool
 ) -> Iterator[Figure]:
     others = 1_000 if is_quick else OTHER_BATCHES
-    one = {"one batch again and again": _load(service, ["known"], seconds)}
-    before = _ask_in_turns(one, count)
+    alone, full, each = (
+        "the same batch with few others",
+        f"one batch with {others:,} others in Redis",
+        f"each of {others:,} batches in turn",
+    )
+    one = _load(service, ["known"], seconds)
+    found = _ask_in_turns({alone: one}, count)
     batches = asyncio.run(fill_redis(servers, "known", others))
-    some = {f"with {others:,} batches, each asked in turn": _load(service, batches, seconds)}
-    after = _ask_in_turns(some, count)
-    [work], [as_work] = some, one
-    yield _same(work, before | after, as_work)
+    found |= _ask_in_turns({full: one, each: _load(service, batches, seconds)}, count)
+    yield _same(full, found, alone)
+    yield replace(
+        _same(each, found, full),
+        goal=None,
+        remark="who asks for a batch shares a reading of it with all who ask for it at that moment;"
+        " here nobody else does.",
+    )
 
 
 def _same(work: str, found: dict[str, list[Answers]], as_work: str) -> Figure:

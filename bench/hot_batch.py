@@ -6,7 +6,10 @@ like: the essay if it is not there yet, its document, the count and the queue's 
 alone, so writers never lose against each other, and the script knows none of the rules.
 
 Writers of one process share its transactions; those of different processes may lose WATCH against
-each other and try again, so a few writers in many processes are the slowest case.
+each other and try again, so a few writers in many processes are the slowest case. It is bounded by
+what one transaction after the other takes: two round trips and a judgement in between, 0.29 ms, for
+the events of two writers. One process of two writers, against which nobody loses, writes 7,000
+events/s; four of them 5,200, for some of their tries are lost; one of eight writers 14,700.
 """
 
 import asyncio
