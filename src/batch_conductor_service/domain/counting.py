@@ -10,18 +10,22 @@ essays make is enough. Both use the same functions, so they cannot disagree. Pur
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from functools import reduce
 from typing import NamedTuple
 
 from batch_conductor_service.domain.pipelines import StepDependencies
-from batch_conductor_service.domain.statements import order
+from batch_conductor_service.domain.statements import (
+    Sources,
+    is_part_of,
+    later,
+    latest,
+    order,
+    own_word,
+)
 from batch_conductor_service.models import (
-    OBSERVED,
     UNREADABLE,
     WHOLE_BATCH_STEPS,
     BatchCompletionSummary,
     EssayStep,
-    OutcomeVerdict,
     PhaseOutcome,
     ProcessingStepStatus,
     StepCompletionSummary,
@@ -29,7 +33,6 @@ from batch_conductor_service.models import (
     StepName,
 )
 
-Sources = Mapping[str, StepEvidence]  # what each source says of one essay in one step
 EssaySteps = Mapping[StepName, EssayStep]
 Tallies = Mapping[StepName, "Tally"]
 
@@ -78,29 +81,6 @@ def judge_essay(
     return Standing(status=ProcessingStepStatus.PENDING)
 
 
-def own_word(step: StepName, sources: Sources) -> StepEvidence | None:
-    """Return what the essay's own event says; steps over a whole batch have no such event."""
-    return None if step in WHOLE_BATCH_STEPS else sources.get(OBSERVED)
-
-
-def is_part_of(sources: Sources, completion: PhaseOutcome, lost_at: datetime | None) -> bool:
-    """Whether the essay is in the completion, and nothing has taken that away.
-
-    Versions before this one kept a completion of a whole batch as own events of its time.
-    """
-    if completion.verdict is OutcomeVerdict.PARTIAL:
-        return False
-    said = sources.get(completion.fingerprint)
-    before = sources.get(OBSERVED)
-    if said is None and before is not None and before.occurred_at == completion.occurred_at:
-        said = before
-    if said is None or said.status is not ProcessingStepStatus.COMPLETED:
-        return False
-    setbacks = (e.occurred_at for e in sources.values() if e.status is not said.status)
-    since = latest(lost_at, max(setbacks, default=None))
-    return since is None or completion.occurred_at > since
-
-
 @dataclass(slots=True)
 class Tally:
     """What essays add to the summary of one step: sums, and times of which the latest counts.
@@ -132,27 +112,9 @@ _FIELDS = tuple(field.name for field in fields(Tally))
 _NO_TALLY = Tally()
 
 
-def latest(*times: datetime | None) -> datetime | None:
-    """Return the latest of the times that there are."""
-    return reduce(later, times)
-
-
-def later(one: datetime | None, other: datetime | None) -> datetime | None:
-    """Return the later of two times, of which there may be none."""
-    if one is None or (other is not None and other > one):
-        return other
-    return one
-
-
-def lost_at(summary: BatchCompletionSummary, step: StepName) -> datetime | None:
-    """Return the time up to which every completion of the step was taken away."""
-    known = summary.steps.get(step, _NOTHING)
-    return latest(known.refuted_at, known.unreadable_at, summary.unreadable_at)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _StepRules:
-    lost_at: datetime | None
+    lost_at: datetime | None  # up to which every completion of the step was taken away
     needs_own: bool
     completions: Sequence[PhaseOutcome]
     depends_on: Iterable[StepName]
@@ -172,7 +134,7 @@ class CountingRules(dict[StepName, _StepRules]):
     def __missing__(self, step: StepName) -> _StepRules:
         known = self._summary.steps.get(step, _NOTHING)
         rules = self[step] = _StepRules(
-            lost_at=lost_at(self._summary, step),
+            lost_at=latest(known.refuted_at, known.unreadable_at, self._summary.unreadable_at),
             needs_own=known.needs_own and step not in WHOLE_BATCH_STEPS,
             completions=known.completions,
             depends_on=self._dependencies.depends_on.get(step, ()),

@@ -10,8 +10,8 @@ from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
-from batch_conductor_service.domain.counting import latest
 from batch_conductor_service.domain.pipelines import Pipeline, PipelineStep
+from batch_conductor_service.domain.statements import latest
 from batch_conductor_service.models import (
     WHOLE_BATCH_STEPS,
     BatchCompletionSummary,

@@ -14,12 +14,14 @@ standard library.
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import NamedTuple
 
 from batch_conductor_service.models import (
     OBSERVED,
     OWN_PREFIX,
     UNREADABLE,
+    WHOLE_BATCH_STEPS,
     BatchRegistration,
     BatchUpdate,
     EssayEvidence,
@@ -30,6 +32,8 @@ from batch_conductor_service.models import (
     StepEvidence,
     StepName,
 )
+
+Sources = Mapping[str, StepEvidence]  # what each source says of one essay in one step
 
 # On equal times the larger rank wins: where it is unsure, the phase runs again.
 STATUS_RANK: Mapping[ProcessingStepStatus, int] = {
@@ -79,6 +83,41 @@ def merge_registration(
 def order(evidence: StepEvidence) -> tuple[object, ...]:
     """Return what statements of one source are ordered by: time, status, storage id."""
     return evidence.occurred_at, STATUS_RANK[evidence.status], evidence.storage_id or ""
+
+
+def own_word(step: StepName, sources: Sources) -> StepEvidence | None:
+    """Return what the essay's own event says; steps over a whole batch have no such event."""
+    return None if step in WHOLE_BATCH_STEPS else sources.get(OBSERVED)
+
+
+def is_part_of(sources: Sources, completion: PhaseOutcome, lost_at: datetime | None) -> bool:
+    """Whether the essay is in the completion, and nothing has taken that away.
+
+    Versions before this one kept a completion of a whole batch as own events of its time.
+    """
+    if completion.verdict is OutcomeVerdict.PARTIAL:
+        return False
+    said = sources.get(completion.fingerprint)
+    before = sources.get(OBSERVED)
+    if said is None and before is not None and before.occurred_at == completion.occurred_at:
+        said = before
+    if said is None or said.status is not ProcessingStepStatus.COMPLETED:
+        return False
+    setbacks = (e.occurred_at for e in sources.values() if e.status is not said.status)
+    since = latest(lost_at, max(setbacks, default=None))
+    return since is None or completion.occurred_at > since
+
+
+def latest(*times: datetime | None) -> datetime | None:
+    """Return the latest of the times that there are."""
+    return reduce(later, times)
+
+
+def later(one: datetime | None, other: datetime | None) -> datetime | None:
+    """Return the later of two times, of which there may be none."""
+    if one is None or (other is not None and other > one):
+        return other
+    return one
 
 
 class TimeBounds(NamedTuple):

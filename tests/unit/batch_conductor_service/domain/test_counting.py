@@ -12,7 +12,6 @@ from batch_conductor_service.domain.counting import (
     CountingRules,
     Difference,
     EssaySteps,
-    lost_at,
     tally_all,
     tally_essay,
     with_counts,
@@ -145,8 +144,9 @@ def test_what_takes_completions_away_last_counts(
         batch_id=BATCH, unreadable_at=time(batch_unreadable), steps={SPELLCHECK: step}
     )
 
-    assert lost_at(summary, SPELLCHECK) == time(lost)
-    assert lost_at(summary, NLP) == time(batch_unreadable)
+    rules = CountingRules(summary, DEPENDENCIES)
+    assert rules[SPELLCHECK].lost_at == time(lost)
+    assert rules[NLP].lost_at == time(batch_unreadable)
 
 
 def time(count: float | None) -> datetime | None:

@@ -4,7 +4,8 @@ from datetime import datetime
 
 import pytest
 
-from batch_conductor_service.domain.counting import Sources, Standing, is_part_of, judge_essay
+from batch_conductor_service.domain.counting import Standing, judge_essay
+from batch_conductor_service.domain.statements import Sources, is_part_of
 from batch_conductor_service.models import (
     OBSERVED,
     UNREADABLE,
