@@ -8,6 +8,7 @@ from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
@@ -15,7 +16,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service_libs import settings as reading
 from service_libs.settings import (
-    MAX_PORT,
     Brokers,
     Count,
     Environment,
@@ -40,9 +40,7 @@ ASYMMETRIC = (
     *("ES256", "ES384", "ES512"),
 )
 _ORIGIN = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
-_URL = re.compile(
-    r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[!\"$->@-~]*)?"
-)
+_URL = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!\"$->@-~]*)?")
 MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: no shorter than the digest of HS256
 
 
@@ -62,16 +60,15 @@ def _check_origin(value: str) -> str:
 
 
 def _check_url(value: str) -> str:
-    match = _URL.fullmatch(value)
-    if match is None or not 1 <= int(match["port"] or 1) <= MAX_PORT:
+    try:
+        is_url = _URL.fullmatch(value) is not None and urlsplit(value).port != 0
+    except ValueError:  # of a port or an address that is none
+        is_url = False
+    if not is_url:
         raise PydanticCustomError(
             "url", "not http[s]://host[:port][/path] in ASCII, port 1 to 65535"
         )
     return value
-
-
-def _check_url_or_none(value: str) -> str:
-    return value and _check_url(value)
 
 
 def _check_algorithm(value: str) -> str:
@@ -127,8 +124,8 @@ class Settings(BaseSettings):
     jwt_algorithms: tuple[Algorithm, ...] = setting(
         ("HS256",), "Algorithms by which a token may be signed: a JSON list.", min_length=1
     )
-    jwt_jwks_url: Annotated[str, AfterValidator(_check_url_or_none)] = setting(
-        "", "Where the keys are published."
+    jwt_jwks_url: str = setting(
+        "", "Where the keys are published.", pattern=r"^$|^https?://[^\s/@?#]+(/[^\s?#]*)?$"
     )
     jwt_public_key_file: Path | None = setting(None, "A public key in PEM, where no URL has it.")
     jwt_secret: SecretStr | None = setting(None, "The secret of HS256, HS384 and HS512.")

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api_gateway_service.implementations import rate_limiter_impl
 from api_gateway_service.implementations.idempotency_impl import (
@@ -23,6 +24,7 @@ from api_gateway_service.implementations.redis_connection_impl import GatewayRed
 from api_gateway_service.metrics import Metrics
 from api_gateway_service.models.values import ClaimOutcome, RequestRecord, Standing, Window
 from api_gateway_service.protocols import IdempotencyStoreProtocol, RateLimiterProtocol
+from service_libs.redis.connections import RedisCommand
 
 BURST = Window(name="burst", amount=5, seconds=10)
 MINUTE = Window(name="minute", amount=20, seconds=60)
@@ -177,6 +179,29 @@ async def test_a_request_is_begun_once_at_a_time(store: IdempotencyStoreProtocol
 
     outcomes = sorted(claim.outcome for claim in claims)
     assert outcomes == [ClaimOutcome.BEGUN] + [ClaimOutcome.IN_FLIGHT] * 19
+
+
+async def test_a_claim_whose_reply_was_lost_is_not_another_s(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent again, for a connection that the server has closed looks the same."""
+    redis = GatewayRedis(redis_url, Metrics(CollectorRegistry()).limiter_fallback)
+    store = RedisIdempotencyStore(
+        redis, ProcessIdempotencyStore(in_flight_seconds=9), in_flight_seconds=9
+    )
+    exchange, name = redis.batches._exchange_once, uuid4()
+
+    async def lose(commands: list[RedisCommand]) -> list[object]:
+        await exchange(commands)
+        monkeypatch.setattr(redis.batches, "_exchange_once", exchange)
+        raise RedisConnectionError("The replies are lost.")
+
+    await redis.ping()
+    monkeypatch.setattr(redis.batches, "_exchange_once", lose)
+    claims = [await store.claim(name, RECORD) for _ in range(2)]
+    await redis.close()
+
+    assert [claim.outcome for claim in claims] == [ClaimOutcome.BEGUN, ClaimOutcome.IN_FLIGHT]
 
 
 async def test_a_request_that_was_made_is_known_by_its_first_try(

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from secrets import token_hex
 from uuid import UUID
 
 from cachetools import TTLCache
@@ -105,6 +106,7 @@ class RedisIdempotencyStore:
             record.accepted_at.isoformat(),
             self._in_flight_ms,
             KEPT_SECONDS,
+            token_hex(8),
         )
         return Claim(
             outcome=ClaimOutcome(outcome),

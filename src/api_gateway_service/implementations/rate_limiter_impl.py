@@ -61,7 +61,8 @@ class ProcessRateLimiter:
 class RedisRateLimiter:
     """`RateLimiterProtocol` in Redis; this process's own limiter counts while Redis is away.
 
-    One script judges and counts each hit in all windows, so they are exact. The times are those of
+    One script judges and counts each hit in all windows, so they are exact; only a hit whose reply
+    was lost counts twice. The times are those of
     the replicas, and a window is as exact as their clocks agree. How a window slides is the
     library's: its strategy would send four commands for two windows, one after the other.
     """

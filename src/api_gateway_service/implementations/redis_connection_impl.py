@@ -94,6 +94,7 @@ class RedisBatches:
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait({self._sending})
+            self._end()  # where it had not begun
         await self._pool.disconnect()
 
     async def _send_all(self) -> None:
@@ -103,10 +104,13 @@ class RedisBatches:
                 self._waiting = []
                 await self._send(batch)
         finally:
-            self._sending = None
-            for asked in self._waiting:  # none, but where this was cancelled or has failed
-                _hand_out(asked, RedisConnectionError(CLOSED))
-            self._waiting = []
+            self._end()
+
+    def _end(self) -> None:
+        self._sending = None
+        for asked in self._waiting:  # none, but where sending was cancelled or has failed
+            _hand_out(asked, RedisConnectionError(CLOSED))
+        self._waiting = []
 
     async def _send(self, batch: list[_Asked]) -> None:
         replies: list[Any] = []
@@ -124,7 +128,9 @@ class RedisBatches:
         try:
             return await self._exchange_once(commands)
         except RedisConnectionError:
-            return await self._exchange_once(commands)  # the server may have closed it meanwhile
+            # The server may have closed it meanwhile. It may also have run them, and its replies
+            # are lost: then a hit counts twice, and a claim is known by its token.
+            return await self._exchange_once(commands)
 
     async def _exchange_once(self, commands: list[RedisCommand]) -> list[Any]:
         connection = await self._pool.get_connection()

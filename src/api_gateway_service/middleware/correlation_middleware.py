@@ -18,6 +18,7 @@ CORRELATION_HEADER = b"x-correlation-id"
 SITE_PREFIX = 64  # of IPv6: one subscriber has as many addresses as he likes below it
 UNKNOWN_ADDRESS = "unknown"
 MAX_REMEMBERED = 10_000  # addresses
+LONGEST_ADDRESS = 45  # characters; what is longer a caller made up, and it is not remembered
 
 
 class CorrelationMiddleware:
@@ -58,10 +59,10 @@ def client_address(scope: Scope) -> str:
     A proxy may have passed on what a caller made up: that is one address for all of them.
     """
     client = scope.get("client")
-    return _address_of(client[0] if client else "")
+    host = client[0] if client else ""
+    return _remembered_address_of(host) if len(host) <= LONGEST_ADDRESS else _address_of(host)
 
 
-@lru_cache(MAX_REMEMBERED)
 def _address_of(host: str) -> str:
     try:
         address = ip_address(host)
@@ -72,6 +73,9 @@ def _address_of(host: str) -> str:
         site = ip_network((int(address), SITE_PREFIX), strict=False)
         return str(address.ipv4_mapped or site)
     return str(address)
+
+
+_remembered_address_of = lru_cache(MAX_REMEMBERED)(_address_of)
 
 
 def _correlation_id(scope: Scope) -> UUID:

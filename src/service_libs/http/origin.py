@@ -9,13 +9,16 @@ import asyncio
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Mapping
 from dataclasses import dataclass
+from socket import SOCK_STREAM
 from ssl import SSLContext
 from typing import cast
 from urllib.parse import urlsplit
 
+from aiohappyeyeballs import start_connection
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 MAX_HEAD_BYTES = 64 * 1024  # of an answer
+NEXT_ADDRESS_SECONDS = 0.25  # of RFC 8305
 KEPT_SECONDS = 15.0  # for which a connection that nobody uses is trusted
 HTTP_OK = 200  # below it an answer only announces another
 
@@ -108,9 +111,17 @@ class HttpOrigin:
         if self._is_closed:
             raise ConnectionClosedError("closed")
         loop = asyncio.get_running_loop()
+        addresses = await loop.getaddrinfo(self._host, self._port, type=SOCK_STREAM)
+        # Of several the next is tried when one is silent: uvloop itself would wait for it.
+        socket = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
         _, connection = await loop.create_connection(
-            lambda: _Connection(loop, self._max_body_bytes), self._host, self._port, ssl=self._ssl
+            lambda: _Connection(loop, self._max_body_bytes),
+            sock=socket,
+            ssl=self._ssl,
+            server_hostname=self._host if self._ssl else None,
         )
+        if self._is_closed:  # meanwhile
+            connection.abort()
         return connection
 
     def _take(self) -> "_Connection | None":
@@ -154,7 +165,8 @@ class _Connection(asyncio.Protocol):
         self._answer: Future[HttpAnswer] | None = None
         self._is_kept = True
         self._has_begun = False
-        self._head_bytes = 0
+        self._head_bytes = self._unread_bytes = 0
+        self._is_in_head = True
         self._headers: dict[bytes, bytes] = {}
         self._body = bytearray()
         self.idle_since = loop.time()
@@ -197,9 +209,12 @@ class _Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self._fail(HttpAnswerError("not_http"))
+        self._unread_bytes = self._unread_bytes + len(data) if self._is_in_head else 0
+        if self._unread_bytes > MAX_HEAD_BYTES:  # which the parser keeps until a header is whole
+            self._fail(HttpAnswerError("head_too_large"))
 
     def on_message_begin(self) -> None:
-        self._head_bytes = 0
+        self._head_bytes, self._is_in_head = 0, True
         self._headers = {}
         self._body = bytearray()
         self._is_kept = self._answer is not None  # else it is one answer more than questions
@@ -209,6 +224,9 @@ class _Connection(asyncio.Protocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             self._fail(HttpAnswerError("head_too_large"))
         self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
 
     def on_body(self, body: bytes) -> None:
         self._body += body
@@ -224,6 +242,7 @@ class _Connection(asyncio.Protocol):
         if not self._answer.done():
             self._answer.set_result(HttpAnswer(status, self._headers, bytes(self._body)))
         self._answer = None
+        self._body = bytearray()
 
     def _fail(self, error: HttpAnswerError) -> None:
         self.abort()

@@ -135,6 +135,17 @@ async def test_what_nobody_waits_for_any_more_is_not_sent(
     assert await plain.get("count") == "1"
 
 
+async def test_whoever_asks_at_the_very_end_is_told(redis: RedisBatches) -> None:
+    """What sends had no turn yet."""
+    waiting = asyncio.ensure_future(redis.ask("INCR", "count"))
+    closing = asyncio.ensure_future(redis.close())
+
+    await asyncio.wait_for(closing, 5)
+
+    with pytest.raises(RedisConnectionError):
+        await asyncio.wait_for(waiting, 5)
+
+
 async def test_who_still_waits_at_the_end_is_told(redis: RedisBatches, wire: Wire) -> None:
     wire.is_open.clear()
     first = asyncio.ensure_future(redis.ask("INCR", "count"))

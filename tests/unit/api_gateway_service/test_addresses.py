@@ -4,6 +4,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from api_gateway_service.main import believe_proxies
+from api_gateway_service.middleware import correlation_middleware
 from api_gateway_service.middleware.correlation_middleware import client_address
 from api_gateway_service.routing import match_route
 
@@ -79,3 +80,13 @@ def test_a_path_leads_to_a_template_and_never_becomes_a_label(
     route = match_route(path)
 
     assert (route.template, route.batch_id) == (template, batch_id)
+
+
+def test_what_a_caller_made_up_at_length_is_not_remembered() -> None:
+    """Else whoever may name his address could fill the memory."""
+    before = correlation_middleware._remembered_address_of.cache_info().currsize
+
+    for number in range(10):
+        client_address({"client": (f"fe80::1%{number:0>1000}", 1)})
+
+    assert correlation_middleware._remembered_address_of.cache_info().currsize == before

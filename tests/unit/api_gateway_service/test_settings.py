@@ -35,6 +35,8 @@ from tests.support.gateway.tokens import SECRET, rsa_key
         {"bos_url": "http://user:password@bos"},
         {"bos_url": "http://bos:port"},
         {"bos_url": "http://bos:65536"},
+        {"bos_url": "http://bos:0"},
+        {"bos_url": "http://[:::]"},
         {"bos_url": "http://bos/\u0101"},
         {"bos_url": "http://bos/a\r\nb"},
         {"kafka_send_timeout_seconds": 1},

@@ -1,13 +1,16 @@
 """A neighbour is asked over connections that are kept, and no answer is taken for another's."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import trustme
+from aiohappyeyeballs import AddrInfoType, start_connection
 
 from service_libs.http import origin
 from service_libs.http.origin import ConnectionClosedError, HttpAnswerError, HttpOrigin
@@ -250,6 +253,7 @@ async def test_what_comes_unasked_closes_the_connection() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\none", "not_http"),
         (says("x" * (MAX_BODY_BYTES + 1)), "body_too_large"),
         (says("x", "X-Long: " + "x" * 70_000), "head_too_large"),
+        (says("x", *(f"X-{number}: x" for number in range(20_000))), "head_too_large"),
         (says("one")[:-1], "closed"),
         (b"HTTP/1.1 200 OK\r\n\r\nof no known length", "closed"),
     ],
@@ -260,6 +264,60 @@ async def test_what_cannot_be_read_is_no_answer(answer: bytes, reason: str) -> N
             await asks.get("/")
 
         assert (await asks.get("/")).body == b"two"
+
+
+async def test_a_head_without_end_is_not_read_for_long() -> None:
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b"x" * 1000)
+                await writer.drain()
+        ended.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with asking(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as asks:
+        with pytest.raises(HttpAnswerError, match="head_too_large"):
+            await asyncio.wait_for(asks.get("/"), 5)
+        await asyncio.wait_for(ended.wait(), 5)
+    server.close()
+
+
+async def test_of_several_addresses_a_silent_one_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a name has, of which one host is dead and answers nothing at all."""
+    silent = socket.create_server(("127.0.0.2", 0), backlog=0)
+    port = silent.getsockname()[1]
+    fillers = [socket.socket() for _ in range(4)]
+    for filler in fillers:
+        filler.settimeout(0)
+        filler.connect_ex(("127.0.0.2", port))
+    server = await asyncio.start_server(Neighbour([[says("one")]]).serve, "127.0.0.1", port)
+    found: list[AddrInfoType] = [
+        (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))
+        for host in ("127.0.0.2", "127.0.0.1")
+    ]
+
+    async def start(_: object, **options: Any) -> socket.socket:
+        return await start_connection(found, **options)
+
+    monkeypatch.setattr(origin, "start_connection", start)
+    loop = asyncio.get_running_loop()
+    async with asking(f"http://127.0.0.1:{port}") as asks:
+        started = loop.time()
+        answer = await asyncio.wait_for(asks.get("/"), 5)
+        taken = loop.time() - started
+    server.close()
+    for one in (silent, *fillers):
+        one.close()
+
+    assert answer.body == b"one"
+    assert 0.2 < taken < 2
 
 
 async def test_who_gives_up_leaves_room_and_no_answer_behind() -> None:
