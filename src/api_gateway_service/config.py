@@ -15,15 +15,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service_libs import settings as reading
-from service_libs.settings import (
-    Brokers,
-    Count,
-    Environment,
-    Port,
-    Seconds,
-    Token,
-    setting,
-)
+from service_libs.settings import Brokers, Count, Environment, Port, Seconds, Token, setting
 
 # Read by docker-compose.yml, whose `.env` may be this process's environment, too.
 COMPOSITION_NAMES = frozenset({"API_GATEWAY_PORT"})

@@ -87,7 +87,7 @@ class ServerProcess:
                 user=self._user[0] if self._user else None,
                 group=self._user[1] if self._user else None,
                 extra_groups=[] if self._user else None,
-                preexec_fn=_end_with_parent(self._stop_signal),  # noqa: PLW1509 - one system call
+                preexec_fn=_end_with_parent(self._stop_signal),  # noqa: PLW1509 - one system call, no lock
             )
         if has_data:
             self._pid_path.write_text(str(self._process.pid))

@@ -47,11 +47,11 @@ class EventLoop(uvloop.Loop):
         transport, protocol = await super().create_connection(*args, **kwargs)
         return ConnectedTransport(transport), protocol
 
-    async def create_unix_connection(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as above
+    async def create_unix_connection(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - uvloop's overloads, whatever they are
         transport, protocol = await super().create_unix_connection(*args, **kwargs)
         return ConnectedTransport(transport), protocol
 
-    async def start_tls(self, transport: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as above
+    async def start_tls(self, transport: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - uvloop's overloads, whatever they are
         plain = transport.wrapped if isinstance(transport, ConnectedTransport) else transport
         return ConnectedTransport(await super().start_tls(plain, *args, **kwargs))
 

@@ -196,11 +196,12 @@ async def test_a_claim_whose_reply_was_lost_is_not_another_s(
         monkeypatch.setattr(redis.batches, "_exchange_once", exchange)
         raise RedisConnectionError("The replies are lost.")
 
-    await redis.ping()
+    await store.claim(uuid4(), RECORD)  # from now on Redis has the script
     monkeypatch.setattr(redis.batches, "_exchange_once", lose)
     claims = [await store.claim(name, RECORD) for _ in range(2)]
     await redis.close()
 
+    assert redis.batches._exchange_once is exchange  # it was lost
     assert [claim.outcome for claim in claims] == [ClaimOutcome.BEGUN, ClaimOutcome.IN_FLIGHT]
 
 

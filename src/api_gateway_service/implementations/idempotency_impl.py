@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_hex
+from typing import cast
 from uuid import UUID
 
 from cachetools import TTLCache
@@ -98,7 +99,7 @@ class RedisIdempotencyStore:
         await self._set(request_id, "until", "0")
 
     async def _claim_shared(self, request_id: UUID, record: RequestRecord) -> Claim:
-        outcome, correlation_id, accepted_at = await self._redis.run(
+        reply = await self._redis.run(
             _CLAIM,
             [_key(request_id)],
             record.fingerprint,
@@ -108,6 +109,7 @@ class RedisIdempotencyStore:
             KEPT_SECONDS,
             token_hex(8),
         )
+        outcome, correlation_id, accepted_at = cast("tuple[str, str, str]", reply)
         return Claim(
             outcome=ClaimOutcome(outcome),
             record=RequestRecord(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from functools import cache
+from typing import cast
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
@@ -16,6 +17,9 @@ from service_libs.redis.connections import script_text
 
 MAX_KEYS = 20_000  # of a window, in the memory of a process
 KEY_PREFIX = "gateway:limits"
+
+# What the script returns: the place of the full window, and of each the oldest time and the count.
+_Counted = tuple[int, list[tuple[str, int]]]
 
 
 def _as_function(name: str, script: bytes) -> str:
@@ -76,9 +80,10 @@ class RedisRateLimiter:
         keys = [f"{KEY_PREFIX}:{window.name}:{key}" for window in windows]
         amounts = [part for window in windows for part in (window.amount, window.seconds)]
         try:
-            full, found = await self._redis.run(_HIT, keys, repr(now), *amounts)
+            reply = await self._redis.run(_HIT, keys, repr(now), *amounts)
         except StoreUnavailableError:
             return await self._own.hit(windows, key)
+        full, found = cast("_Counted", reply)
         states = [
             _state(window, window.amount - taken, float(oldest) + window.seconds - now)
             for window, (oldest, taken) in zip(windows, found, strict=True)

@@ -75,7 +75,7 @@ class RedisBatches:
         self._waiting: list[_Asked] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401 - whatever Redis answers
+    async def ask(self, *command: str | int | bytes) -> object:
         """Return the reply.
 
         Raises:
@@ -167,7 +167,7 @@ class GatewayRedis:
         self._fallback = fallback
         self._is_away = False
 
-    async def run(self, script: Script, keys: Sequence[str], *args: str | int) -> Any:  # noqa: ANN401 - whatever the script returns
+    async def run(self, script: Script, keys: Sequence[str], *args: str | int) -> object:
         """Return what the script does.
 
         Raises:
@@ -190,7 +190,7 @@ class GatewayRedis:
         async with translated(NAMES):
             await self.batches.ask("PING")
 
-    async def _run(self, script: Script, *args: str | int) -> Any:  # noqa: ANN401 - as above
+    async def _run(self, script: Script, *args: str | int) -> object:
         try:
             try:
                 return await self.batches.ask("EVALSHA", script.digest, *args)

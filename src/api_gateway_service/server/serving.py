@@ -105,7 +105,7 @@ async def _serve_requests(
 def _uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=Connections(settings.max_connections).make,  # type: ignore[arg-type] # called as the class is
+        http=Connections(settings.max_connections).make,  # type: ignore[arg-type] # uvicorn calls it as it would a class
         ws="none",
         lifespan="off",
         log_config=None,

@@ -128,14 +128,14 @@ def commit_as_member_only(consumer: AIOKafkaConsumer) -> None:
     anybody: past what a replay wants read again, and even for another log at the same address.
     """
     coordinator = _coordinator_of(consumer)
-    commit = coordinator._do_commit_offsets  # noqa: SLF001 - no public way
+    commit = coordinator._do_commit_offsets  # noqa: SLF001 - aiokafka has no public way
 
     async def commit_as_member(assignment: object, offsets: object) -> None:
         if coordinator.generation == OffsetCommitRequest.DEFAULT_GENERATION_ID:
             raise UnknownMemberIdError(coordinator.group_id)
         await commit(assignment, offsets)
 
-    coordinator._do_commit_offsets = commit_as_member  # noqa: SLF001 - no public way
+    coordinator._do_commit_offsets = commit_as_member  # noqa: SLF001 - aiokafka has no public way
 
 
 async def _take_joins_back(consumer: AIOKafkaConsumer) -> None:
@@ -144,7 +144,7 @@ async def _take_joins_back(consumer: AIOKafkaConsumer) -> None:
         coordinator = _coordinator_of(consumer)
         # So it is from the end of the revocation until the group has given it partitions; it has an
         # id since the broker has answered its first request to join.
-        is_joining = coordinator is not None and coordinator._performed_join_prepare  # noqa: SLF001 - no public way
+        is_joining = coordinator is not None and coordinator._performed_join_prepare  # noqa: SLF001 - aiokafka has no public way
         if is_joining and coordinator.member_id:
             with suppress(*UNANSWERED):
                 await leave_group(client_of(consumer), coordinator.group_id, coordinator.member_id)
@@ -152,10 +152,10 @@ async def _take_joins_back(consumer: AIOKafkaConsumer) -> None:
 
 
 def _leftovers(consumer: AIOKafkaConsumer) -> Iterator[Coroutine[Any, Any, None]]:
-    fetcher = consumer._fetcher  # noqa: SLF001 - no public way
+    fetcher = consumer._fetcher  # noqa: SLF001 - aiokafka has no public way
     coordinator = _coordinator_of(consumer)
     if coordinator is not None:
-        yield coordinator._stop_heartbeat_task()  # noqa: SLF001 - no public way
+        yield coordinator._stop_heartbeat_task()  # noqa: SLF001 - aiokafka has no public way
     if fetcher is not None:
         yield fetcher.close()
     yield client_of(consumer).close()
